@@ -1,0 +1,61 @@
+# Everything runs from virtual environments that make creates itself; nothing else of the machine is touched.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+DOCS := .venv/bin/sphinx-build --builder html --fail-on-warning --keep-going --fresh-env docs site
+SDKS := oldest last-1 last-2 newest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check test-sdks bench docs format clean $(SDKS:%=test-sdks-%)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/ready ## the main job, against the local provider: no key, no network
+	$(BIN)/python examples/demo.py
+
+test: .venv/ready ## every test, with coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n auto
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: .venv/ready ## lint, format, import layers, types, docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(DOCS) --quiet
+
+test-sdks: $(SDKS:%=test-sdks-%) ## the provider tests on the oldest, the last of every major, and the newest SDKs
+
+$(SDKS:%=test-sdks-%): test-sdks-%: .venvs/%/ready
+	ACTGUARD_SDKS=sdks-$* .venvs/$*/bin/python -m pytest -n auto -p no:cacheprovider -m sdk $(wildcard tests/providers tests/sdk)
+
+bench: .venv/ready ## the figures in the README, measured on this machine
+	$(BIN)/python -m benchmarks
+
+docs: .venv/ready ## the manual, as pages in site/
+	$(DOCS)
+
+format: .venv/ready ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove everything that make made
+	rm -rf .venv .venvs site dist build htmlcov .coverage* .hypothesis .*_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# pyproject.toml states every version, so an environment is ready while it is newer than that file.
+.venv/ready: pyproject.toml tools/environment.py
+	$(call environment,.venv,dev)
+
+.venvs/%/ready: pyproject.toml tools/environment.py
+	$(call environment,.venvs/$*,sdks-$*)
+
+define environment
+	@test -n "$(PYTHON)" || { echo "actguard needs Python 3.11 or newer, and none was found. Name one: make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) tools/environment.py $(1) $(2)
+	@touch $@
+endef

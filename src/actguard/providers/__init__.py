@@ -1,0 +1,1 @@
+"""How each SDK is watched: a folder per provider over one seam."""

@@ -1,0 +1,1 @@
+"""Anthropic: what is sent, what comes back, how the SDK is watched."""

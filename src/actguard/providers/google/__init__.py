@@ -1,0 +1,1 @@
+"""Google: what is sent, what comes back, how the SDK is watched."""

@@ -1,0 +1,43 @@
+"""What every test may ask for."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+TESTS = Path(__file__).parent
+
+settings.register_profile("dev", max_examples=50, deadline=None)
+settings.register_profile(
+    "ci",
+    max_examples=200,
+    deadline=None,
+    derandomize=True,  # a red run is about the change, not about the dice; `dev` rolls them anew
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(TESTS / "providers") or item.path.is_relative_to(TESTS / "sdk"):
+            item.add_marker("sdk")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The folder of the project."""
+    return TESTS.parent
+
+
+@pytest.fixture(scope="session")
+def recorded() -> Path:
+    """A folder of recorded provider traffic: an `index.json`, and a file for each exchange. Data, kept elsewhere."""
+    named = os.environ.get("ACTGUARD_RECORDED")
+    if not named:
+        pytest.skip("no recorded traffic: ACTGUARD_RECORDED does not name a folder")
+    folder = Path(named)
+    if not (folder / "index.json").is_file():
+        pytest.fail(f"ACTGUARD_RECORDED names {named}, which holds no index.json")
+    return folder
