@@ -1,0 +1,63 @@
+"""Where the code that runs now stands: ONE ContextVar holding ONE immutable Frame.
+
+A frame is replaced, never changed, so whoever captured one (a task, a thread, a stream that ends later) keeps a
+consistent view for as long as it needs it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from actguard.budget.scope import BudgetScope
+
+
+class Run(NamedTuple):
+    """What groups the calls of one task of an agent."""
+
+    run_id: str
+    user_id: str | None = None
+
+
+class Frame(NamedTuple):
+    """What surrounds a call. None means: outside of any."""
+
+    run: Run | None = None
+    scope: "BudgetScope | None" = None
+    session: Any = None
+    tool: Any = None
+
+
+OUTSIDE = Frame()
+
+_frame: ContextVar[Frame] = ContextVar("actguard.frame", default=OUTSIDE)
+
+current_frame = _frame.get
+"""The frame of the running code. One ContextVar read; this is the whole cost of a call outside any guard."""
+
+enter_frame = _frame.set
+
+
+def leave_frame(token: Token[Frame], entered: Frame, previous: Frame) -> None:
+    """Undo `enter_frame`, also from a context that is not the one it was entered in.
+
+    Frameworks enter in one task and leave in another (an async generator that is finalised elsewhere). There, the token
+    belongs to a context nobody will return to; what is left to do is not to leave *entered* behind in this one.
+    """
+    try:
+        _frame.reset(token)
+    except ValueError:
+        if _frame.get() is entered:
+            _frame.set(previous)
+
+
+@contextmanager
+def inside(frame: Frame) -> Iterator[None]:
+    """Run a block in *frame*: how work that moved to another thread gets back to where it came from."""
+    before = _frame.get()
+    token = _frame.set(frame)
+    try:
+        yield
+    finally:
+        leave_frame(token, frame, before)

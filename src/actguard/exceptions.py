@@ -1,0 +1,453 @@
+"""Every error, one tree.
+
+    ActGuardError
+    ├── ActGuardToolError
+    │   ├── ToolGuardError              a guard said no: the work was not done
+    │   │   └── BudgetExceededError     ...or was done, and paid, and is in `.response`
+    │   └── ToolExecutionError          the work was tried and failed
+    ├── ActGuardRuntimeError            the surroundings: context, gateway, an SDK we cannot watch
+    └── ActGuardUsageError              a mistake in the calling code, raised where it is written
+
+Messages are read by machines: frameworks look for words in `str(error)` and retry, or shorten the conversation, when
+they find them. No message here contains such a word (`_SIGNALS`), whatever name or number it was built from. No class
+here is an SDK's, a ConnectionError or, but for ToolTimeoutError, a TimeoutError.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+__all__ = [
+    "ActGuardError",
+    "ActGuardPaymentRequired",
+    "ActGuardRuntimeContextError",
+    "ActGuardRuntimeError",
+    "ActGuardToolError",
+    "ActGuardUsageError",
+    "ActGuardViolation",
+    "BudgetClientMismatchError",
+    "BudgetConfigurationError",
+    "BudgetExceededError",
+    "BudgetPaymentRequiredError",
+    "BudgetTransportError",
+    "BudgetWaitTimeoutError",
+    "CircuitBreakerConfigurationError",
+    "GuardError",
+    "MaxAttemptsConfigurationError",
+    "MissingRuntimeContextError",
+    "MonitoringDegradedError",
+    "NestedBudgetGuardError",
+    "NestedRunContextError",
+    "NestedRuntimeContextError",
+    "PolicyViolationError",
+    "ReportingContractError",
+    "ScopeValidationError",
+    "SessionUsageError",
+    "TimeoutUsageError",
+    "ToolExecutionError",
+    "ToolGuardError",
+    "UnknownPriceError",
+    "UnmeteredCallError",
+    "UnsupportedSDKError",
+]
+
+# What retry and truncation logic in the wild looks for in an error's text.
+_SIGNALS = re.compile(r"429|rate limit|too many requests|maximum context length|input is too long", re.IGNORECASE)
+
+
+def unmistakable(text: str) -> str:
+    """*text* with no signal in it that a framework would take for a throttled or over-long request."""
+    return _SIGNALS.sub(lambda found: f"{found[0][0]}·{found[0][1:]}", text)
+
+
+class ActGuardError(Exception):
+    """Base of every error of actguard.
+
+    Args:
+        message: one or two sentences for a person, with the fix where there is one.
+        code: stable upper-case word for programs; a default per class.
+        reason: short lower-case cause, where one code has several.
+        details: facts behind the decision; never secrets.
+        retryable: whether the same call may succeed later without any change.
+    """
+
+    default_code: ClassVar[str] = "ACTGUARD_ERROR"
+    default_retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str = "",
+        code: str | None = None,
+        reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retryable: bool | None = None,
+    ) -> None:
+        self.message = unmistakable(message or type(self).__name__)
+        super().__init__(self.message)
+        self.code = code or self.default_code
+        self.reason = reason
+        self.details: dict[str, Any] = dict(details or {})
+        self.retryable = self.default_retryable if retryable is None else retryable
+
+    def to_prompt(self) -> str:
+        """One sentence that a model can act on."""
+        return f"The call was not completed: {self.message}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self._portable_state())
+
+    def _portable_state(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+
+def _restore(cls: type[ActGuardError], args: tuple[Any, ...], state: dict[str, Any]) -> ActGuardError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+# ---- guards that said no ------------------------------------------------------------------------------------------
+
+
+class ActGuardToolError(ActGuardError):
+    """About one tool or model call."""
+
+    default_code = "TOOL_ERROR"
+
+
+class ToolGuardError(ActGuardToolError):
+    """A guard refused; what it guards was not run (or, for a budget, was paid and is handed over)."""
+
+    default_code = "TOOL_BLOCKED"
+
+
+class ToolExecutionError(ActGuardToolError):
+    """The guarded work was started and did not succeed."""
+
+    default_code = "TOOL_FAILED"
+
+
+class PolicyViolationError(ToolGuardError):
+    """A custody rule refused: see `code`, `details`, `fix_hint`."""
+
+    default_code = "POLICY_VIOLATION"
+
+    def __init__(
+        self,
+        message: str = "",
+        code: str | None = None,
+        reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retryable: bool | None = None,
+        *,
+        fix_hint: str = "",
+    ) -> None:
+        super().__init__(message, code, reason, details, retryable)
+        self.fix_hint = fix_hint
+
+    def to_prompt(self) -> str:
+        hint = f" {self.fix_hint}" if self.fix_hint else ""
+        return f"Blocked by policy: {self.message}{hint}"
+
+
+class BudgetExceededError(ToolGuardError):
+    """A budget is used up, or (strict) cannot cover the call.
+
+    `phase` says when: "before" nothing was sent, "during" a stream was cut, "after" the reply was paid for and is in
+    `response`. `origin` is "remote" when the gateway said so.
+    """
+
+    default_code = "BUDGET_EXCEEDED"
+
+    def __init__(
+        self,
+        message: str = "",
+        code: str | None = None,
+        reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retryable: bool | None = None,
+        *,
+        user_id: str | None = None,
+        tokens_used: int = 0,
+        token_limit: float = math.inf,
+        usd_used: float = 0.0,
+        usd_limit: float = math.inf,
+        limit_type: Literal["token", "usd"] = "usd",
+        phase: Literal["before", "during", "after"] = "before",
+        scope_id: str | None = None,
+        scope_name: str | None = None,
+        scope_kind: Literal["root", "nested"] = "root",
+        parent_scope_id: str | None = None,
+        root_scope_id: str | None = None,
+        origin: Literal["local", "remote"] = "local",
+        response: Any = None,
+    ) -> None:
+        super().__init__(message, code, reason, details, retryable)
+        self.user_id = user_id
+        self.tokens_used = tokens_used
+        self.token_limit = token_limit
+        self.usd_used = usd_used
+        self.usd_limit = usd_limit
+        self.limit_type = limit_type
+        self.phase = phase
+        self.scope_id = scope_id
+        self.scope_name = scope_name
+        self.scope_kind = scope_kind
+        self.parent_scope_id = parent_scope_id
+        self.root_scope_id = root_scope_id
+        self.origin = origin
+        self.response = response
+
+    def with_response(self, response: Any) -> Self:
+        """The same refusal, handing over a reply that was paid for."""
+        self.response = response
+        return self
+
+    def to_prompt(self) -> str:
+        kind = "dollar" if self.limit_type == "usd" else "token"
+        return (
+            f"The {kind} budget of this task is used up: make no further model calls, "
+            "and answer with what you already have."
+        )
+
+    def _portable_state(self) -> dict[str, Any]:
+        import pickle
+
+        state = super()._portable_state()
+        try:
+            pickle.dumps(state["response"])
+        except (pickle.PicklingError, TypeError, AttributeError):
+            state["response"] = None  # a live stream or raw connection stays behind; the refusal itself must travel
+        return state
+
+
+class BudgetWaitTimeoutError(BudgetExceededError):
+    """The call waited `wait_timeout` seconds for calls in flight to settle; nothing was sent."""
+
+    default_code = "BUDGET_WAIT_TIMEOUT"
+    default_retryable = True
+
+    def to_prompt(self) -> str:
+        return "The budget is held by other calls that are still running: wait for them to finish, then try again."
+
+
+class UnknownPriceError(ToolGuardError):
+    """Under a dollar limit, a call to a model without a known price was refused before it was sent."""
+
+    default_code = "UNKNOWN_PRICE"
+
+    def __init__(
+        self,
+        message: str = "",
+        code: str | None = None,
+        reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retryable: bool | None = None,
+        *,
+        model: str = "",
+        provider: str | None = None,
+    ) -> None:
+        where = f" at {provider}" if provider else ""
+        super().__init__(
+            message
+            or f"No price is known for model {model!r}{where}, and a dollar limit is active. State one: "
+            f"actguard.prices.set({model!r}, input=..., output=..., per='1M'), "
+            "or choose what happens with actguard.prices.unknown or BudgetGuard(unknown_price=...).",
+            code,
+            reason,
+            details,
+            retryable,
+        )
+        self.model = model
+        self.provider = provider
+
+    def to_prompt(self) -> str:
+        return f"The model {self.model!r} may not be used here, because its price is not known: use another model."
+
+
+class UnmeteredCallError(ToolGuardError):
+    """A billed call that cannot be metered was refused inside a guard with a limit (policy `unmetered="block"`)."""
+
+    default_code = "UNMETERED_CALL"
+
+    def to_prompt(self) -> str:
+        return "This kind of call may not be made here, because its cost cannot be measured: use another way."
+
+
+# ---- surroundings -------------------------------------------------------------------------------------------------
+
+
+class ActGuardRuntimeError(ActGuardError):
+    """Something around the call: context, transport, an SDK."""
+
+    default_code = "RUNTIME_ERROR"
+
+
+class ActGuardRuntimeContextError(ActGuardRuntimeError):
+    """Entered, left or nested in a place where that cannot work."""
+
+    default_code = "RUNTIME_CONTEXT"
+
+
+class MissingRuntimeContextError(ActGuardRuntimeContextError):
+    """Needs an active run: `with client.run(...)`."""
+
+    default_code = "MISSING_RUN"
+
+
+class NestedRuntimeContextError(ActGuardRuntimeContextError):
+    """A run is already active in this context."""
+
+    default_code = "NESTED_RUN"
+
+
+class NestedBudgetGuardError(ActGuardRuntimeContextError):
+    """A guard was entered again while it was still open."""
+
+    default_code = "NESTED_BUDGET_GUARD"
+
+
+class BudgetConfigurationError(ActGuardRuntimeContextError):
+    """A budget cannot work the way it is set up here."""
+
+    default_code = "BUDGET_CONFIGURATION"
+
+
+class BudgetClientMismatchError(ActGuardRuntimeContextError):
+    """A guard of one client was used inside a run of another."""
+
+    default_code = "BUDGET_CLIENT_MISMATCH"
+
+
+class UnsupportedSDKError(ActGuardRuntimeError):
+    """A provider SDK is installed that actguard cannot watch; running on would be unguarded."""
+
+    default_code = "UNSUPPORTED_SDK"
+
+    def __init__(
+        self,
+        message: str = "",
+        code: str | None = None,
+        reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retryable: bool | None = None,
+        *,
+        sdk: str = "",
+        version: str = "",
+        supported: str = "",
+    ) -> None:
+        super().__init__(message, code, reason, details, retryable)
+        self.sdk = sdk
+        self.version = version
+        self.supported = supported
+
+
+class BudgetTransportError(ActGuardRuntimeError):
+    """The gateway could not be reached or did not answer in time."""
+
+    default_code = "BUDGET_TRANSPORT"
+    default_retryable = True
+
+
+class MonitoringDegradedError(ActGuardRuntimeError):
+    """Events could not be delivered."""
+
+    default_code = "MONITORING_DEGRADED"
+    default_retryable = True
+
+
+class ActGuardPaymentRequired(ActGuardRuntimeError):  # noqa: N818 - the public name
+    """The account's prepaid balance does not cover the request (HTTP 402). Amounts as the gateway states them."""
+
+    default_code = "PAYMENT_REQUIRED"
+
+    def __init__(
+        self,
+        message: str = "",
+        code: str | None = None,
+        reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retryable: bool | None = None,
+        *,
+        path: str | None = None,
+        status: int = 402,
+        user_message: str | None = None,
+        current_balance: float | None = None,
+        required_amount: float | None = None,
+        shortfall: float | None = None,
+        topup_url: str | None = None,
+        topup_session_id: str | None = None,
+        user_id: str | None = None,
+    ) -> None:
+        super().__init__(
+            message or user_message or "The balance does not cover this request.", code, reason, details, retryable
+        )
+        self.path = path
+        self.status = status
+        self.user_message = user_message
+        self.current_balance = current_balance
+        self.required_amount = required_amount
+        self.shortfall = shortfall
+        self.topup_url = topup_url
+        self.topup_session_id = topup_session_id
+        self.user_id = user_id
+
+    def to_prompt(self) -> str:
+        where = f" Top up at {self.topup_url}." if self.topup_url else ""
+        return f"The account's balance does not cover this call.{where}"
+
+
+# ---- mistakes in the calling code ---------------------------------------------------------------------------------
+
+
+class ActGuardUsageError(ActGuardError):
+    """Wrong use of the API: names the argument and says what is allowed."""
+
+    default_code = "USAGE_ERROR"
+
+    def __init__(
+        self,
+        message: str = "",
+        code: str | None = None,
+        reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retryable: bool | None = None,
+        *,
+        argument: str | None = None,
+    ) -> None:
+        super().__init__(message, code, reason, details, retryable)
+        self.argument = argument
+
+
+class ScopeValidationError(ActGuardUsageError):
+    """A scope name that does not fit."""
+
+
+class SessionUsageError(ActGuardUsageError):
+    """A custody session used wrongly."""
+
+
+class TimeoutUsageError(ActGuardUsageError):
+    """A `timeout` that cannot be applied to this function."""
+
+
+class CircuitBreakerConfigurationError(ActGuardUsageError):
+    """Contradictory or invalid circuit breaker options."""
+
+
+class MaxAttemptsConfigurationError(ActGuardUsageError):
+    """Invalid `max_attempts` options."""
+
+
+class ReportingContractError(ActGuardUsageError):
+    """An event that does not fit the envelope."""
+
+
+# ---- names kept ---------------------------------------------------------------------------------------------------
+
+GuardError = PolicyViolationError
+NestedRunContextError = NestedRuntimeContextError
+ActGuardViolation = ToolGuardError
+BudgetPaymentRequiredError = ActGuardPaymentRequired
