@@ -8,6 +8,13 @@ disjoint counts (Anthropic) or additive ones (Gemini's thoughts) is brought to t
 from typing import NamedTuple
 
 
+class MalformedUsage(ValueError):  # noqa: N818 - says what was found; it reaches no user
+    """A provider's usage cannot be what it billed: something that is no count, or counts that contradict each other.
+
+    Readers of replies raise nothing else; who catches it logs once and charges an estimate, flagged.
+    """
+
+
 class Usage(NamedTuple):
     """Counts of one billed kind each. All are integers >= 0; kinds a provider did not report are 0."""
 

@@ -1,0 +1,239 @@
+"""Account: a BudgetScope in use, with what belongs to a live one: its queue, its policy, its prices, its refusals."""
+
+import logging
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from actguard.budget.admission import Admission
+from actguard.budget.policy import Policy
+from actguard.budget.scope import BudgetScope, Refusal
+from actguard.exceptions import BudgetExceededError, BudgetWaitTimeoutError
+from actguard.money import format_usd, to_usd
+
+if TYPE_CHECKING:
+    from actguard.budget.pricing import PriceBook
+
+logger = logging.getLogger("actguard")
+
+
+class BudgetWarning(UserWarning):
+    """`warn_at` was reached, or something about a budget deserves a look; calls go on."""
+
+
+class Outputs:
+    """How long the replies of one model were, in one tree of scopes: what the next one is expected to be at most.
+
+    Nothing is known before the first reply; after it, the longest so far with a margin that shrinks as replies come in.
+    Kept per tree, not per process: what another budget's short answers were says nothing about this one's.
+    """
+
+    __slots__ = ("longest", "replies")
+
+    def __init__(self) -> None:
+        self.longest = 0
+        self.replies = 0
+
+    def observe(self, tokens: int) -> None:
+        self.replies += 1
+        self.longest = max(tokens, self.longest)
+
+    def expect(self) -> int | None:
+        return None if not self.replies else self.longest + 2 * self.longest // self.replies + 1
+
+
+class Account(BudgetScope):
+    """A live scope. Calls capture it when they are opened, and settle into it whenever they end."""
+
+    __slots__ = (
+        "admission",
+        "blocked",
+        "book",
+        "bounded",
+        "limited",
+        "on_warning",
+        "outputs",
+        "parent_account",
+        "pid",
+        "policy",
+        "run_id",
+        "told",
+        "usd_limited",
+        "user_id",
+        "warned",
+        "watched",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        user_id: str | None,
+        run_id: str,
+        policy: Policy,
+        book: "PriceBook",
+        parent: "Account | None" = None,
+        name: str | None = None,
+        limit_pico: float = math.inf,
+        limit_tokens: float = math.inf,
+        strict: bool = False,
+        on_warning: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(id, parent=parent, name=name, limit_pico=limit_pico, limit_tokens=limit_tokens, strict=strict)
+        self.parent_account = parent
+        self.user_id = user_id
+        self.run_id = run_id
+        self.policy = policy
+        self.book = book
+        self.admission: Admission = parent.admission if parent else Admission()
+        self.outputs: dict[str, Outputs] = parent.outputs if parent else {}
+        self.told: set[str] = parent.told if parent else set()  # what was warned about once
+        self.on_warning = on_warning
+        self.warned = False
+        self.blocked: BudgetExceededError | None = None
+        self.pid = os.getpid()
+        # Fixed for life: a limit can be raised, but not appear.
+        self.usd_limited = any(scope.limit_pico != math.inf for scope in self.chain)
+        self.limited = self.usd_limited or any(scope.limit_tokens != math.inf for scope in self.chain)
+        self.bounded = any(scope.strict for scope in self.chain)
+        self.watched: bool = policy.warn_at is not None or (parent is not None and parent.watched)
+
+    def accounts(self) -> "Iterator[Account]":
+        """This one and all it is nested in."""
+        account: Account | None = self
+        while account is not None:
+            yield account
+            account = account.parent_account
+
+    # ---- told by a call ----
+
+    def error(self, refusal: Refusal, *, response: Any = None) -> BudgetExceededError:
+        """The public error for *refusal*; remembered by every guard between the call and the limit, which shows it to
+        its user even when a framework has swallowed or rewrapped it."""
+        stopped = refusal.scope
+        assert isinstance(stopped, Account)
+        error = BudgetExceededError(describe(stopped, refusal), response=response, **stopped._fields(refusal))
+        for account in self.accounts():
+            if account.standing_block() is None:
+                account.blocked = error
+            if account is stopped:
+                break
+        return error
+
+    def standing_block(self) -> BudgetExceededError | None:
+        """The first refusal that still stands here; `extend` on the scope that refused lifts it."""
+        blocked = self.blocked
+        if blocked is None or not any(scope.id == blocked.scope_id and scope.refused for scope in self.chain):
+            return None
+        return blocked
+
+    def timeout_error(self, scope: BudgetScope) -> BudgetWaitTimeoutError:
+        assert isinstance(scope, Account)
+        refusal = Refusal(scope, "usd" if scope.limit_pico != math.inf else "token")
+        return BudgetWaitTimeoutError(
+            f"The call waited {self.policy.wait_timeout:g} s for other calls in budget {label(scope)} to settle. "
+            "Raise wait_timeout or the limit, or give the calls smaller output caps.",
+            **scope._fields(refusal),
+        )
+
+    def _fields(self, refusal: Refusal) -> dict[str, Any]:
+        return {
+            "user_id": self.user_id,
+            "tokens_used": self.used_tokens,
+            "token_limit": self.limit_tokens,
+            "usd_used": to_usd(self.used_pico),
+            "usd_limit": self.limit_pico if self.limit_pico == math.inf else to_usd(int(self.limit_pico)),
+            "limit_type": refusal.limit_type,
+            "phase": refusal.phase,
+            "scope_id": self.id,
+            "scope_name": self.name,
+            "scope_kind": "nested" if self.parent else "root",
+            "parent_scope_id": self.parent.id if self.parent else None,
+            "root_scope_id": self.root.id,
+        }
+
+    # ---- after a call ----
+
+    def count_unmetered(self) -> None:
+        """A call went through whose usage nobody knows: shown in `unmetered_calls`, here and in all it is nested in."""
+
+        def count() -> None:
+            for scope in self.chain:
+                scope.unmetered_calls += 1
+
+        self.admission.locked(count)
+
+    def warn_if_due(self) -> None:
+        """Tell, once per account, that `warn_at` of a limit is used. Outside the lock: it may run user code."""
+        for account in self.accounts():
+            share = account.policy.warn_at
+            if share is None or account.warned:
+                continue
+            if account.used_pico >= share * account.limit_pico or account.used_tokens >= share * account.limit_tokens:
+                account.warned = True
+                account._warn(share)
+
+    def tell_once(self, key: str, message: str) -> None:
+        """Warn about *key* the first time it occurs in this tree of scopes."""
+        if key not in self.told and len(self.told) < 1000:
+            self.told.add(key)
+            warnings.warn(message, BudgetWarning, stacklevel=3)
+
+    def _warn(self, share: float) -> None:
+        if self.on_warning is None:
+            warnings.warn(f"{share:.0%} of budget {label(self)} is used", BudgetWarning, stacklevel=2)
+            return
+        try:
+            self.on_warning()
+        except Exception:  # a mistake in a callback must not cost the caller a reply that was paid for
+            logger.exception("on_warning of budget %s failed", label(self))
+
+
+def label(account: Account) -> str:
+    """How messages name a budget."""
+    return repr(account.name or account.id)
+
+
+def describe(account: Account, refusal: Refusal) -> str:
+    """One sentence: which budget, what of how much, and what happened to the call."""
+    if refusal.limit_type == "usd":
+        figures = f"{calm_usd(account.used_pico)} of {calm_usd(account.limit_pico)}"
+    else:
+        figures = f"{calm_tokens(account.used_tokens)} of {calm_tokens(account.limit_tokens)} tokens"
+    whose = f" of user {account.user_id!r}" if account.user_id else ""
+    spent = account.used_pico if refusal.limit_type == "usd" else account.used_tokens
+    limit = account.limit_pico if refusal.limit_type == "usd" else account.limit_tokens
+    if refusal.phase == "during":
+        what = "the stream was ended, as it would have passed the limit"
+    elif refusal.phase == "after":
+        what = "the last call was paid for; its reply is in .response unless it was streamed"
+    elif spent < limit:
+        what = "what remains does not cover the call, which was not sent"
+    else:
+        what = "the call was not sent"
+    return f"Budget {label(account)}{whose} is used up: {figures} spent; {what}."
+
+
+def calm_usd(pico: float) -> str:
+    """Dollars for a message, with no digits in it that read as an HTTP status (see exceptions.py)."""
+    plain = format_usd(pico)
+    if "429" not in plain or pico == math.inf:
+        return plain
+    return _without_429(f"${pico / 10**12:.{decimals}f}" for decimals in (3, 5, 2, 6, 1))
+
+
+def calm_tokens(tokens: float) -> str:
+    if tokens == math.inf:
+        return "inf"
+    thousands, millions = tokens / 1_000, tokens / 1_000_000
+    return _without_429((f"{tokens:,.0f}", f"{thousands:,.1f}k", f"{thousands:,.2f}k", f"{millions:.2f}M"))
+
+
+def _without_429(candidates: "Iterator[str] | tuple[str, ...]") -> str:
+    shown = ""
+    for shown in candidates:
+        if "429" not in shown:
+            return shown
+    return f"about {shown[:-1]}"

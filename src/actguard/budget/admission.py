@@ -1,0 +1,379 @@
+"""Who goes when: the one lock of a tree of scopes, and the queue of calls that wait for others to settle.
+
+Rules of the queue:
+- First come, first served among calls that wait for the same scope; a call that another scope would let through passes.
+- Nobody waits for a call that cannot go on before he does: his own, or one whose owner is waiting himself.
+- A waiter wakes when something settles, is released, or a limit is raised. Cancelled or timed out, he leaves the queue,
+  and gives back a hold that was granted in the same moment.
+
+Who holds the lock never does I/O, never calls user code. Finalizers run at any allocation, also under the lock: they
+never take it, but leave their work for whoever holds it (`later`).
+"""
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from actguard.budget.scope import NO_CHARGE, BudgetScope, Charge, Hold, Phase, Refusal, Wait
+
+_REMEMBERED_IDS = 2048  # replies reported twice arrive close together; older ids may go
+
+
+class WaitTimeout(Exception):  # noqa: N818 - becomes the public BudgetWaitTimeoutError where the guard is known
+    """`wait_timeout` ran out. Carries the scope that was waited for."""
+
+    def __init__(self, scope: BudgetScope) -> None:
+        super().__init__("waited too long")
+        self.scope = scope
+
+
+class _Waiter:
+    __slots__ = ("hold", "verdict", "wake")
+
+    def __init__(self, hold: Hold, wake: Callable[[], bool]) -> None:
+        self.hold = hold
+        self.wake = wake
+        self.verdict: Hold | Refusal | None = None  # None while it waits
+
+
+class Admission:
+    """The lock and the queue of one tree of scopes; shared by a root scope and all its descendants."""
+
+    __slots__ = ("_later", "_lock", "_waiters", "holds", "seen")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiters: deque[_Waiter] = deque()
+        self._later: deque[Callable[[], None]] = deque()
+        self.holds: set[Hold] = set()
+        self.seen: dict[str, None] = {}
+
+    # ---- before a call ----
+
+    def hold(self, hold: Hold, wait_timeout: float | None = None) -> Hold | Refusal:
+        """Wait for room, blocking the thread, and set *hold* aside.
+
+        Raises:
+            WaitTimeout: after *wait_timeout* seconds (None: as long as other calls are in flight).
+        """
+        verdict = self.try_hold(hold)
+        if not isinstance(verdict, Wait):
+            return verdict
+        granted = threading.Lock()
+        granted.acquire()
+
+        def wake() -> bool:
+            granted.release()
+            return True
+
+        waiter = _Waiter(hold, wake)
+        try:
+            if self._enqueue(waiter) and not granted.acquire(timeout=-1 if wait_timeout is None else wait_timeout):
+                return self._give_up(waiter)
+        except BaseException:
+            self._abandon(waiter)
+            raise
+        return self._verdict_of(waiter)
+
+    async def ahold(self, hold: Hold, wait_timeout: float | None = None) -> Hold | Refusal:
+        """`hold` for an event loop (asyncio or trio): waits without blocking it."""
+        verdict = self.try_hold(hold)
+        if not isinstance(verdict, Wait):
+            return verdict
+        wait, wake = _async_signal()
+        waiter = _Waiter(hold, wake)
+        try:
+            if self._enqueue(waiter) and not await wait(wait_timeout):
+                return self._give_up(waiter)
+        except BaseException:
+            self._abandon(waiter)
+            raise
+        return self._verdict_of(waiter)
+
+    def try_hold(self, hold: Hold) -> Hold | Wait | Refusal:
+        """The answer now. `Wait` also when earlier callers wait for a scope that this call would use."""
+        with self._lock:
+            if self._later:
+                self._catch_up()
+            if self._waiters:
+                refusal = hold.scope.standing_refusal()
+                return refusal if refusal is not None else Wait(hold.scope)
+            verdict = hold.scope.admit(hold, self._blockers)
+            if verdict is hold:
+                self.holds.add(hold)
+            return verdict
+
+    # ---- after a call ----
+
+    def settle(
+        self, hold: Hold, charge: Charge, response_id: str | None = None, *, final: bool = True
+    ) -> tuple[bool, Refusal | None]:
+        """Turn *hold* into spend; nothing is added when *response_id* was counted before.
+
+        Args:
+            final: False for a provisional figure (the guard is left while the call still runs), corrected by the next.
+
+        Returns:
+            Whether *charge* was counted, and the limit that is passed now, if any.
+        """
+        with self._lock:
+            outcome = self.settle_locked(hold, charge, response_id, final=final)
+            if self._waiters or self._later:
+                self._catch_up()
+            return outcome
+
+    def settle_locked(
+        self, hold: Hold, charge: Charge, response_id: str | None = None, *, final: bool = True
+    ) -> tuple[bool, Refusal | None]:
+        """`settle`, for an action that `locked` or `later` runs."""
+        self.holds.discard(hold)
+        if hold.final:
+            return False, None
+        if self._first_report(response_id):
+            return True, hold.scope.settle(hold, charge, final=final)
+        hold.scope.settle(hold, NO_CHARGE, calls=0)
+        return False, None
+
+    def release(self, hold: Hold) -> None:
+        with self._lock:
+            self.drop(hold)
+            if self._waiters or self._later:
+                self._catch_up()
+
+    def charge(
+        self,
+        scope: BudgetScope,
+        charge: Charge,
+        response_id: str | None = None,
+        *,
+        calls: int = 1,
+        phase: Phase = "after",
+    ) -> tuple[bool, Refusal | None]:
+        """Count spend that has no hold. Returns as `settle` does."""
+        with self._lock:
+            counted = self._first_report(response_id)
+            exceeded = scope.charge(charge, calls=calls, phase=phase) if counted else None
+            if self._waiters or self._later:
+                self._catch_up()
+            return counted, exceeded
+
+    def charge_beside(self, hold: Hold, charge: Charge) -> Refusal | None:
+        """Count an attempt that may have been billed, and keep *hold* for the next one.
+
+        Returns:
+            The strict limit without room for both; then *hold* is used up by *charge*, and nothing more may be sent.
+        """
+        with self._lock:
+            for scope in hold.scope.chain:
+                left_pico = scope.limit_pico - scope.used_pico - scope.held_pico
+                if scope.strict and (
+                    charge.pico > left_pico
+                    or charge.tokens > scope.limit_tokens - scope.used_tokens - scope.held_tokens
+                ):
+                    self.settle_locked(hold, charge)
+                    scope.refused = Refusal(scope, "usd" if charge.pico > left_pico else "token")
+                    self._catch_up()
+                    return scope.refused
+            hold.scope.charge(charge)
+            return None
+
+    def grow(self, hold: Hold, pico: int, tokens: int) -> Refusal | None:
+        """Set more aside for a call that turned out larger than it looked; a strict scope may refuse, nobody waits."""
+        with self._lock:
+            if not hold.open:
+                return None
+            for scope in hold.scope.chain:
+                if scope.strict and (
+                    scope.used_pico + scope.held_pico + pico > scope.limit_pico
+                    or scope.used_tokens + scope.held_tokens + tokens > scope.limit_tokens
+                ):
+                    usd = scope.used_pico + scope.held_pico + pico > scope.limit_pico
+                    scope.refused = Refusal(scope, "usd" if usd else "token")
+                    return scope.refused
+            for scope in hold.scope.chain:
+                scope.held_pico += pico
+                scope.held_tokens += tokens
+            hold.bound_pico += pico
+            hold.bound_tokens += tokens
+            hold.estimate_pico += pico
+            hold.estimate_tokens += tokens
+            return None
+
+    # ---- at any time ----
+
+    def locked(self, action: Callable[[], None]) -> None:
+        """Run *action* on the tree's scopes, then let waiters look again: limits raised, flags set."""
+        with self._lock:
+            action()
+            self._catch_up()
+
+    def later(self, action: Callable[[], None]) -> None:
+        """From a finalizer: run *action* now if nobody holds the lock, else leave it for him. *action* takes no lock
+        of its own: it gets the lock's protection from here."""
+        self._later.append(action)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._catch_up()
+            finally:
+                self._lock.release()
+
+    @property
+    def waiting(self) -> int:
+        """Calls in the queue."""
+        return len(self._waiters)
+
+    def settle_pending(self) -> None:
+        """Do what finalizers left; before spend is read."""
+        if self._later:
+            with self._lock:
+                self._catch_up()
+
+    def open_holds(self, scope: BudgetScope) -> list[Hold]:
+        """Calls in flight that were opened directly in *scope*."""
+        with self._lock:
+            self._catch_up()
+            return [hold for hold in self.holds if hold.scope is scope]
+
+    # ---- under the lock ----
+
+    def _first_report(self, response_id: str | None) -> bool:
+        if response_id is None:
+            return True
+        seen = self.seen
+        if response_id in seen:
+            return False
+        seen[response_id] = None
+        if len(seen) > _REMEMBERED_IDS:
+            del seen[next(iter(seen))]
+        return True
+
+    def _blockers(self, scope: BudgetScope, asking: Hold) -> tuple[int, int, int]:
+        """Calls in flight in *scope* that *asking* may wait for: how many, and what they hold there."""
+        waiting = [waiter.hold for waiter in self._waiters]
+        count = pico = tokens = 0
+        for hold in self.holds:
+            if (
+                scope not in hold.scope.chain
+                or asking.waits_in_vain_for(hold)
+                or any(stuck.waits_in_vain_for(hold) for stuck in waiting)
+            ):
+                continue
+            count += 1
+            pico += hold.bound_pico if scope.strict else hold.estimate_pico
+            tokens += hold.bound_tokens if scope.strict else hold.estimate_tokens
+        return count, pico, tokens
+
+    def _catch_up(self) -> None:
+        while True:
+            while self._later:
+                self._later.popleft()()
+            if self._waiters:
+                self._serve()
+            if not self._later:
+                return
+
+    def _serve(self) -> None:
+        """Let everybody through who can go now, in order. Who waits for a scope keeps those behind him from it."""
+        taken: list[BudgetScope] = []
+        for waiter in tuple(self._waiters):
+            hold = waiter.hold
+            chain = hold.scope.chain
+            if any(scope in chain for scope in taken):
+                if chain[-1] in taken:
+                    break  # the root is taken: everybody behind needs it
+                continue
+            verdict = hold.scope.admit(hold, self._blockers)
+            if isinstance(verdict, Wait):
+                taken.append(verdict.scope)
+                continue
+            if verdict is hold:
+                self.holds.add(hold)
+            waiter.verdict = verdict
+            self._waiters.remove(waiter)  # at once: from here on others may wait for this one
+            if not waiter.wake() and verdict is hold:
+                self._later.append(partial(self.drop, hold))
+
+    def drop(self, hold: Hold) -> None:
+        """`release`, for an action that `locked` or `later` runs."""
+        self.holds.discard(hold)
+        hold.scope.release(hold)
+
+    def _enqueue(self, waiter: _Waiter) -> bool:
+        """Join the queue; False when there is nothing to wait for any more."""
+        with self._lock:
+            self._waiters.append(waiter)
+            self._catch_up()
+            return waiter in self._waiters
+
+    def _give_up(self, waiter: _Waiter) -> Hold | Refusal:
+        with self._lock:
+            if waiter not in self._waiters:
+                return self._verdict_of(waiter)  # granted in the same moment
+            self._waiters.remove(waiter)
+            self._catch_up()
+        raise WaitTimeout(waiter.hold.scope)
+
+    def _abandon(self, waiter: _Waiter) -> None:
+        with self._lock:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            elif waiter.verdict is waiter.hold:
+                self.drop(waiter.hold)
+            self._catch_up()
+
+    @staticmethod
+    def _verdict_of(waiter: _Waiter) -> Hold | Refusal:
+        assert waiter.verdict is not None
+        return waiter.verdict
+
+
+def _async_signal() -> tuple[Callable[[float | None], Awaitable[bool]], Callable[[], bool]]:
+    """A one-shot event of the running event loop: `await wait(seconds)` -> woken?
+
+    `wake()` may be called from any thread; it is False when the loop is gone, and with it whoever waited.
+    """
+    import asyncio  # loaded already where a coroutine runs; not by `import actguard`, which it would slow down
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return _trio_signal()
+    future: asyncio.Future[None] = loop.create_future()
+
+    def set_result() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    def wake() -> bool:
+        try:
+            loop.call_soon_threadsafe(set_result)
+        except RuntimeError:  # the loop is closed
+            return False
+        return True
+
+    async def wait(seconds: float | None) -> bool:
+        done, _ = await asyncio.wait({future}, timeout=seconds)
+        return bool(done)
+
+    return wait, wake
+
+
+def _trio_signal() -> tuple[Callable[[float | None], Awaitable[bool]], Callable[[], bool]]:
+    trio = sys.modules["trio"]  # a coroutine runs, and not on asyncio: the SDKs support nothing else
+    token, event = trio.lowlevel.current_trio_token(), trio.Event()
+
+    def wake() -> bool:
+        try:
+            token.run_sync_soon(event.set)
+        except trio.RunFinishedError:
+            return False
+        return True
+
+    async def wait(seconds: float | None) -> bool:
+        with trio.move_on_after(float("inf") if seconds is None else seconds):
+            await event.wait()
+        return bool(event.is_set())
+
+    return wait, wake

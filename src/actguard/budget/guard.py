@@ -1,0 +1,387 @@
+"""BudgetGuard: the context manager people see. Limits in, spend out; what happens between is in `account.py`."""
+
+import math
+import os
+from collections.abc import Callable
+from contextvars import Token
+from types import TracebackType
+from typing import Any, Self
+
+from actguard.budget.account import Account, calm_tokens, calm_usd
+from actguard.budget.policy import OPTIONS, Policy, callback, number, whole_number
+from actguard.budget.pricing import PriceBook, prices
+from actguard.budget.scope import Charge
+from actguard.budget.usage import NOTHING, Usage
+from actguard.context import Frame, Run, current_frame, enter_frame, leave_frame
+from actguard.exceptions import (
+    ActGuardUsageError,
+    BudgetExceededError,
+    NestedBudgetGuardError,
+    UnknownPriceError,
+)
+from actguard.money import from_usd, to_usd
+
+before_first_call: list[Callable[[], None]] = []
+"""Run when a guard is entered, before anything in it: `providers.install` puts itself here. May raise."""
+
+
+class BudgetGuard:
+    """A token and dollar budget around code that calls LLMs; `with` and `async with`.
+
+    Args:
+        user_id: who spends; appears in errors and events.
+        token_limit: tokens, input and output together; None for no limit.
+        usd_limit: dollars; None for no limit.
+        name: for messages, errors and breakdowns.
+        strict: never let spend pass a limit: calls are held at a sound bound, and their output cap is lowered to what
+            the remainder buys. Otherwise the call that reaches the limit is completed, and the next one refused.
+        on_warning: called once with the guard when `warn_at` of a limit is used, instead of a `BudgetWarning`.
+        prices: a PriceBook for this guard; `actguard.prices` if None.
+        run_id: the run to count in; None: the active one, else a new one.
+        **options: see `actguard.Policy`: wait_timeout, warn_at, unmetered, unknown_price, unbounded, on_abort,
+            lost_attempts, include_usage, bypass, default_max_output.
+
+    Raises:
+        ActGuardUsageError: a limit is not a positive, finite number, an option is unknown or has a wrong value.
+    """
+
+    def __init__(
+        self,
+        user_id: str | None = None,
+        *,
+        token_limit: int | None = None,
+        usd_limit: float | None = None,
+        name: str | None = None,
+        strict: bool = False,
+        on_warning: "Callable[[BudgetGuard], Any] | None" = None,
+        prices: PriceBook | None = None,
+        run_id: str | None = None,
+        **options: Any,
+    ) -> None:
+        for argument, text in (("user_id", user_id), ("name", name), ("run_id", run_id)):
+            if text is not None and (not isinstance(text, str) or not text):
+                raise ActGuardUsageError(f"{argument} must be a non-empty string, not {text!r}", argument=argument)
+        if not isinstance(strict, bool):
+            raise ActGuardUsageError(f"strict must be True or False, not {strict!r}", argument="strict")
+        callback("on_warning", on_warning)
+        unknown = [option for option in options if option not in OPTIONS]
+        if unknown:
+            raise ActGuardUsageError(
+                f"BudgetGuard has no option {unknown[0]!r}; there are {', '.join(OPTIONS)}", argument=unknown[0]
+            )
+        self._policy = Policy(**options)
+        self._limit_tokens = math.inf if token_limit is None else whole_number("token_limit", token_limit)
+        self._limit_pico = (
+            math.inf if usd_limit is None else from_usd(number("usd_limit", usd_limit, "dollars, such as 0.05"))
+        )
+        self.user_id = user_id
+        self.name = name
+        self.strict = strict
+        self.scope_id = f"scp_{os.urandom(16).hex()}"
+        self._run_id = run_id
+        self._on_warning = on_warning
+        self._book = prices
+        self._account: Account | None = None
+        self._entries: list[tuple[Token[Frame], Frame, Frame]] = []
+
+    # ---- entering and leaving ----
+
+    def __enter__(self) -> Self:
+        for prepare in before_first_call:
+            prepare()
+        frame = current_frame()
+        account = self._account
+        if account is None:
+            account = self._account = self._open(frame)
+        elif account in (frame.scope.chain if frame.scope else ()):
+            raise NestedBudgetGuardError("This guard is already active here; make a new BudgetGuard to nest one.")
+        run = frame.run or Run(account.run_id, self.user_id)
+        entered = frame._replace(run=run, scope=account)
+        self._entries.append((enter_frame(entered), entered, frame))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._leave()
+        self._close(error)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def _open(self, frame: Frame) -> Account:
+        parent = frame.scope if isinstance(frame.scope, Account) else None
+        if parent is not None and parent.pid != os.getpid():
+            parent = None  # of another process: its limits, and its lock, do not reach here
+        book = self._book or (parent.book if parent else prices)
+        if self._policy.unknown_price is not None:
+            book = PriceBook(parent=book, unknown=self._policy.unknown_price)
+        run_id = self._run_id or (frame.run.run_id if frame.run else None) or f"run_{os.urandom(16).hex()}"
+        if self.user_id is None and frame.run:
+            self.user_id = frame.run.user_id
+        return Account(
+            self.scope_id,
+            parent=parent,
+            name=self.name,
+            user_id=self.user_id,
+            run_id=run_id,
+            policy=self._policy,
+            book=book,
+            limit_pico=self._limit_pico,
+            limit_tokens=self._limit_tokens,
+            strict=self.strict,
+            on_warning=None if self._on_warning is None else self._warn,
+        )
+
+    def _leave(self) -> None:
+        here = current_frame()
+        for index in range(len(self._entries) - 1, -1, -1):
+            if self._entries[index][1] is here:
+                break
+        else:
+            index = len(self._entries) - 1
+        if index >= 0:
+            leave_frame(*self._entries.pop(index))
+
+    def _close(self, error: BaseException | None) -> None:
+        """Charge provisionally what still runs, and show the refusal that a framework may have hidden."""
+        account = self._account
+        assert account is not None
+        if not self._entries:
+            for hold in account.admission.open_holds(account):
+                account.admission.settle(hold, hold.likely_charge(), final=False)
+        blocked = account.standing_block()
+        if blocked is not None and isinstance(error, Exception) and not isinstance(error, BudgetExceededError):
+            raise blocked from error
+
+    def _warn(self) -> None:
+        assert self._on_warning is not None
+        self._on_warning(self)
+
+    # ---- while it is open ----
+
+    def extend(self, *, usd: float | None = None, tokens: int | None = None) -> None:
+        """Raise the limits of a live guard by *usd* dollars and *tokens*; calls are let through again.
+
+        Raises:
+            ActGuardUsageError: nothing to add, not a positive number, or the guard has no such limit.
+        """
+        if usd is None and tokens is None:
+            raise ActGuardUsageError("extend needs usd=, tokens=, or both", argument="usd")
+        pico = 0 if usd is None else from_usd(number("usd", usd, "dollars to add"))
+        more = 0 if tokens is None else whole_number("tokens", tokens)
+        if pico and self._limit_pico == math.inf:
+            raise ActGuardUsageError("this guard has no usd_limit to extend", argument="usd")
+        if more and self._limit_tokens == math.inf:
+            raise ActGuardUsageError("this guard has no token_limit to extend", argument="tokens")
+        self._limit_pico += pico
+        self._limit_tokens += more
+        account = self._account
+        if account is not None:
+
+            def raise_limits() -> None:
+                account.extend(pico, more)
+                account.warned = False
+
+            account.admission.locked(raise_limits)
+
+    def add_cost(self, *, name: str, usd: float) -> None:
+        """Count external spend, such as a paid search, like a call's.
+
+        Raises:
+            ValueError: *usd* is negative or not finite.
+            BudgetExceededError: a limit is passed now; the cost is counted nevertheless.
+        """
+        if isinstance(usd, bool) or not isinstance(usd, (int, float)) or not 0 <= usd < math.inf:
+            raise ValueError(f"usd must be a finite number of dollars, 0 or more, not {usd!r}")
+        pico = from_usd(usd)
+        self._count(Charge(pico, 0, ((name, NOTHING, pico),)), None)
+
+    def add_usage(
+        self, model: str, usage: Usage, *, usd: float | None = None, provider: str = "", response_id: str | None = None
+    ) -> None:
+        """Count a call that did not come through a watched SDK, once per *response_id*.
+
+        A framework's callback may report what was already seen at the seam: an id that was counted adds nothing,
+        whichever report came first.
+
+        Args:
+            usd: its cost, if known; else it is priced as *model* of *provider*.
+
+        Raises:
+            UnknownPriceError: no price is known, *usd* is not given, and a dollar limit is active.
+            BudgetExceededError: a limit is passed now; the usage is counted nevertheless.
+        """
+        account = self._live()
+        if usd is not None:
+            pico = from_usd(usd)
+        else:
+            price = account.book.price(provider, model)
+            if price is None and account.usd_limited:
+                raise UnknownPriceError(model=model, provider=provider or None)
+            pico = price.cost(usage) if price else 0
+        self._count(Charge(pico, usage.tokens, ((model, usage, pico),)), response_id)
+
+    def _count(self, charge: Charge, response_id: str | None) -> None:
+        account = self._live()
+        _, refusal = account.admission.charge(account, charge, response_id)
+        account.warn_if_due()
+        if refusal is not None:
+            raise account.error(refusal)
+
+    def _live(self) -> Account:
+        if self._account is None:
+            raise ActGuardUsageError("enter the guard first: with guard: ...")
+        return self._account
+
+    # ---- reading ----
+
+    @property
+    def run_id(self) -> str | None:
+        """The run this guard counts in; known once it was entered, or was given."""
+        return self._account.run_id if self._account else self._run_id
+
+    @property
+    def token_limit(self) -> float:
+        """Tokens; `math.inf` if unlimited."""
+        return self._limit_tokens
+
+    @property
+    def usd_limit(self) -> float:
+        """Dollars; `math.inf` if unlimited."""
+        return math.inf if self._limit_pico == math.inf else to_usd(int(self._limit_pico))
+
+    @property
+    def tokens_used(self) -> int:
+        """Tokens used here and in nested guards."""
+        return self._settled().used_tokens if self._account else 0
+
+    @property
+    def usd_used(self) -> float:
+        """Dollars used here and in nested guards."""
+        return to_usd(self._settled().used_pico) if self._account else 0.0
+
+    @property
+    def tokens_remaining(self) -> float:
+        """Tokens to this guard's own limit, never below 0; `math.inf` if unlimited."""
+        return max(0, self._limit_tokens - self.tokens_used)
+
+    @property
+    def usd_remaining(self) -> float:
+        """Dollars to this guard's own limit, never below 0; `math.inf` if unlimited."""
+        used = self._settled().used_pico if self._account else 0
+        return math.inf if self._limit_pico == math.inf else to_usd(max(0, int(self._limit_pico) - used))
+
+    @property
+    def local_tokens_used(self) -> int:
+        """Tokens used here, without nested guards."""
+        return self._settled().local_tokens if self._account else 0
+
+    @property
+    def local_usd_used(self) -> float:
+        """Dollars used here, without nested guards."""
+        return to_usd(self._settled().local_pico) if self._account else 0.0
+
+    @property
+    def root_tokens_used(self) -> int:
+        """Tokens used in the outermost guard around this one."""
+        return self._settled().root.used_tokens if self._account else 0
+
+    @property
+    def root_usd_used(self) -> float:
+        """Dollars used in the outermost guard around this one."""
+        return to_usd(self._settled().root.used_pico) if self._account else 0.0
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """What was used by token kind (see `actguard.Usage`), kinds that occurred only."""
+        total = NOTHING
+        if self._account:
+            for tally in list(self._settled().by_model.values()):
+                total = total.plus(tally.usage)
+        return total.by_kind()
+
+    @property
+    def by_model(self) -> dict[str, dict[str, Any]]:
+        """Per model: `calls`, `tokens`, `usd`, `usage`."""
+        tallies = dict(self._settled().by_model) if self._account else {}
+        return {
+            model: {
+                "calls": tally.calls,
+                "tokens": tally.usage.tokens,
+                "usd": to_usd(tally.pico),
+                "usage": tally.usage.by_kind(),
+            }
+            for model, tally in tallies.items()
+        }
+
+    @property
+    def calls(self) -> int:
+        """Calls that were billed, nested ones included."""
+        return self._settled().calls if self._account else 0
+
+    @property
+    def estimated(self) -> bool:
+        """Whether any figure comes from an estimate: a stream ended early, usage missing, an answer lost."""
+        return self._account is not None and self._settled().estimates > 0
+
+    @property
+    def unmetered_calls(self) -> int:
+        """Calls that went through without any known usage."""
+        return self._settled().unmetered_calls if self._account else 0
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether a call in this guard was refused, or passed a limit; until `extend`."""
+        return self._account is not None and (
+            self._account.standing_block() is not None or self._account.refused is not None
+        )
+
+    @property
+    def account(self) -> Account | None:
+        """The scope itself, for adapters; None before the guard is entered for the first time."""
+        return self._account
+
+    def _settled(self) -> Account:
+        account = self._account
+        assert account is not None
+        account.admission.settle_pending()
+        return account
+
+    def __repr__(self) -> str:
+        who = f" {self.name!r}" if self.name else ""
+        user = f" for {self.user_id!r}" if self.user_id else ""
+        used = self._account.used_pico if self._account else 0
+        parts = [
+            f"{calm_usd(used)} of {calm_usd(self._limit_pico)}" if self._limit_pico != math.inf else calm_usd(used),
+            f"{calm_tokens(self.tokens_used)} of {calm_tokens(self._limit_tokens)} tokens"
+            if self._limit_tokens != math.inf
+            else f"{calm_tokens(self.tokens_used)} tokens",
+            f"{self.calls} call{'' if self.calls == 1 else 's'}",
+        ]
+        flags = [flag for flag, on in (("estimated", self.estimated), ("exceeded", self.exceeded)) if on]
+        return f"<BudgetGuard{who}{user}: {', '.join(parts + flags)}>"
+
+
+def add_cost(*, name: str, usd: float) -> None:
+    """Count external spend in the innermost active guard; without one, nothing happens.
+
+    Raises:
+        ValueError: *usd* is negative or not finite.
+        BudgetExceededError: a limit is passed now; the cost is counted nevertheless.
+    """
+    if isinstance(usd, bool) or not isinstance(usd, (int, float)) or not 0 <= usd < math.inf:
+        raise ValueError(f"usd must be a finite number of dollars, 0 or more, not {usd!r}")
+    account = current_frame().scope
+    if not isinstance(account, Account):
+        return
+    pico = from_usd(usd)
+    _, refusal = account.admission.charge(account, Charge(pico, 0, ((name, NOTHING, pico),)))
+    account.warn_if_due()
+    if refusal is not None:
+        raise account.error(refusal)

@@ -1,0 +1,112 @@
+"""What a guard does where more than one answer is right: every option of BudgetGuard but its limits, validated once."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from numbers import Real
+from typing import Any, Literal, get_args
+
+from actguard.exceptions import ActGuardUsageError
+
+Reaction = Literal["block", "warn", "allow"]
+UnknownPrice = Literal["refuse", "warn", "most_expensive"]
+UnknownHost = Literal["native", "refuse"]
+OnAbort = Literal["received", "reserve"]
+IncludeUsage = Literal["auto", "always", "never"]
+LostAttempts = Literal["charge", "ignore"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Options of a guard.
+
+    Args:
+        wait_timeout: seconds a call may wait for others in flight to settle; None: as long as any are in flight.
+        warn_at: share of a limit, above 0 and up to 1, at which `on_warning` is called once.
+        unmetered: what to do with a billed call that cannot be metered (WebSockets, speech, ...).
+            None: "block" under a limit, "warn" without one.
+        unknown_price: what to do with a model without a known price. None: as `actguard.prices.unknown` says.
+        unknown_host: whose prices a host charges that is nobody's we know (a proxy, a local server): "native" takes
+            those of the SDK's own provider; "refuse" treats its models as unpriced until `actguard.prices.host` says.
+        unbounded: in strict mode, a call whose cost no bound can be given for (server tools, remote documents).
+            "block" refuses it; "estimate" lets it through at an estimate, so that spend may pass the limit; a number
+            reserves that many tokens for it.
+        on_abort: what an early-ended stream is charged. "received": input and what arrived; "reserve": all that was set
+            aside. None: "reserve" in strict mode (the provider may have generated more than arrived), else "received".
+        lost_attempts: an attempt that was sent and not answered may have been billed: "charge" or "ignore" it.
+        include_usage: ask chat streams for their usage. "auto": where the host is known to understand the question.
+        bypass: what to do when a provider is called around the SDKs that are watched.
+        default_max_output: tokens to assume for the output of a call without a cap, to a model without a known maximum.
+    """
+
+    wait_timeout: float | None = None
+    warn_at: float | None = None
+    unmetered: Reaction | None = None
+    unknown_price: UnknownPrice | None = None
+    unknown_host: UnknownHost = "native"
+    unbounded: Literal["block", "estimate"] | int = "block"
+    on_abort: OnAbort | None = None
+    lost_attempts: LostAttempts = "charge"
+    include_usage: IncludeUsage = "auto"
+    bypass: Reaction = "warn"
+    default_max_output: int = 16_384
+
+    def __post_init__(self) -> None:
+        if self.wait_timeout is not None:
+            number("wait_timeout", self.wait_timeout, "seconds, or None to wait as long as calls are in flight")
+        if self.warn_at is not None:
+            number("warn_at", self.warn_at, "a share of the limit such as 0.8")
+            if self.warn_at > 1:
+                raise ActGuardUsageError(f"warn_at must be at most 1, not {self.warn_at!r}", argument="warn_at")
+        choice("unmetered", self.unmetered, (*get_args(Reaction), None))
+        choice("unknown_price", self.unknown_price, (*get_args(UnknownPrice), None))
+        choice("unknown_host", self.unknown_host, get_args(UnknownHost))
+        if not isinstance(self.unbounded, int) or isinstance(self.unbounded, bool):
+            choice("unbounded", self.unbounded, ("block", "estimate"), also="a number of tokens to reserve")
+        else:
+            whole_number("unbounded", self.unbounded)
+        choice("on_abort", self.on_abort, (*get_args(OnAbort), None))
+        choice("lost_attempts", self.lost_attempts, get_args(LostAttempts))
+        choice("include_usage", self.include_usage, get_args(IncludeUsage))
+        choice("bypass", self.bypass, get_args(Reaction))
+        whole_number("default_max_output", self.default_max_output)
+
+
+OPTIONS = tuple(field.name for field in fields(Policy))
+
+
+def number(argument: str, value: Any, meaning: str) -> Any:
+    """*value*, if it is a positive, finite number.
+
+    Raises:
+        ActGuardUsageError: otherwise; names *argument* and says what is allowed.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, Real, Decimal)):
+        raise ActGuardUsageError(
+            f"{argument} must be a number ({meaning}), not {type(value).__name__}", argument=argument
+        )
+    if not math.isfinite(value) or value <= 0:
+        raise ActGuardUsageError(
+            f"{argument} must be positive and finite ({meaning}), not {value!r}", argument=argument
+        )
+    return value
+
+
+def whole_number(argument: str, value: Any) -> int:
+    """*value*, if it is a positive whole number."""
+    number(argument, value, "a whole number of tokens")
+    if value != int(value):
+        raise ActGuardUsageError(f"{argument} must be a whole number of tokens, not {value!r}", argument=argument)
+    return int(value)
+
+
+def choice(argument: str, value: Any, allowed: tuple[Any, ...], *, also: str = "") -> None:
+    if not any(value is option or (isinstance(value, str) and value == option) for option in allowed):
+        options = ", ".join(repr(option) for option in allowed) + (f", or {also}" if also else "")
+        raise ActGuardUsageError(f"{argument} must be one of {options}, not {value!r}", argument=argument)
+
+
+def callback(argument: str, value: Callable[..., Any] | None) -> None:
+    if value is not None and not callable(value):
+        raise ActGuardUsageError(f"{argument} must be callable, not {type(value).__name__}", argument=argument)
