@@ -51,7 +51,6 @@ class Account(BudgetScope):
         "admission",
         "blocked",
         "book",
-        "bounded",
         "limited",
         "on_warning",
         "outputs",
@@ -97,7 +96,6 @@ class Account(BudgetScope):
         # Fixed for life: a limit can be raised, but not appear.
         self.usd_limited = any(scope.limit_pico != math.inf for scope in self.chain)
         self.limited = self.usd_limited or any(scope.limit_tokens != math.inf for scope in self.chain)
-        self.bounded = any(scope.strict for scope in self.chain)
         self.watched: bool = policy.warn_at is not None or (parent is not None and parent.watched)
 
     def accounts(self) -> "Iterator[Account]":
@@ -132,8 +130,9 @@ class Account(BudgetScope):
     def timeout_error(self, scope: BudgetScope) -> BudgetWaitTimeoutError:
         assert isinstance(scope, Account)
         refusal = Refusal(scope, "usd" if scope.limit_pico != math.inf else "token")
+        waited = f"waited {self.policy.wait_timeout:g} s" if self.policy.wait_timeout else "had to wait, and cannot,"
         return BudgetWaitTimeoutError(
-            f"The call waited {self.policy.wait_timeout:g} s for other calls in budget {label(scope)} to settle. "
+            f"The call {waited} for other calls in budget {label(scope)} to settle. "
             "Raise wait_timeout or the limit, or give the calls smaller output caps.",
             **scope._fields(refusal),
         )

@@ -105,6 +105,16 @@ class Admission:
                 self.holds.add(hold)
             return verdict
 
+    def hold_at_once(self, hold: Hold) -> Hold | Refusal:
+        """`hold` for who cannot wait: past the queue. An estimate is no reason to refuse; for default scopes only."""
+        with self._lock:
+            self._catch_up()
+            verdict = hold.scope.admit(hold, _nobody)
+            assert not isinstance(verdict, Wait)  # there is nobody to wait for
+            if verdict is hold:
+                self.holds.add(hold)
+            return verdict
+
     # ---- after a call ----
 
     def settle(
@@ -327,6 +337,10 @@ class Admission:
     def _verdict_of(waiter: _Waiter) -> Hold | Refusal:
         assert waiter.verdict is not None
         return waiter.verdict
+
+
+def _nobody(scope: BudgetScope, asking: Hold) -> tuple[int, int, int]:
+    return 0, 0, 0
 
 
 def _async_signal() -> tuple[Callable[[float | None], Awaitable[bool]], Callable[[], bool]]:

@@ -119,8 +119,6 @@ class BudgetGuard:
         if parent is not None and parent.pid != os.getpid():
             parent = None  # of another process: its limits, and its lock, do not reach here
         book = self._book or (parent.book if parent else prices)
-        if self._policy.unknown_price is not None:
-            book = PriceBook(parent=book, unknown=self._policy.unknown_price)
         run_id = self._run_id or (frame.run.run_id if frame.run else None) or f"run_{os.urandom(16).hex()}"
         if self.user_id is None and frame.run:
             self.user_id = frame.run.user_id

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from actguard.exceptions import ActGuardUsageError
 
 Reaction = Literal["block", "warn", "allow"]
-UnknownPrice = Literal["refuse", "warn", "most_expensive"]
+UnknownPrice = Literal["refuse", "warn", "most_expensive", "zero"]
 UnknownHost = Literal["native", "refuse"]
 OnAbort = Literal["received", "reserve"]
 IncludeUsage = Literal["auto", "always", "never"]

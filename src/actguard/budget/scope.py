@@ -50,10 +50,19 @@ class Hold:
     """Set aside."""
     final: bool = False
     """Settled for good."""
+    parked: bool = False
+    """Nothing runs that will end it: it ends when somebody looks at it again."""
     charged: "Charge | None" = None
+    measured: bool = True
+    """Whether the amounts above are known. While a call is alone in its tree nobody needs its estimate: it is made when
+    a second one comes."""
 
     def __init__(self, scope: "BudgetScope") -> None:
         self.scope = scope
+
+    def measure(self) -> None:
+        """Work out the estimates."""
+        self.measured = True
 
     def lower(self, left_pico: float, left_tokens: float) -> Lowered | None:
         """The largest version of this call that fits what remains (`inf`: no limit); None if none does."""
@@ -69,6 +78,8 @@ class Hold:
         A synchronous caller blocks its whole thread. A task blocks only itself, and whatever runs on its thread
         outside any task.
         """
+        if other.parked:
+            return True
         if self.task and other.task:
             return self.task == other.task
         return self.thread == other.thread
@@ -152,6 +163,7 @@ class BudgetScope:
     """
 
     __slots__ = (
+        "bounded",
         "by_model",
         "calls",
         "chain",
@@ -169,6 +181,7 @@ class BudgetScope:
         "refused",
         "root",
         "strict",
+        "unmeasured",
         "unmetered_calls",
         "used_pico",
         "used_tokens",
@@ -192,6 +205,8 @@ class BudgetScope:
         self.limit_pico = limit_pico
         self.limit_tokens = limit_tokens
         self.strict = strict
+        self.bounded: bool = strict or (parent is not None and parent.bounded)  # a sound bound is needed here
+        self.unmeasured: Hold | None = None  # of a root: the call that is alone in its tree
         self.used_pico = self.used_tokens = 0
         self.held_pico = self.held_tokens = 0
         self.local_pico = self.local_tokens = 0
@@ -216,6 +231,11 @@ class BudgetScope:
         refusal = self.standing_refusal()
         if refusal is not None:
             return refusal
+        root = self.root
+        if root.unmeasured is not None:
+            root.measure_pending()
+        if not hold.measured and (root.in_flight or self.bounded):
+            hold.measure()
         lowered: Lowered | None = None
         for scope in self.chain:
             if scope.strict:
@@ -246,8 +266,19 @@ class BudgetScope:
                 scope.held_pico += hold.estimate_pico
                 scope.held_tokens += hold.estimate_tokens
             scope.in_flight += 1
+        if not hold.measured:
+            root.unmeasured = hold
         hold.open = True
         return hold
+
+    def measure_pending(self) -> None:
+        """Set aside what the call that was alone until now is estimated at."""
+        hold, self.unmeasured = self.unmeasured, None
+        if hold is not None:
+            hold.measure()
+            for scope in hold.scope.chain:
+                scope.held_pico += hold.estimate_pico
+                scope.held_tokens += hold.estimate_tokens
 
     def standing_refusal(self) -> Refusal | None:
         """Refusals are sticky: who swallowed one is refused again, until `extend`."""
@@ -285,6 +316,9 @@ class BudgetScope:
         if not hold.open:
             return
         hold.open = False
+        root = self.root
+        if root.unmeasured is hold:
+            root.unmeasured = None
         for scope in hold.scope.chain:
             if scope.strict:
                 scope.held_pico -= hold.bound_pico
