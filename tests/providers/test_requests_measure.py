@@ -137,10 +137,12 @@ def test_what_sdks_serialise_beside_json_is_measured_too(value: Any, least: int)
 
 
 @pytest.mark.parametrize("name", ["NotGiven", "Omit"])
-def test_values_that_are_not_given_count_almost_nothing(name: str) -> None:
+def test_values_that_are_not_given_are_not_sent_and_count_nothing(name: str) -> None:
     absent = type(name, (), {})()
+    messages = [{"role": "user", "content": "Hello!"}]
 
-    assert measure({"k": absent}) == (11, True)
+    assert measure({"k": absent}) == (2, True)
+    assert measure_chat({"messages": messages, "k": absent}) == measure_chat({"messages": messages})
 
 
 def test_a_body_that_holds_itself_ends() -> None:

@@ -38,7 +38,7 @@ def measure(root: JSON, skip: "set[int] | None" = None) -> tuple[int, bool]:
     parts: list[Any] = []
     more: list[Any] = []
     if _type(root) is dict:
-        more.append(root)
+        more.append({key: value for key, value in root.items() if value is None or not is_absent(value)})
         return _walk(0, True, parts, more, skip)
     size, exact = _other(root, parts, more)
     return _walk(size, exact, parts, more, skip)
@@ -73,6 +73,8 @@ def measure_chat(body: dict[str, Any]) -> "tuple[int, bool] | None":
                     size += 1
         elif kind is int:
             size += value.bit_length() // 3 + 2
+        elif value is not None and is_absent(value):
+            size -= len(key) + 4  # an SDK hands over every argument there is, and sends those that were given
         else:
             added, known = _other(value, parts, more)
             size += added

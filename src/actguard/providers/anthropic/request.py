@@ -42,7 +42,7 @@ def facts(
         model = _model_in(path)
     found = RequestFacts(model, 0, endpoint=name)
     _output(found, body, path)
-    size = measure_chat(body) if "messages" in body and type(body.get("system", "")) is str else None
+    size = measure_chat(body) if "messages" in body and type(given(body, "system") or "") is str else None
     if size is not None:
         found.body_bytes, found.sized = size
         if _PLAIN.issuperset(body):

@@ -1,0 +1,212 @@
+"""The gate: everything that is decided before a call may be sent.
+
+`open_call` prices and measures it, `admit` waits in a thread, `aadmit` on an event loop. What cannot be priced, bounded
+or metered is never let through in silence: a policy says what happens, and an error how to choose another.
+"""
+
+import sys
+import threading
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from actguard.budget.account import Account, BudgetWarning, label
+from actguard.budget.admission import WaitTimeout
+from actguard.budget.estimate import CapTooSmall
+from actguard.budget.hosts import Context, Host
+from actguard.budget.pricing import PLAIN_TEXT, Price, merged
+from actguard.budget.scope import Hold, Refusal
+from actguard.exceptions import UnmeteredCallError
+from actguard.providers import processes
+from actguard.providers.call import Call, Request
+from actguard.providers.endpoint import Endpoint, Kind
+from actguard.providers.wire import Wire
+
+_LONG_CACHES = frozenset({"cache_write_1h_tokens", "cache_write_12h_tokens"})
+_TIERS = ("service_tier", "speed", "inference_geo")
+
+
+def open_call(account: Account, wire: Wire, endpoint: Endpoint, host: Host, request: Request) -> Call:
+    """A call that is priced, and measured where it must be, but not admitted yet.
+
+    Raises:
+        UnknownPriceError: no price is known under a dollar limit.
+        UnmeteredCallError: a strict scope cannot bound it.
+    """
+    if account.pid != processes.pid:
+        account = processes.account_here(account)
+    call = Call(account, wire, endpoint, host, request)
+    if not call.model and endpoint.kind is Kind.DEFERRED:
+        _allow_unpriced(call)
+        return call
+    call.price = _price(call)
+    if account.bounded and account.limited:
+        _bound(call)
+    return call
+
+
+def admit(call: Call, *, wait: bool = True) -> None:
+    """Set the call's share aside; blocks the thread while it waits for other calls, where that helps.
+
+    Args:
+        wait: False for who cannot. Default scopes then let the call go: an estimate is no reason to refuse it.
+
+    Raises:
+        BudgetExceededError: the call may not be sent.
+    """
+    account = call.account
+    call.thread = threading.get_ident()
+    try:
+        if wait or account.bounded:
+            verdict = account.admission.hold(call, account.policy.wait_timeout if wait else 0)
+        else:
+            verdict = account.admission.hold_at_once(call)
+    except WaitTimeout as waited:
+        raise account.timeout_error(waited.scope) from None
+    if verdict is not call:
+        _refuse(account, verdict)
+
+
+async def aadmit(call: Call) -> None:
+    """`admit` without blocking the event loop."""
+    account = call.account
+    call.thread = threading.get_ident()
+    call.task = _task_id()
+    try:
+        verdict = await account.admission.ahold(call, account.policy.wait_timeout)
+    except WaitTimeout as waited:
+        raise account.timeout_error(waited.scope) from None
+    if verdict is not call:
+        _refuse(account, verdict)
+
+
+def again(call: Call) -> Call:
+    """The call for a further attempt, after one that was answered and paid: a middleware sends once more.
+
+    Raises:
+        BudgetExceededError: there is no room for it now; it does not wait.
+    """
+    last = call
+    while last.next is not None:
+        last = last.next
+    if last is not call and not last.settled and not last.streaming:
+        return last
+    further = open_call(call.account, call.wire, call.endpoint, call.host, call.request)
+    admit(further, wait=False)
+    last.next = further
+    return further
+
+
+def unmetered(account: Account, what: str) -> None:
+    """Apply the policy for a billed call that nobody can meter.
+
+    Raises:
+        UnmeteredCallError: policy "block".
+    """
+    if account.pid != processes.pid:
+        account = processes.account_here(account)
+    reaction = account.policy.unmetered or ("block" if account.limited else "warn")
+    if reaction == "block":
+        raise UnmeteredCallError(
+            f"{what} is billed but cannot be metered, and budget {label(account)} has a limit. "
+            "BudgetGuard(unmetered='warn') or 'allow' lets such calls through, uncounted in tokens and dollars.",
+            details={"what": what},
+        )
+    account.count_unmetered()
+    if reaction == "warn":
+        warnings.warn(f"{what} was not metered in budget {label(account)}", BudgetWarning, stacklevel=4)
+
+
+def _refuse(account: Account, verdict: Hold | Refusal) -> None:
+    assert isinstance(verdict, Refusal)
+    raise account.error(verdict)
+
+
+def _allow_unpriced(call: Call) -> None:
+    """A batch whose models stand in a file, or a run whose model its assistant knows: counted when it is finished, and
+    not known before. The `unmetered` policy decides whether it may begin.
+
+    Raises:
+        UnmeteredCallError: policy "block".
+    """
+    account, what = call.account, f"{call.wire.name} {call.endpoint.name}"
+    if (account.policy.unmetered or ("block" if account.limited else "allow")) == "block":
+        raise UnmeteredCallError(
+            f"What {what} will cost is not known before it is finished, and budget {label(account)} has a limit. "
+            "BudgetGuard(unmetered='allow') lets it begin, and counts it when a read finds it finished.",
+            reason="deferred",
+            details={"what": what},
+        )
+
+
+def _price(call: Call) -> Price | None:
+    account, host, model = call.account, call.host, call.model
+    book, context = account.book, host.context
+    if account.bounded:
+        context = merged(_requested_context(call.body), context)
+    price = book.price(host.provider, model, context)
+    if price is not None:
+        return price
+    if call.native:
+        price = book.price(call.wire.name, model, context)
+        if price is not None:
+            call.provider = call.wire.name
+            return price
+    where = call.wire.name if call.native else host.provider
+    unknown = account.policy.unknown_price
+    price = book.resolve_unknown(where, model, unknown, limited=account.usd_limited, context=context)
+    if price is None and account.usd_limited:
+        account.count_unmetered()
+    return price
+
+
+def _bound(call: Call) -> None:
+    """What the call can cost at most, and how small it can be made."""
+    call.measure()
+    body = call.body
+    call.bound = call.input_bound() or _unbounded(call)
+    call.impossible = _impossible(call, body)
+    call.bound_tokens = call.bound + call.most
+    call.bound_pico = call.bounded_cost(call.most)
+    try:
+        call.wire.with_output_cap(call.endpoint, body, 1, provider=call.provider)
+    except CapTooSmall as small:
+        call.least_cap = small.minimum
+
+
+def _unbounded(call: Call) -> int:
+    account, facts = call.account, call.facts
+    unbounded = account.policy.unbounded
+    if unbounded == "block":
+        raise UnmeteredCallError(
+            f"Strict budget {label(account)} cannot bound the cost of this call: "
+            f"{', '.join((*facts.unbounded, *facts.server_tools)) or 'its input has no known size'}. "
+            "BudgetGuard(unbounded=...) lets it through: a number of tokens to reserve, or 'estimate'.",
+            reason="unbounded",
+        )
+    likely = call.likely_input()
+    return max(likely, unbounded) if isinstance(unbounded, int) else likely
+
+
+def _impossible(call: Call, body: Mapping[str, Any]) -> frozenset[str]:
+    """The kinds of tokens that this request cannot be billed for."""
+    if call.facts.media or not body or "modalities" in body or call.wire.name == "google":
+        return frozenset()
+    return PLAIN_TEXT - _LONG_CACHES if call.wire.name == "anthropic" else PLAIN_TEXT
+
+
+def _requested_context(body: Mapping[str, Any]) -> Context:
+    """What the request asks for that has a price of its own; only a bound needs it, as the reply says what it got."""
+    said = {tier: body[tier] for tier in _TIERS if isinstance(body.get(tier), str)}
+    if not said:
+        return ()
+    if "inference_geo" in said:
+        said["geo"] = said.pop("inference_geo")
+    return tuple(sorted((key, value) for key, value in said.items() if value not in ("auto", "default", "standard")))
+
+
+def _task_id() -> int:
+    try:
+        return id(sys.modules["asyncio"].current_task())
+    except (RuntimeError, KeyError):  # another event loop
+        return id(sys.modules["trio"].lowlevel.current_task())

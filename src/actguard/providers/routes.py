@@ -1,0 +1,62 @@
+"""Endpoint tables: which request is billed how. The rows are in `*/endpoints.py`; here is only the matching."""
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+from actguard.providers.endpoint import Endpoint, Kind
+
+_HOST = re.compile(r"^[a-z][a-z0-9+.-]*://[^/]*", re.IGNORECASE)
+_SLASHES = re.compile(r"//+")
+_READING = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+
+UNKNOWN_READ = Endpoint("unknown", Kind.FREE)
+UNKNOWN_WRITE = Endpoint("unknown", Kind.UNMETERED)
+
+
+class Row(NamedTuple):
+    method: str
+    path: str
+    """`/a/{any}/b` fits the *end* of a path, whatever base it stands on; `/a/**` fits everything below `a`;
+    `:verb` fits the end of a last segment."""
+    name: str
+    kind: Kind
+
+
+class Routes:
+    """The first row that fits decides; a read that no row knows is free, a write that none knows is unmetered."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows = [(row.method, _pattern(row.path), Endpoint(row.name, row.kind)) for row in rows]
+        self.find = lru_cache(maxsize=1024)(self._find)
+        """The endpoint of a method and a path. Remembered, because ids and model names stand in paths."""
+
+    def exact(self, *requests: tuple[str, str]) -> dict[tuple[str, str], Endpoint]:
+        """What is asked most, for one dict lookup; methods in both of the spellings that the SDKs use."""
+        return {
+            (spelt, path): self._find(method, path) for method, path in requests for spelt in (method, method.lower())
+        }
+
+    def _find(self, method: str, path: str) -> Endpoint:
+        method = method.upper()
+        path = bare(path)
+        for wanted, pattern, endpoint in self._rows:
+            if wanted == method and pattern.search(path):
+                return endpoint
+        return UNKNOWN_READ if method in _READING else UNKNOWN_WRITE
+
+
+def bare(url: str) -> str:
+    """The path alone: no host, query, fragment, doubled or trailing slash."""
+    path = _HOST.sub("", url).partition("?")[0].partition("#")[0]
+    return _SLASHES.sub("/", path).rstrip("/")
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    if path.startswith(":"):
+        return re.compile(re.escape(path) + "$")
+    below = path.endswith("/**")
+    parts = path.removesuffix("/**").strip("/").split("/")
+    body = "/".join("[^/]+" if part.startswith("{") else re.escape(part) for part in parts)
+    return re.compile(f"(?:^|/){body}(?:/|$)" if below else f"(?:^|/){body}$")

@@ -1,0 +1,303 @@
+"""The three-method seam of SDKs with a Stainless base client: openai, anthropic, google's older Interactions client.
+
+    request            the call: classify, estimate, hold; afterwards raise if a limit was passed
+    _build_request     one attempt: attach the call to the HTTP request; the gate of last resort
+    _process_response  one answer: read what it billed, or tap its body
+
+These three have kept their signatures in every release since the supported minimum (openai 1.76, anthropic 0.83). An
+exception raised in the first two reaches the caller unchanged and unretried; in the HTTP library below it would become
+a retried connection error.
+"""
+
+import copy
+import functools
+import inspect
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from actguard.budget.account import Account
+from actguard.context import current_frame
+from actguard.providers.call import Call, current_call, log_once
+from actguard.providers.deferred import deferred, settle_deferred
+from actguard.providers.endpoint import Endpoint, Kind
+from actguard.providers.gate import aadmit, admit, again, open_call, unmetered
+from actguard.providers.measure import merged
+from actguard.providers.patches import Patches
+from actguard.providers.taps import tap
+from actguard.providers.wire import Wire
+
+METHODS = ("request", "_build_request", "_process_response")
+_KEY = "actguard.call"  # in the extensions of an HTTP request; HTTP libraries ignore keys they do not know
+
+
+class StainlessSeam:
+    """Wraps the base clients of one SDK.
+
+    Args:
+        wire: the provider's side of things.
+        prepare: given the call and its body, the body to send (another one, or the same): asks a stream for its usage.
+    """
+
+    def __init__(
+        self, wire: Wire, prepare: Callable[[Call, Mapping[str, Any]], Mapping[str, Any]] | None = None
+    ) -> None:
+        self.wire = wire
+        self.prepare = prepare
+        self._addresses: dict[int, tuple[Any, str]] = {}  # a URL as text, by the id of its object: asked at every call
+
+    def install(self, base_client: Any, patches: Patches) -> None:
+        """Patch *base_client*, the SDK's `_base_client` module."""
+        self.patches = patches
+        base, sync, asynchronous = base_client.BaseClient, base_client.SyncAPIClient, base_client.AsyncAPIClient
+        patches.wrap(base, "_build_request", self._around_build)
+        for client, around in ((sync, self._around_request), (asynchronous, self._around_arequest)):
+            patches.wrap(client, "request", around)
+            patches.wrap(client, "_process_response", self._around_process)
+            for subclass in _all_subclasses(client):
+                if "request" in vars(subclass):  # another instrumentation sits there, and calls what it found before us
+                    patches.wrap(subclass, "request", around)
+
+    # ---- request ----
+
+    def _around_request(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        patches = self.patches
+
+        @functools.wraps(original)
+        def request(client: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
+            account = current_frame().scope
+            if account is None or _is_inside(client) or not patches.live:
+                return original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
+            call = self._open(account, client, options)
+            if call is not None:
+                admit(call)
+            token = current_call.set((client, call))
+            try:
+                if call is not None:
+                    options = self._prepared(call, options)
+                result = original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
+            except BaseException as error:
+                if call is not None:
+                    call.failed(error)
+                raise
+            finally:
+                current_call.reset(token)
+            if call is not None:
+                call.returned(result)
+            return result
+
+        return request
+
+    def _around_arequest(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        patches = self.patches
+
+        @functools.wraps(original)
+        async def request(
+            client: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
+        ) -> Any:
+            account = current_frame().scope
+            if account is None or _is_inside(client) or not patches.live:
+                return await original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
+            call = self._open(account, client, options)
+            if call is not None:
+                await aadmit(call)
+            token = current_call.set((client, call))
+            try:
+                if call is not None:
+                    options = self._prepared(call, options)
+                result = await original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
+            except BaseException as error:
+                if call is not None:
+                    call.failed(error)
+                raise
+            finally:
+                current_call.reset(token)
+            if call is not None:
+                call.returned(result)
+            return result
+
+        return request
+
+    def _open(self, account: Any, client: Any, options: Any) -> Call | None:
+        """The call that is about to be made; None where nothing is billed, or the policy lets it through unmetered."""
+        assert isinstance(account, Account)
+        endpoint = self.wire.classify(options.method, options.url)
+        kind = endpoint.kind
+        if kind is Kind.FREE or kind is Kind.TERMINAL:
+            return None
+        if kind is Kind.UNMETERED:
+            unmetered(account, f"{self.wire.name} {endpoint.name}")
+            return None
+        body, extra = options.json_data, options.extra_json
+        if body is not None and not isinstance(body, Mapping):
+            body = None
+        host = account.book.host_of(self._address(client._base_url), self.wire.name)
+        return open_call(account, self.wire, endpoint, host, (options.url, body, extra or None))
+
+    def _address(self, url: Any) -> str:
+        known = self._addresses.get(id(url))
+        if known is not None and known[0] is url:
+            return known[1]
+        if len(self._addresses) >= 256:
+            self._addresses.clear()
+        self._addresses[id(url)] = url, str(url)
+        return str(url)
+
+    def _prepared(self, call: Call, options: Any) -> Any:
+        """*options* with the output cap that was granted, and the question for usage; never altered in place."""
+        before = body = options.json_data
+        if not isinstance(body, Mapping):
+            return options
+        if self.prepare is not None or call.cap is not None:
+            if options.extra_json:
+                before = body = merged(body, options.extra_json)
+            if self.prepare is not None:
+                body = self.prepare(call, body)
+            if call.cap is not None:
+                body = call.capped(body)
+            if body is not before:
+                options = copy.copy(options)
+                options.json_data = body
+                options.extra_json = None
+        return options
+
+    # ---- one attempt ----
+
+    def _around_build(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def _build_request(client: Any, options: Any, **kwargs: Any) -> Any:
+            account = current_frame().scope
+            if account is None:
+                return original(client, options, **kwargs)
+            inside = current_call.get()
+            if inside is None:
+                return self._build_unannounced(original, account, client, options, kwargs)
+            call = inside[1]
+            if call is not None:
+                if call.settled or call.streaming:
+                    call = again(call)
+                elif call.sent:
+                    call.resend()
+            request = original(client, options, **kwargs)
+            if call is not None:
+                request.extensions[_KEY] = call
+                call.sized(getattr(request, "_content", None))
+            return request
+
+        return _build_request
+
+    def _build_unannounced(
+        self, original: Callable[..., Any], account: Any, client: Any, options: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """Somebody replaced `request` on this client, so this is the first we see of the call."""
+        if not self.patches.live:
+            return original(client, options, **kwargs)
+        self._around_shadow(client)
+        call = self._open(account, client, options)
+        if call is None:
+            return original(client, options, **kwargs)
+        admit(call, wait=not inspect.iscoroutinefunction(type(client).request))
+        call.announced = False
+        try:
+            request = original(client, self._prepared(call, options), **kwargs)
+            request.extensions[_KEY] = call
+            call.sized(getattr(request, "_content", None))
+        except BaseException as error:
+            call.failed(error)
+            raise
+        weakref.finalize(request, call.forgotten).atexit = False
+        return request
+
+    def _around_shadow(self, client: Any) -> None:
+        """An instrumentation has given this one client a `request` of its own: be there before it from now on."""
+        shadow = vars(client).get("request")
+        if shadow is None:
+            return
+
+        @functools.wraps(shadow)
+        def shadowed(_: Any, *args: Any, **kwargs: Any) -> Any:
+            return shadow(*args, **kwargs)
+
+        asynchronous = inspect.iscoroutinefunction(type(client).request)
+        around = (self._around_arequest if asynchronous else self._around_request)(shadowed)
+        client.request = functools.wraps(shadow)(functools.partial(around, client))
+
+    # ---- one answer ----
+
+    def _around_process(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        asynchronous = inspect.iscoroutinefunction(original)
+
+        @functools.wraps(original)
+        def _process_response(client: Any, **kwargs: Any) -> Any:
+            if current_frame().scope is None and not deferred:
+                return original(client, **kwargs)
+            response = kwargs["response"]
+            call: Call | None = response.request.extensions.get(_KEY)
+            if call is None:
+                if deferred:
+                    try:
+                        self._settle_deferred(response)
+                    except Exception:  # noqa: BLE001 - ours again; a later read may still tell
+                        log_once(f"reading a response of {self.wire.name} failed", trace=True)
+                return original(client, **kwargs)
+            try:
+                self._read(call, response)
+            except Exception:  # noqa: BLE001 - ours, not the caller's: his reply is paid for and must reach him
+                log_once(f"reading a response of {self.wire.name} failed", trace=True)
+                call.settle(None)
+            if call.announced or call.refusal is None:
+                return original(client, **kwargs)
+            if asynchronous:
+                return _araise_after(original(client, **kwargs), call)
+            result = original(client, **kwargs)
+            call.returned(result)
+            return result
+
+        return _process_response
+
+    def _read(self, call: Call, response: Any) -> None:
+        call.sent = False
+        if response.status_code >= 400:
+            return  # seen here only with a middleware; what failed is not billed
+        body = getattr(response, "_content", None)
+        if body is not None:
+            call.reply_bytes(body)
+        else:
+            tap(call, response)
+
+    def _settle_deferred(self, response: Any) -> None:
+        """A read that may find a call finished which was accepted earlier."""
+        request = response.request
+        if response.status_code >= 400:
+            return
+        endpoint: Endpoint = self.wire.classify(request.method, request.url.path)
+        if endpoint.kind is not Kind.TERMINAL:
+            return
+        body = getattr(response, "_content", None)
+        if body is not None:
+            settle_deferred(self.wire, endpoint, body)
+            return
+        for part in request.url.path.split("/"):
+            call = deferred.get(part)
+            if call is not None:
+                tap(call, response, endpoint)
+
+
+async def _araise_after(processing: Any, call: Call) -> Any:
+    result = await processing
+    call.returned(result)
+    return result
+
+
+def _is_inside(client: Any) -> bool:
+    """Whether this is the same call, seen again: an instrumentation between two of our wrappers."""
+    inside = current_call.get()
+    return inside is not None and inside[0] is client
+
+
+def _all_subclasses(base: type[Any]) -> set[type[Any]]:
+    found: set[type[Any]] = set()
+    subclass: type[Any]
+    for subclass in base.__subclasses__():
+        found |= {subclass} | _all_subclasses(subclass)
+    return found

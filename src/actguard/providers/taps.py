@@ -1,0 +1,421 @@
+"""Taps: a response body passes through untouched, and what it bills is read on the way.
+
+The SDK keeps its own response and stream objects. A tap stands in for the *instance's* `iter_bytes`/`aiter_bytes`
+(which every way of reading a body goes through, and which yields decoded bytes) and `close`/`aclose`, and is gone once
+the body has ended. It holds no strong reference to the response: an abandoned one is freed as ever, and charged then.
+
+The common chunk of a stream passes after two looks at its bytes. Only where usage may stand, where an event is split
+between chunks, or where a limit has come near, are events parsed.
+"""
+
+import json
+import math
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import Any
+
+from actguard.budget.usage import NOTHING, Bill, MalformedUsage, Usage
+from actguard.exceptions import BudgetExceededError
+from actguard.providers.aws_eventstream import EventStreamParser
+from actguard.providers.call import Call, log_once
+from actguard.providers.endpoint import Endpoint
+from actguard.providers.sse import LineParser, SSEParser
+
+_USAGE = b'_tokens"'  # every provider's usage has such a key; text cannot contain it, as quotes in text are escaped
+_NEWLINE = 10
+_SMALLEST_EVENT = 24  # bytes; so many bytes hold no more events than this allows
+_KEEP = 1 << 20  # bytes kept unparsed at most, for the case that the stream ends early
+
+
+class Tap:
+    """Stands between one response and its reader. Subclasses look at the bytes."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.look_at: float = 0  # bytes seen when the next look is due, whatever the chunk
+        self.every_chunk = True  # look at every chunk
+        self.ending = False  # after what was just passed on, the stream is over for the caller
+        self._kept: list[bytes] = []
+        self._done = False
+        self._broken = False
+        self._generator: weakref.ref[Any] | None = None
+        self._response: weakref.ref[Any]
+        self._finalizer: weakref.finalize[Any, Any]
+
+    def look(self, chunk: bytes, seen: int) -> bytes:
+        """Look at *chunk*, the last of *seen* bytes; returns what is to be passed on, which may be nothing.
+
+        Raises:
+            BudgetExceededError: it is certain now that the stream passes a limit.
+        """
+        raise NotImplementedError
+
+    def rest(self) -> bytes:
+        """At the end of the body: what was withheld for being incomplete."""
+        return b""
+
+    def ended(self) -> None:
+        """The body was read to its end: settle."""
+        raise NotImplementedError
+
+    def abandoned(self) -> None:
+        """It was not, and will not be: settle by what was received. May run in a finalizer: takes no lock."""
+        raise NotImplementedError
+
+    # ---- passing on ----
+
+    def passing(self, source: Iterable[bytes]) -> Iterator[bytes]:
+        keep, seen, look_at, every = self._kept.append, 0, self.look_at, self.every_chunk
+        try:
+            for chunk in source:
+                seen += len(chunk)
+                if every or _USAGE in chunk or chunk[-1] != _NEWLINE or seen > look_at:
+                    chunk = self._look_safely(chunk, seen)
+                    look_at, every = self.look_at, self.every_chunk
+                    if chunk:
+                        yield chunk
+                    if self.ending:
+                        break
+                else:
+                    keep(chunk)
+                    yield chunk
+            rest = self.rest()
+            if rest:
+                yield rest
+        except BaseException:
+            self._end_early()
+            raise
+        self._end()
+
+    async def apassing(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        keep, seen, look_at, every = self._kept.append, 0, self.look_at, self.every_chunk
+        try:
+            async for chunk in source:
+                seen += len(chunk)
+                if every or _USAGE in chunk or chunk[-1] != _NEWLINE or seen > look_at:
+                    chunk = self._look_safely(chunk, seen)
+                    look_at, every = self.look_at, self.every_chunk
+                    if chunk:
+                        yield chunk
+                    if self.ending:
+                        break
+                else:
+                    keep(chunk)
+                    yield chunk
+            rest = self.rest()
+            if rest:
+                yield rest
+        except BaseException:
+            self._end_early()
+            raise
+        self._end()
+
+    def _look_safely(self, chunk: bytes, seen: int) -> bytes:
+        if self._broken:
+            return chunk
+        try:
+            return self.look(chunk, seen)
+        except BudgetExceededError:
+            raise
+        except Exception:  # noqa: BLE001 - ours, not the caller's: his stream goes on, and is charged by estimate
+            self._broken, self.every_chunk = True, False
+            log_once(f"reading a stream of {self.call.wire.name} {self.call.endpoint.name} failed", trace=True)
+            return chunk
+
+    # ---- ending ----
+
+    def _end(self) -> None:
+        if not self._done:
+            self._done = True
+            self._detach()
+            self._conclude(self.ended)
+        self.call.raise_if_refused()
+
+    def _end_early(self) -> None:
+        if not self._done:
+            self._done = True
+            self._detach()
+            self._conclude(self.abandoned)
+
+    def _conclude(self, settle: Callable[[], None]) -> None:
+        if not self._broken:
+            try:
+                settle()
+                return
+            except Exception:  # noqa: BLE001 - ours again: the caller has his reply
+                log_once(f"settling a stream of {self.call.wire.name} {self.call.endpoint.name} failed", trace=True)
+        self.call.settle_later(None, (0, 0))
+
+    # ---- on the response ----
+
+    def attach(self, response: Any) -> None:
+        """Stand in for how *response* is read and closed."""
+        self._response = weakref.ref(response)
+        self._finalizer = weakref.finalize(response, self._end_early)
+        self._finalizer.atexit = False
+        self.call.streaming = True
+        kind, attributes = type(response), response.__dict__
+        if hasattr(kind, "iter_bytes"):
+            attributes["iter_bytes"] = self._reading("iter_bytes", self.passing)
+            attributes["close"] = self._close
+        if hasattr(kind, "aiter_bytes"):
+            attributes["aiter_bytes"] = self._reading("aiter_bytes", self.apassing)
+            attributes["aclose"] = self._aclose
+
+    def _reading(self, name: str, passing: Callable[[Any], Any]) -> Callable[..., Any]:
+        def read(*args: Any, **kwargs: Any) -> Any:
+            response = self._response()
+            source = getattr(type(response), name)(response, *args, **kwargs)
+            if self._done or self._generator is not None:
+                return source
+            generator = passing(source)
+            self._generator = weakref.ref(generator)
+            return generator
+
+        return read
+
+    def _close(self) -> None:
+        response: Any = self._response()
+        try:
+            type(response).close(response)
+        finally:
+            self._closed()
+
+    async def _aclose(self) -> None:
+        response: Any = self._response()
+        try:
+            await type(response).aclose(response)
+        finally:
+            self._closed()
+
+    def _closed(self) -> None:
+        reading = self._generator() if self._generator is not None else None
+        if reading is not None and (getattr(reading, "gi_running", False) or getattr(reading, "ag_running", False)):
+            return  # the body closes its response itself at its end, and `passing` is about to see which end
+        self._end_early()
+
+    def _detach(self) -> None:
+        self._finalizer.detach()
+        response = self._response()
+        if response is not None:
+            for name in ("iter_bytes", "aiter_bytes", "close", "aclose"):
+                response.__dict__.pop(name, None)
+
+
+class EventTap(Tap):
+    """A stream of events. Subclasses know their framing."""
+
+    def __init__(self, call: Call, endpoint: Endpoint | None = None) -> None:
+        super().__init__(call)
+        self.reader = call.wire.reader(endpoint or call.endpoint, call.model)
+        self._told = False  # the call is settled, exactly
+        self._look_again_after(0)
+
+    def parse(self, data: bytes) -> None:
+        """Feed the reader the events in *data*, which continues what was given before."""
+        raise NotImplementedError
+
+    def ended(self) -> None:
+        self._catch_up()
+        if not self._told and self._bill() is None:
+            self.call.account.count_unmetered()
+        self._settle(self.call.settle)
+
+    def abandoned(self) -> None:
+        self._catch_up()
+        self._settle(self.call.settle_later)
+
+    def _settle(self, settle: Callable[..., None]) -> None:
+        if not self._told:
+            bill, reader = self._bill(), self.reader
+            self._told = reader.terminal
+            settle(bill, None if reader.terminal else (reader.delta_bytes, reader.delta_events))
+
+    def _bill(self) -> Bill | None:
+        try:
+            return self.reader.bill()
+        except MalformedUsage as malformed:
+            log_once(f"{self.call.wire.name} reported usage that cannot be right: {malformed}")
+            return None
+
+    def _catch_up(self) -> None:
+        if self._kept:
+            kept = b"".join(self._kept)
+            self._kept.clear()
+            self.parse(kept)
+
+    def _look_for_the_limit(self, seen: int) -> None:
+        """End the stream if what was received passes a limit for certain; else work out when to look again."""
+        refusal = self.call.certainly_passes(self._certain_usage())
+        if refusal is None:
+            self._look_again_after(seen)
+            return
+        self._end_early()
+        raise self.call.account.error(refusal)
+
+    def _certain_usage(self) -> Usage:
+        bill, reader = self._bill(), self.reader
+        reported = bill.lines[0].usage if bill is not None and bill.lines else NOTHING
+        return reported._replace(output_tokens=max(reported.output_tokens, reader.delta_events))
+
+    def _look_again_after(self, seen: int) -> None:
+        room = self.call.output_room(self._certain_usage())
+        self.look_at = seen + (_KEEP if room == math.inf else min(_KEEP, (room + 1) * _SMALLEST_EVENT))
+
+
+class SSETap(EventTap):
+    """Server-sent events. Withholds the usage event that nobody but us asked for, and byte for byte nothing else.
+
+    Chunks that are looked at are passed on in whole events, so that one can be withheld.
+    """
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call)
+        self._parser = SSEParser()
+        self._unparsed = 0  # bytes of the event that is not complete yet
+        self._ahead = 0  # so many of them were passed on already
+        self.every_chunk = not call.tells_usage  # then only the end of the stream says that it is over
+
+    def look(self, chunk: bytes, seen: int) -> bytes:
+        self._catch_up()
+        passed: list[bytes] = []
+        self._unparsed += len(chunk)
+        for event in self._parser.feed(chunk):
+            raw = event.raw[self._ahead :]
+            self._unparsed -= len(event.raw)
+            self._ahead = 0
+            if event.data == b"[DONE]":
+                # An SDK reads no further: what the caller is to be told must be told instead of it.
+                self._settle(self.call.settle)
+                if self.call.refusal is not None:
+                    self.ending = True
+                    break
+            elif self._read(event.data) and self.call.hide_usage:
+                continue
+            passed.append(raw)
+        if self.reader.terminal:
+            self._settle(self.call.settle)
+        elif seen > self.look_at or _USAGE in chunk:
+            self._look_for_the_limit(seen)
+        self.every_chunk = bool(self._unparsed or self.call.refusal or not self.call.tells_usage)
+        return b"".join(passed)
+
+    def rest(self) -> bytes:
+        rest = b"".join(event.raw for event in self._parser.flush())
+        return rest[self._ahead :]
+
+    def parse(self, data: bytes) -> None:
+        self._unparsed += len(data)
+        for event in self._parser.feed(data):
+            self._unparsed -= len(event.raw)
+            self._read(event.data)
+        self._ahead = self._unparsed
+
+    def _read(self, data: bytes) -> bool:
+        """Feed the reader one event; whether it says nothing but what was used."""
+        if not data or data == b"[DONE]":
+            return False
+        try:
+            event = json.loads(data)
+        except ValueError:
+            return False  # the SDK will say what it thinks of it; what is not JSON bills nothing
+        if not isinstance(event, dict):
+            return False
+        self.reader.feed(event)
+        return event.get("choices") == [] and isinstance(event.get("usage"), dict)
+
+
+class AWSEventTap(EventTap):
+    """AWS's binary event stream, as Bedrock sends it."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call)
+        self._parser = EventStreamParser()
+
+    def look(self, chunk: bytes, seen: int) -> bytes:
+        self.parse(chunk)
+        if seen > self.look_at:
+            self._look_for_the_limit(seen)
+        return chunk
+
+    def parse(self, data: bytes) -> None:
+        for event in self._parser.events(data):
+            self.reader.feed(event)
+
+
+class BodyTap(Tap):
+    """One JSON document, read when it is complete."""
+
+    def look(self, chunk: bytes, seen: int) -> bytes:
+        self._kept.append(chunk)
+        return chunk
+
+    def ended(self) -> None:
+        self.call.reply_bytes(b"".join(self._kept))
+
+    def abandoned(self) -> None:
+        self.call.settle_later(None, None)
+
+
+class LinesTap(EventTap):
+    """One JSON document a line: the results of a message batch, which add up, and can be read again."""
+
+    def __init__(self, call: Call, endpoint: Endpoint) -> None:
+        super().__init__(call, endpoint)
+        self._parser = LineParser()
+
+    def look(self, chunk: bytes, seen: int) -> bytes:
+        self.parse(chunk)
+        return chunk
+
+    def parse(self, data: bytes) -> None:
+        self._feed(self._parser.feed(data))
+
+    def ended(self) -> None:
+        self._feed(self._parser.flush())
+        self.call.settle(self._bill() or Bill(None, ()))
+
+    def abandoned(self) -> None:
+        """Nothing is known of the rest, and nothing is lost."""
+
+    def _feed(self, lines: list[bytes]) -> None:
+        for line in lines:
+            self.reader.feed(json.loads(line))
+
+
+class OpaqueTap(Tap):
+    """A body that says nothing of its usage (audio, files): charged by estimate when it ends."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call)
+        self.every_chunk = True
+
+    def look(self, chunk: bytes, seen: int) -> bytes:
+        return chunk
+
+    def ended(self) -> None:
+        self.call.account.count_unmetered()
+        self.call.settle(None)
+
+    def abandoned(self) -> None:
+        self.call.settle_later(None, None)
+
+
+def tap(call: Call, response: Any, endpoint: Endpoint | None = None) -> None:
+    """Read what *response*, whose body is still to come, bills.
+
+    Args:
+        endpoint: where it was asked for, if that is not where the call was made: a look at a deferred one.
+    """
+    if endpoint is not None and endpoint.name.endswith(".results"):
+        LinesTap(call, endpoint).attach(response)
+        return
+    kind = response.headers.get("content-type", "")
+    if kind.startswith("text/event-stream"):
+        SSETap(call).attach(response)
+    elif kind.startswith("application/vnd.amazon.eventstream"):
+        AWSEventTap(call).attach(response)
+    elif "json" in kind:
+        BodyTap(call).attach(response)
+    else:
+        OpaqueTap(call).attach(response)

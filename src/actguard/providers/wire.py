@@ -1,0 +1,49 @@
+"""Wire: one provider's side of things, as data. What its requests ask for, and what its replies bill."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from actguard.budget.estimate import RequestFacts
+from actguard.budget.usage import Bill
+from actguard.providers.endpoint import Endpoint
+
+
+class StreamReader(Protocol):
+    """Reads the events of one stream (`*/reply.py`)."""
+
+    terminal: bool
+    error: bool
+    delta_bytes: int
+    delta_events: int
+
+    def feed(self, event: Mapping[str, Any]) -> None: ...
+    def bill(self) -> Bill | None: ...
+
+
+class Wire(NamedTuple):
+    name: str
+    """The provider's own id in the price book; used where the host says nothing else."""
+    classify: Callable[[str, str], Endpoint]
+    facts: Callable[..., RequestFacts]
+    read: Callable[[Endpoint, Mapping[str, Any], str], Bill | None]
+    reader: Callable[[Endpoint, str], StreamReader]
+    with_output_cap: Callable[..., dict[str, Any]]
+    caps: frozenset[str]
+    """Names of the endpoints whose request has an output cap."""
+
+
+def parse_json(body: bytes) -> Any:
+    """*body*, parsed by what the SDKs bring along if that can, as it takes half the time.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    fast = sys.modules.get("pydantic_core")
+    if fast is not None:
+        try:
+            return fast.from_json(body)
+        except ValueError:
+            pass  # it is stricter than the standard library, for example about lone surrogates
+    return json.loads(body)
