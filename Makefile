@@ -12,7 +12,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/ready ## the main job, against the local provider: no key, no network
-	$(BIN)/python examples/demo.py
+	$(BIN)/python examples/demo.py $(ARGS)
 
 test: .venv/ready ## every test, with coverage
 	$(BIN)/coverage erase
@@ -23,7 +23,7 @@ test: .venv/ready ## every test, with coverage
 check: .venv/ready ## lint, format, import layers, types, docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(DOCS) --quiet

@@ -8,7 +8,7 @@ import pytest
 
 PARTS = (
     *("cli", "gateway", "integrations", "runtime", "providers", "tools", "custody", "budget", "events", "stores"),
-    *("transport", "context", "money", "exceptions", "testing"),
+    *("transport", "propagation", "context", "money", "exceptions", "testing"),
 )
 LINT = "import sys; sys.path.insert(0, ''); from importlinter.cli import lint_imports_command; lint_imports_command()"
 
