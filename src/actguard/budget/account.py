@@ -162,7 +162,7 @@ class Account(BudgetScope):
             for scope in self.chain:
                 scope.unmetered_calls += 1
 
-        self.admission.locked(count)
+        self.admission.later(count)  # also from finalizers
 
     def warn_if_due(self) -> None:
         """Tell, once per account, that `warn_at` of a limit is used. Outside the lock: it may run user code."""

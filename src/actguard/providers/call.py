@@ -95,7 +95,13 @@ class Call(Hold):
         """What the request says of its own size; read when somebody asks."""
         if self._facts is None:
             path, body, extra = self.request
-            self._facts = self.wire.facts(self.endpoint, path, body, extra)
+            try:
+                self._facts = self.wire.facts(self.endpoint, path, body, extra)
+            except Exception:  # noqa: BLE001 - ours, not the caller's: what it was goes on, but nothing bounds it
+                log_once(f"measuring a request to {self.wire.name} {self.endpoint.name} failed", trace=True)
+                model = merged_body(body, extra).get("model")
+                unread = ("a request that could not be measured",)
+                self._facts = RequestFacts(model if isinstance(model, str) else "", 0, sized=False, unbounded=unread)
         return self._facts
 
     @property

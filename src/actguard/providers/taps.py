@@ -209,6 +209,7 @@ class EventTap(Tap):
         super().__init__(call)
         self.reader = call.wire.reader(endpoint or call.endpoint, call.model)
         self._told = False  # the call is settled, exactly
+        self._over = False  # the stream itself said that nothing follows
         self._look_again_after(0)
 
     def parse(self, data: bytes) -> None:
@@ -217,8 +218,7 @@ class EventTap(Tap):
 
     def ended(self) -> None:
         self._catch_up()
-        if not self._told and self._bill() is None:
-            self.call.account.count_unmetered()
+        self._over = True
         self._settle(self.call.settle)
 
     def abandoned(self) -> None:
@@ -228,6 +228,8 @@ class EventTap(Tap):
     def _settle(self, settle: Callable[..., None]) -> None:
         if not self._told:
             bill, reader = self._bill(), self.reader
+            if bill is None and self._over and not self.call.settled:
+                self.call.account.count_unmetered()
             self._told = reader.terminal
             settle(bill, None if reader.terminal else (reader.delta_bytes, reader.delta_events))
 
@@ -286,7 +288,8 @@ class SSETap(EventTap):
             self._ahead = 0
             if event.data == b"[DONE]":
                 # An SDK reads no further: what the caller is to be told must be told instead of it.
-                self._settle(self.call.settle)
+                self._over = True
+                self._settle(self.call.settle, over=True)
                 if self.call.refusal is not None:
                     self.ending = True
                     break
@@ -314,6 +317,7 @@ class SSETap(EventTap):
     def _read(self, data: bytes) -> bool:
         """Feed the reader one event; whether it says nothing but what was used."""
         if not data or data == b"[DONE]":
+            self._over = self._over or bool(data)
             return False
         try:
             event = json.loads(data)

@@ -56,6 +56,7 @@ _ROUTES = Routes(
         ("POST", "/threads/{id}/runs/{id}", "runs", FREE),
         # sessions and jobs, billed by what happens in them
         ("POST", "/evals/{id}/runs/{id}/cancel", "evals.runs", FREE),
+        ("POST", "/evals/{id}/runs/{id}", "evals.runs", FREE),  # cancels it
         ("POST", "/evals/{id}/runs", "evals.runs", UNMETERED),
         ("POST", "/fine_tuning/jobs/{id}/cancel", "fine_tuning.jobs", FREE),
         ("POST", "/fine_tuning/jobs/{id}/pause", "fine_tuning.jobs", FREE),

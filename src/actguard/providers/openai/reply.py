@@ -188,8 +188,9 @@ def _said(delta: object) -> int:
 
 # -- whole replies ----------------------------------------------------------------------------------------------------
 
-_NO_MORE_KINDS = (0,) * (len(NOTHING) - SLOT["output_reasoning_tokens"] - 1)
-_NONE_BETWEEN = (0,) * (SLOT["output_reasoning_tokens"] - SLOT["cache_read_tokens"] - 1)
+_NO_PARTS = tuple(NOTHING)[2:]
+_BETWEEN = (0,) * (SLOT["output_reasoning_tokens"] - SLOT["cache_read_tokens"] - 1)
+_BEHIND = (0,) * (len(NOTHING) - SLOT["output_reasoning_tokens"] - 1)
 
 
 def _plain_chat(body: Body) -> Bill | None:
@@ -218,8 +219,11 @@ def _plain_chat(body: Body) -> Bill | None:
         return None
     if type(model) is not str or type(identity) is not str or not model or len(identity) <= 12:
         return None
-    tokens = new(Usage, (read_in, written, cached, *_NONE_BETWEEN, reasoning, *_NO_MORE_KINDS))
-    return new(Bill, (identity, (new(Line, (model, tokens, context)),), None, True))
+    if cached or reasoning:
+        counts = (read_in, written, cached) + _BETWEEN + (reasoning,) + _BEHIND  # noqa: RUF005 - unpacking is slower
+    else:
+        counts = (read_in, written) + _NO_PARTS  # noqa: RUF005
+    return new(Bill, (identity, (new(Line, (model, new(Usage, counts), context)),), None, True))
 
 
 def _completion(body: Body, model: str, *, writes: bool = True) -> Bill | None:
