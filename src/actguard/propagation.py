@@ -1,0 +1,123 @@
+"""Work that moves to another thread takes the frame of whoever sent it there.
+
+Tasks and `asyncio.to_thread` copy their context by themselves. `threading.Thread` starts with an empty one, and the
+thread of a pool keeps the one it was born with, so both are given the submitter's frame:
+
+    Thread.start                the thread runs in the frame it was started in: `Timer` and subclasses too
+    ThreadPoolExecutor.submit   one piece of work does, whichever thread runs it: `map` and `run_in_executor` too
+
+Not reached: threads started through `_thread`, and what is handed to a thread that runs already by other means (a
+queue, `multiprocessing.pool.ThreadPool`). Outside of everything, one ContextVar read is all there is to it.
+"""
+
+import functools
+import sys
+import threading
+from collections.abc import Callable
+from contextvars import Context
+from types import MethodType
+from typing import Any, Protocol
+
+from actguard.context import OUTSIDE, Frame, current_frame, enter_frame, leave_frame
+
+
+class Patching(Protocol):
+    """What applies patches, and takes them back."""
+
+    def wrap(self, owner: Any, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None: ...
+
+
+def observe(package: str, patches: Patching) -> None:
+    """Have *package*, which is imported, carry frames."""
+    module = sys.modules[package]
+    if package == "threading":
+        patches.wrap(module.Thread, "start", _around_start)
+    else:
+        patches.wrap(module.ThreadPoolExecutor, "submit", around_submit)
+
+
+def carrying(frame: Frame, work: Callable[..., Any]) -> Callable[..., Any]:
+    """*work*, run in *frame* wherever it is called."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        before = current_frame()
+        token = enter_frame(frame)
+        try:
+            return work(*args, **kwargs)
+        finally:
+            leave_frame(token, frame, before)
+
+    return run
+
+
+def around_submit(
+    original: Callable[..., Any], carried: Callable[[Frame, Callable[..., Any]], Callable[..., Any]] = carrying
+) -> Callable[..., Any]:
+    """The `submit` of a pool, with *carried* work.
+
+    The pool may start workers of its own on the way. They outlive this piece of work, so they start outside.
+    """
+
+    @functools.wraps(original)
+    def submit(executor: Any, work: Any, /, *args: Any, **kwargs: Any) -> Any:
+        frame = current_frame()
+        if frame is OUTSIDE:
+            return original(executor, work, *args, **kwargs)
+        if not _brings_its_context(work):
+            work = carried(frame, work)
+        token = enter_frame(OUTSIDE)
+        try:
+            return original(executor, work, *args, **kwargs)
+        finally:
+            leave_frame(token, OUTSIDE, frame)
+
+    return submit
+
+
+def _around_start(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def start(thread: Any) -> Any:
+        frame = current_frame()
+        if frame is OUTSIDE or thread.ident is not None or _inherits(thread):
+            return original(thread)
+        return _start_in(frame, thread, original)
+
+    return start
+
+
+def _start_in(frame: Frame, thread: threading.Thread, original: Callable[..., Any]) -> Any:
+    """Start *thread* with a `run` that enters *frame*, and that is gone from the thread when it begins."""
+    attributes = vars(thread)
+    absent = object()
+    before = attributes.get("run", absent)
+    run = thread.run
+
+    def take_back() -> None:
+        if attributes.get("run") is stand_in:  # else somebody has put his own over it since
+            if before is absent:
+                del attributes["run"]
+            else:
+                attributes["run"] = before
+
+    def enter_and_run(thread: threading.Thread) -> None:
+        take_back()
+        enter_frame(frame)  # for good: the context ends with the thread
+        run()
+
+    stand_in = attributes["run"] = MethodType(enter_and_run, thread)  # a method, as others who wrap `run` expect it
+    try:
+        return original(thread)
+    except BaseException:
+        take_back()
+        raise
+
+
+def _inherits(thread: threading.Thread) -> bool:
+    """Whether the interpreter gives *thread* a context itself (3.14), or its creator did."""
+    return bool(getattr(sys.flags, "thread_inherit_context", 0)) or getattr(thread, "_context", None) is not None
+
+
+def _brings_its_context(work: Any) -> bool:
+    """Whether *work* runs in a context of its own, as `asyncio.to_thread`'s does."""
+    called = work.func if type(work) is functools.partial else work
+    return type(getattr(called, "__self__", None)) is Context
