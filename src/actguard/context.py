@@ -4,7 +4,7 @@ A frame is replaced, never changed, so whoever captured one (a task, a thread, a
 consistent view for as long as it needs it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,7 +53,7 @@ def leave_frame(token: Token[Frame], entered: Frame, previous: Frame) -> None:
 
 
 @contextmanager
-def inside(frame: Frame) -> Iterator[None]:
+def inside(frame: Frame) -> Generator[None]:
     """Run a block in *frame*: how work that moved to another thread gets back to where it came from."""
     before = _frame.get()
     token = _frame.set(frame)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from actguard.budget.account import Account, calm_tokens, calm_usd
-from actguard.budget.policy import OPTIONS, Policy, callback, number, whole_number
+from actguard.budget.policy import OPTIONS, Policy, amount, callback, choice, number, text, whole_number
 from actguard.budget.pricing import PriceBook, prices
 from actguard.budget.scope import Charge
 from actguard.budget.usage import NOTHING, Usage
@@ -58,11 +58,9 @@ class BudgetGuard:
         run_id: str | None = None,
         **options: Any,
     ) -> None:
-        for argument, text in (("user_id", user_id), ("name", name), ("run_id", run_id)):
-            if text is not None and (not isinstance(text, str) or not text):
-                raise ActGuardUsageError(f"{argument} must be a non-empty string, not {text!r}", argument=argument)
-        if not isinstance(strict, bool):
-            raise ActGuardUsageError(f"strict must be True or False, not {strict!r}", argument="strict")
+        for argument, given in (("user_id", user_id), ("name", name), ("run_id", run_id)):
+            text(argument, given)
+        choice("strict", strict, (True, False))
         callback("on_warning", on_warning)
         unknown = [option for option in options if option not in OPTIONS]
         if unknown:
@@ -195,9 +193,7 @@ class BudgetGuard:
             ValueError: *usd* is negative or not finite.
             BudgetExceededError: a limit is passed now; the cost is counted nevertheless.
         """
-        if isinstance(usd, bool) or not isinstance(usd, (int, float)) or not 0 <= usd < math.inf:
-            raise ValueError(f"usd must be a finite number of dollars, 0 or more, not {usd!r}")
-        pico = from_usd(usd)
+        pico = from_usd(amount(usd))
         self._count(Charge(pico, 0, ((name, NOTHING, pico),)), None)
 
     def add_usage(
@@ -373,12 +369,10 @@ def add_cost(*, name: str, usd: float) -> None:
         ValueError: *usd* is negative or not finite.
         BudgetExceededError: a limit is passed now; the cost is counted nevertheless.
     """
-    if isinstance(usd, bool) or not isinstance(usd, (int, float)) or not 0 <= usd < math.inf:
-        raise ValueError(f"usd must be a finite number of dollars, 0 or more, not {usd!r}")
+    pico = from_usd(amount(usd))
     account = current_frame().scope
     if not isinstance(account, Account):
         return
-    pico = from_usd(usd)
     _, refusal = account.admission.charge(account, Charge(pico, 0, ((name, NOTHING, pico),)))
     account.warn_if_due()
     if refusal is not None:

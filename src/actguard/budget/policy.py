@@ -101,6 +101,22 @@ def whole_number(argument: str, value: Any) -> int:
     return int(value)
 
 
+def amount(usd: Any) -> float:
+    """*usd*, if it is an amount that may have been spent.
+
+    Raises:
+        ValueError: it is negative, not finite, or no number.
+    """
+    if isinstance(usd, bool) or not isinstance(usd, int | float | Decimal) or not 0 <= usd < math.inf:
+        raise ValueError(f"usd must be a finite number of dollars, 0 or more, not {usd!r}")
+    return float(usd)
+
+
+def text(argument: str, value: Any) -> None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ActGuardUsageError(f"{argument} must be a non-empty string, not {value!r}", argument=argument)
+
+
 def choice(argument: str, value: Any, allowed: tuple[Any, ...], *, also: str = "") -> None:
     if not any(value is option or (isinstance(value, str) and value == option) for option in allowed):
         options = ", ".join(repr(option) for option in allowed) + (f", or {also}" if also else "")

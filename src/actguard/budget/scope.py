@@ -341,14 +341,13 @@ class BudgetScope:
         if before is None:
             self.release(hold)
         else:
-            self.charge(before.negated(), calls=0)
-            calls = 0
+            self.charge(before.negated(), calls=-1)
         return self.charge(charge, calls=calls)
 
     def charge(self, charge: Charge, *, calls: int = 1, phase: Phase = "after") -> Refusal | None:
         """Count spend that has no hold: a second billed attempt, an external cost, a correction of an estimate.
 
-        Corrections may be negative, and count no call.
+        Corrections may be negative, as may the calls that they take back.
         """
         self.local_pico += charge.pico
         self.local_tokens += charge.tokens
@@ -363,6 +362,8 @@ class BudgetScope:
                 if tally is None:
                     tally = scope.by_model[model] = Tally()
                 tally.add(usage, pico, calls)
+                if calls < 0 and not tally.calls:
+                    del scope.by_model[model]  # an estimate that was all there was of it
             if exceeded is None and (scope.used_pico > scope.limit_pico or scope.used_tokens > scope.limit_tokens):
                 exceeded = scope.exceeded(phase)
         if exceeded is not None:

@@ -361,7 +361,7 @@ class Call(Hold):
         return (
             book.price(self.provider, model, context, requested=requested)
             or self.price
-            or (book.price(self.wire.name, model, context) if self.native else None)
+            or (book.price(self.wire.native, model, context) if self.native else None)
         )
 
     @property

@@ -148,11 +148,11 @@ def _price(call: Call) -> Price | None:
     if price is not None:
         return price
     if call.native:
-        price = book.price(call.wire.name, model, context)
+        price = book.price(call.wire.native, model, context)
         if price is not None:
-            call.provider = call.wire.name
+            call.provider = call.wire.native
             return price
-    where = call.wire.name if call.native else host.provider
+    where = call.wire.native if call.native else host.provider
     unknown = account.policy.unknown_price
     price = book.resolve_unknown(where, model, unknown, limited=account.usd_limited, context=context)
     if price is None and account.usd_limited:

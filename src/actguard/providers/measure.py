@@ -186,7 +186,7 @@ def _other(value: Any, parts: "list[Any]", more: "list[Any]") -> tuple[int, bool
         more.append(items(value))
         return 0, True
     if isinstance(value, Mapping):
-        more.append(dict(cast("Mapping[Any, Any]", value)))
+        more.append(dict(cast("Mapping[object, Any]", value)))
         return 0, True
     if is_absent(value):
         return 4, True

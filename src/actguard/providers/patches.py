@@ -20,7 +20,7 @@ class Patches:
         Raises:
             AttributeError: there is no such name.
         """
-        original = vars(owner).get(name, _ABSENT)
+        original = owner.__dict__.get(name, _ABSENT)
         wrapper = around(getattr(owner, name))
         setattr(owner, name, wrapper)
         self._applied.append((owner, name, original, wrapper))
@@ -30,7 +30,7 @@ class Patches:
         self.live = False
         while self._applied:
             owner, name, original, wrapper = self._applied.pop()
-            if vars(owner).get(name) is not wrapper:
+            if owner.__dict__.get(name) is not wrapper:
                 continue
             if original is _ABSENT:
                 delattr(owner, name)

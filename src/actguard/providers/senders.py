@@ -193,7 +193,7 @@ def _unattached(account: Any, method: str, url: str) -> Call | None:
     call = inside[1]
     if call is None:
         return None
-    if call.account.book.host_of(_origin(url), call.wire.name).provider != call.host.provider:
+    if call.account.book.host_of(_origin(url), call.wire.native).provider != call.host.provider:
         return None  # on the way to the call: an SDK fetches a token
     return _sent(call)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from actguard.budget.account import Account
 from actguard.context import current_frame
+from actguard.providers.body import is_object
 from actguard.providers.call import Call, current_call, log_once
 from actguard.providers.deferred import deferred, settle_deferred
 from actguard.providers.endpoint import Endpoint, Kind
@@ -28,6 +29,7 @@ from actguard.providers.taps import tap
 from actguard.providers.wire import Wire
 
 METHODS = ("request", "_build_request", "_process_response")
+_CLOUDS = (("Bedrock", "aws"), ("Azure", "azure"), ("Vertex", "google"))
 _KEY = "actguard.call"  # in the extensions of an HTTP request; HTTP libraries ignore keys they do not know
 
 
@@ -44,6 +46,7 @@ class StainlessSeam:
     ) -> None:
         self.wire = wire
         self.prepare = prepare
+        self._wires: dict[type, Wire] = {}  # by the class of a client, which may say who sells the model
         self._addresses: dict[int, tuple[Any, str]] = {}  # a URL as text, by the id of its object: asked at every call
 
     def install(self, base_client: Any, patches: Patches) -> None:
@@ -129,10 +132,19 @@ class StainlessSeam:
             unmetered(account, f"{self.wire.name} {endpoint.name}")
             return None
         body, extra = options.json_data, options.extra_json
-        if body is not None and not isinstance(body, Mapping):
+        if body is not None and not is_object(body):
             body = None
-        host = account.book.host_of(self._address(client._base_url), self.wire.name)
-        return open_call(account, self.wire, endpoint, host, (options.url, body, extra or None))
+        wire = self._wires.get(type(client)) or self._wire_of(type(client))
+        host = account.book.host_of(self._address(client._base_url), wire.native)
+        return open_call(account, wire, endpoint, host, (options.url, body, extra or None))
+
+    def _wire_of(self, client: type) -> Wire:
+        names = [kind.__name__ for kind in client.__mro__]
+        cloud = next((cloud for word, cloud in _CLOUDS if any(word in name for name in names)), "")
+        if len(self._wires) >= 256:
+            self._wires.clear()
+        wire = self._wires[client] = self.wire._replace(cloud=cloud)
+        return wire
 
     def _address(self, url: Any) -> str:
         known = self._addresses.get(id(url))
@@ -146,7 +158,7 @@ class StainlessSeam:
     def _prepared(self, call: Call, options: Any) -> Any:
         """*options* with the output cap that was granted, and the question for usage; never altered in place."""
         before = body = options.json_data
-        if not isinstance(body, Mapping):
+        if not is_object(body):
             return options
         if self.prepare is not None or call.cap is not None:
             if options.extra_json:
@@ -196,7 +208,7 @@ class StainlessSeam:
         call = self._open(account, client, options)
         if call is None:
             return original(client, options, **kwargs)
-        admit(call, wait=not inspect.iscoroutinefunction(type(client).request))
+        admit(call, wait=not inspect.iscoroutinefunction(client.__class__.request))
         call.announced = False
         try:
             request = original(client, self._prepared(call, options), **kwargs)
@@ -210,7 +222,7 @@ class StainlessSeam:
 
     def _around_shadow(self, client: Any) -> None:
         """An instrumentation has given this one client a `request` of its own: be there before it from now on."""
-        shadow = vars(client).get("request")
+        shadow = client.__dict__.get("request")
         if shadow is None:
             return
 
@@ -218,7 +230,7 @@ class StainlessSeam:
         def shadowed(_: Any, *args: Any, **kwargs: Any) -> Any:
             return shadow(*args, **kwargs)
 
-        asynchronous = inspect.iscoroutinefunction(type(client).request)
+        asynchronous = inspect.iscoroutinefunction(client.__class__.request)
         around = (self._around_arequest if asynchronous else self._around_request)(shadowed)
         client.request = functools.wraps(shadow)(functools.partial(around, client))
 

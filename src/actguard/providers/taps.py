@@ -2,7 +2,8 @@
 
 The SDK keeps its own response and stream objects. A tap stands in for the *instance's* `iter_bytes`/`aiter_bytes`
 (which every way of reading a body goes through, and which yields decoded bytes) and `close`/`aclose`, and is gone once
-the body has ended. It holds no strong reference to the response: an abandoned one is freed as ever, and charged then.
+the body has ended. Only these hold the response, as its own HTTP library does in a cycle, and not the tap: an abandoned
+one is freed as ever, and charged then.
 
 The common chunk of a stream passes after two looks at its bytes. Only where usage may stand, where an event is split
 between chunks, or where a limit has come near, are events parsed.
@@ -12,11 +13,13 @@ import json
 import math
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from actguard.budget.usage import NOTHING, Bill, MalformedUsage, Usage
 from actguard.exceptions import BudgetExceededError
 from actguard.providers.aws_eventstream import EventStreamParser
+from actguard.providers.body import is_object
 from actguard.providers.call import Call, log_once
 from actguard.providers.endpoint import Endpoint
 from actguard.providers.sse import LineParser, SSEParser
@@ -154,18 +157,17 @@ class Tap:
         self._finalizer = weakref.finalize(response, self._end_early)
         self._finalizer.atexit = False
         self.call.streaming = True
-        kind, attributes = type(response), response.__dict__
+        kind, attributes = response.__class__, response.__dict__
         if hasattr(kind, "iter_bytes"):
-            attributes["iter_bytes"] = self._reading("iter_bytes", self.passing)
-            attributes["close"] = self._close
+            attributes["iter_bytes"] = self._reading(response, "iter_bytes", self.passing)
+            attributes["close"] = partial(self._close, response)
         if hasattr(kind, "aiter_bytes"):
-            attributes["aiter_bytes"] = self._reading("aiter_bytes", self.apassing)
-            attributes["aclose"] = self._aclose
+            attributes["aiter_bytes"] = self._reading(response, "aiter_bytes", self.apassing)
+            attributes["aclose"] = partial(self._aclose, response)
 
-    def _reading(self, name: str, passing: Callable[[Any], Any]) -> Callable[..., Any]:
+    def _reading(self, response: Any, name: str, passing: Callable[[Any], Any]) -> Callable[..., Any]:
         def read(*args: Any, **kwargs: Any) -> Any:
-            response = self._response()
-            source = getattr(type(response), name)(response, *args, **kwargs)
+            source = getattr(response.__class__, name)(response, *args, **kwargs)
             if self._done or self._generator is not None:
                 return source
             generator = passing(source)
@@ -174,17 +176,15 @@ class Tap:
 
         return read
 
-    def _close(self) -> None:
-        response: Any = self._response()
+    def _close(self, response: Any) -> None:
         try:
-            type(response).close(response)
+            response.__class__.close(response)
         finally:
             self._closed()
 
-    async def _aclose(self) -> None:
-        response: Any = self._response()
+    async def _aclose(self, response: Any) -> None:
         try:
-            await type(response).aclose(response)
+            await response.__class__.aclose(response)
         finally:
             self._closed()
 
@@ -225,13 +225,14 @@ class EventTap(Tap):
         self._catch_up()
         self._settle(self.call.settle_later)
 
-    def _settle(self, settle: Callable[..., None]) -> None:
+    def _settle(self, settle: Callable[..., None], *, complete: bool = False) -> None:
+        """Settle by what was reported; as by a part of it, unless the provider has said that it is *complete*."""
         if not self._told:
             bill, reader = self._bill(), self.reader
             if bill is None and self._over and not self.call.settled:
                 self.call.account.count_unmetered()
-            self._told = reader.terminal
-            settle(bill, None if reader.terminal else (reader.delta_bytes, reader.delta_events))
+            self._told = reader.terminal or (complete and bill is not None)
+            settle(bill, None if self._told else (reader.delta_bytes, reader.delta_events))
 
     def _bill(self) -> Bill | None:
         try:
@@ -289,7 +290,7 @@ class SSETap(EventTap):
             if event.data == b"[DONE]":
                 # An SDK reads no further: what the caller is to be told must be told instead of it.
                 self._over = True
-                self._settle(self.call.settle, over=True)
+                self._settle(self.call.settle, complete=True)
                 if self.call.refusal is not None:
                     self.ending = True
                     break
@@ -297,6 +298,7 @@ class SSETap(EventTap):
                 continue
             passed.append(raw)
         if self.reader.terminal:
+            self._over = True
             self._settle(self.call.settle)
         elif seen > self.look_at or _USAGE in chunk:
             self._look_for_the_limit(seen)
@@ -323,7 +325,7 @@ class SSETap(EventTap):
             event = json.loads(data)
         except ValueError:
             return False  # the SDK will say what it thinks of it; what is not JSON bills nothing
-        if not isinstance(event, dict):
+        if not is_object(event):
             return False
         self.reader.feed(event)
         return event.get("choices") == [] and isinstance(event.get("usage"), dict)

@@ -24,7 +24,7 @@ class StreamReader(Protocol):
 
 class Wire(NamedTuple):
     name: str
-    """The provider's own id in the price book; used where the host says nothing else."""
+    """The provider's own id in the price book."""
     classify: Callable[[str, str], Endpoint]
     facts: Callable[..., RequestFacts]
     read: Callable[[Endpoint, Mapping[str, Any], str], Bill | None]
@@ -32,6 +32,13 @@ class Wire(NamedTuple):
     with_output_cap: Callable[..., dict[str, Any]]
     caps: frozenset[str]
     """Names of the endpoints whose request has an output cap."""
+    cloud: str = ""
+    """Who sells the model, where the client says that it is not its maker (Bedrock, Azure, Vertex)."""
+
+    @property
+    def native(self) -> str:
+        """Whose prices apply at a host that nobody knows."""
+        return self.cloud or self.name
 
 
 def parse_json(body: bytes) -> Any:
