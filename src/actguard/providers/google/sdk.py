@@ -1,0 +1,279 @@
+"""Watching google-genai: the Gemini API and Vertex, with their streams, embeddings and batches.
+
+    request, async_request                     the call: classify, estimate, hold; read the reply; raise if over a limit
+    request_streamed, async_request_streamed   the same, with a tap on the chunks (chunks.py)
+    AsyncLive.connect                          a WebSocket: nothing can be metered, the policy decides
+
+These four have kept their signatures since 1.5, whichever HTTP library is below them. Automatic function calling and
+continuation send each of their requests through them, so each is gated. `client.interactions` goes another way:
+interactions.py.
+"""
+
+import copy
+import functools
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, cast
+
+from actguard.budget.account import Account
+from actguard.context import current_frame
+from actguard.providers.body import is_object
+from actguard.providers.call import Call, current_call
+from actguard.providers.deferred import deferred
+from actguard.providers.endpoint import Endpoint, Kind
+from actguard.providers.gate import aadmit, admit, unmetered
+from actguard.providers.google import interactions
+from actguard.providers.google.chunks import ChunkTap
+from actguard.providers.google.continuation import watch_contents
+from actguard.providers.google.endpoints import classify
+from actguard.providers.google.wire import WIRE, gate, settle_deferred
+from actguard.providers.patches import Patches
+
+
+def install(patches: Patches) -> None:
+    import google.genai._api_client as api_client
+    import google.genai._extra_utils as extra_utils
+    import google.genai.live as live
+    import google.genai.models as models
+
+    client = api_client.BaseApiClient
+    patches.wrap(client, "request", _around_request)
+    patches.wrap(client, "async_request", _around_arequest)
+    patches.wrap(client, "request_streamed", _around_stream)
+    patches.wrap(client, "async_request_streamed", _around_astream)
+    patches.wrap(live.AsyncLive, "connect", _around_connect)
+    music = sys.modules.get("google.genai.live_music")
+    if music is not None:
+        patches.wrap(music.AsyncLiveMusic, "connect", _around_connect)
+    watch_contents(models, extra_utils, patches)
+    interactions.install_with_sdk(patches)
+
+
+# ---- request --------------------------------------------------------------------------------------------------------
+
+
+class _Sent(NamedTuple):
+    """What an SDK method is given to send."""
+
+    method: str
+    path: str
+    body: dict[str, Any]
+    options: Any
+
+    def open(self, account: Any, client: Any) -> tuple["_Sent", Call | None]:
+        """The gate before this request, and the request with its `extra_body` merged in, which the SDK does later."""
+        endpoint = classify(self.method, self.path)
+        if endpoint.kind is Kind.FREE or endpoint.kind is Kind.TERMINAL:
+            return self, None
+        sent = self
+        extra = _option(self.options, client, "extra_body")
+        if extra:
+            sent = self._merged(extra)
+        url = _option(self.options, client, "base_url")
+        return sent, gate(account, endpoint, url or "", self.path, sent.body)
+
+    def _merged(self, extra: Mapping[str, Any]) -> "_Sent":
+        from google.genai import _common
+
+        body = copy.deepcopy(self.body)
+        _common.recursive_dict_update(body, copy.deepcopy(dict(extra)))
+        none: dict[str, Any] = {"extra_body": {}}
+        options = self.options
+        if options is None or is_object(options):
+            options = {**(options or {}), **none}
+        else:
+            options = options.model_copy(update=none)
+        return self._replace(body=body, options=options)
+
+    def prepared(self, call: Call | None) -> "_Sent":
+        """With the output cap that was granted. Never altered in place."""
+        if call is None:
+            return self
+        sent = self if call.cap is None else self._replace(body=dict(call.capped(self.body)))
+        if not call.facts.sized:
+            call.sized(json.dumps(sent.body, default=str).encode())
+        return sent
+
+
+def _around_request(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def request(
+        client: Any, http_method: str, path: str, request_dict: dict[str, object], http_options: Any = None
+    ) -> Any:
+        account = current_frame().scope
+        if account is None:
+            result = original(client, http_method, path, request_dict, http_options)
+            if deferred:
+                _read_later(http_method, path, result)
+            return result
+        sent, call = _Sent(http_method, path, request_dict, http_options).open(account, client)
+        if call is not None:
+            admit(call)
+        token = current_call.set((client, call))
+        try:
+            result = original(client, *sent.prepared(call))
+        except BaseException as error:
+            if call is not None:
+                call.failed(error)
+            raise
+        finally:
+            current_call.reset(token)
+        _read(call, http_method, path, result)
+        return result
+
+    return request
+
+
+def _around_arequest(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def async_request(
+        client: Any, http_method: str, path: str, request_dict: dict[str, object], http_options: Any = None
+    ) -> Any:
+        account = current_frame().scope
+        if account is None:
+            result = await original(client, http_method, path, request_dict, http_options)
+            if deferred:
+                _read_later(http_method, path, result)
+            return result
+        sent, call = _Sent(http_method, path, request_dict, http_options).open(account, client)
+        if call is not None:
+            await aadmit(call)
+        token = current_call.set((client, call))
+        try:
+            result = await original(client, *sent.prepared(call))
+        except BaseException as error:
+            if call is not None:
+                call.failed(error)
+            raise
+        finally:
+            current_call.reset(token)
+        _read(call, http_method, path, result)
+        return result
+
+    return async_request
+
+
+def _around_stream(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def request_streamed(
+        client: Any, http_method: str, path: str, request_dict: dict[str, object], http_options: Any = None
+    ) -> Any:
+        account = current_frame().scope
+        if account is None:
+            return original(client, http_method, path, request_dict, http_options)
+        sent, call = _Sent(http_method, path, request_dict, http_options).open(account, client)
+        if call is None:
+            return original(client, *sent)
+        admit(call)
+        try:
+            source = original(client, *sent.prepared(call))  # a generator: nothing is sent yet
+        except BaseException as error:
+            call.failed(error)
+            raise
+        tap = ChunkTap(call, client)
+        return tap.watched(tap.passing(source))
+
+    return request_streamed
+
+
+def _around_astream(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def async_request_streamed(
+        client: Any, http_method: str, path: str, request_dict: dict[str, object], http_options: Any = None
+    ) -> Any:
+        account = current_frame().scope
+        if account is None:
+            return await original(client, http_method, path, request_dict, http_options)
+        sent, call = _Sent(http_method, path, request_dict, http_options).open(account, client)
+        if call is not None:
+            await aadmit(call)
+        token = current_call.set((client, call))
+        try:
+            source = await original(client, *sent.prepared(call))
+        except BaseException as error:
+            if call is not None:
+                call.failed(error)
+            raise
+        finally:
+            current_call.reset(token)
+        if call is None:
+            return source
+        call.streaming = True
+        tap = ChunkTap(call, client)
+        return tap.watched(tap.apassing(source))
+
+    return async_request_streamed
+
+
+def _around_connect(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def connect(live: Any, *args: Any, **kwargs: Any) -> Any:
+        account = current_frame().scope
+        if account is not None:
+            assert isinstance(account, Account)
+            unmetered(account, f"{WIRE.name} live session")
+        return original(live, *args, **kwargs)
+
+    return connect
+
+
+# ---- reply ----------------------------------------------------------------------------------------------------------
+
+
+def _read(call: Call | None, method: str, path: str, result: Any) -> None:
+    """Settle by the reply, and tell the caller if a limit is passed now.
+
+    Raises:
+        BudgetExceededError: it carries the reply, as the SDK would have given it.
+    """
+    if call is None:
+        if deferred:
+            _read_later(method, path, result)
+        return
+    if type(result) is dict:  # in older versions
+        call.reply(result)
+    else:
+        call.reply_bytes((result.body or "").encode())
+    call.returned(result if call.refusal is None else _as_given(call.endpoint, result))
+
+
+def _read_later(method: str, path: str, result: Any) -> None:
+    endpoint = classify(method, path)
+    if endpoint.kind is Kind.TERMINAL:
+        settle_deferred(endpoint, path, _parsed(result))
+
+
+_GIVEN = {"generate_content": "GenerateContentResponse", "embed_content": "EmbedContentResponse"}
+
+
+def _as_given(endpoint: Endpoint, result: Any) -> Any:
+    """What the SDK makes of the reply of its own request method; that reply itself, where it makes something else."""
+    name, body = _GIVEN.get(endpoint.name), _parsed(result)
+    if name is None or body is None:
+        return result
+    from google.genai import types
+
+    try:
+        return getattr(types, name)._from_response(response=copy.deepcopy(body), kwargs={})
+    except Exception:  # noqa: BLE001 - a reply of a shape that is not foreseen is handed over as it is
+        return result
+
+
+def _parsed(result: Any) -> Any:
+    """The JSON document of a reply, which older versions have parsed already."""
+    if is_object(result):
+        return result
+    try:
+        return json.loads(result.body or "null")
+    except ValueError:
+        return None
+
+
+def _option(options: Any, client: Any, name: str) -> Any:
+    """An HTTP option of this request, else of its client; objects or, in older versions, dictionaries."""
+    for given in (options, getattr(client, "_http_options", None)):
+        value = cast("dict[str, Any]", given).get(name) if isinstance(given, dict) else getattr(given, name, None)
+        if value is not None:
+            return value
+    return None
