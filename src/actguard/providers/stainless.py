@@ -11,6 +11,7 @@ a retried connection error.
 
 import copy
 import functools
+import gc
 import inspect
 import weakref
 from collections.abc import Callable, Mapping
@@ -54,12 +55,17 @@ class StainlessSeam:
         self.patches = patches
         base, sync, asynchronous = base_client.BaseClient, base_client.SyncAPIClient, base_client.AsyncAPIClient
         patches.wrap(base, "_build_request", self._around_build)
+        clients: set[type] = set()
         for client, around in ((sync, self._around_request), (asynchronous, self._around_arequest)):
             patches.wrap(client, "request", around)
             patches.wrap(client, "_process_response", self._around_process)
+            clients |= {client} | _all_subclasses(client)
             for subclass in _all_subclasses(client):
                 if "request" in vars(subclass):  # another instrumentation sits there, and calls what it found before us
                     patches.wrap(subclass, "request", around)
+        for made in gc.get_objects():
+            if type(made) in clients:
+                self._around_shadow(made)
 
     # ---- request ----
 
@@ -222,17 +228,19 @@ class StainlessSeam:
 
     def _around_shadow(self, client: Any) -> None:
         """An instrumentation has given this one client a `request` of its own: be there before it from now on."""
-        shadow = client.__dict__.get("request")
-        if shadow is None:
+        if "request" not in client.__dict__:
             return
-
-        @functools.wraps(shadow)
-        def shadowed(_: Any, *args: Any, **kwargs: Any) -> Any:
-            return shadow(*args, **kwargs)
-
         asynchronous = inspect.iscoroutinefunction(client.__class__.request)
-        around = (self._around_arequest if asynchronous else self._around_request)(shadowed)
-        client.request = functools.wraps(shadow)(functools.partial(around, client))
+        around = self._around_arequest if asynchronous else self._around_request
+
+        def around_shadow(shadow: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(shadow)
+            def shadowed(_: Any, *args: Any, **kwargs: Any) -> Any:
+                return shadow(*args, **kwargs)
+
+            return functools.wraps(shadow)(functools.partial(around(shadowed), client))
+
+        self.patches.wrap(client, "request", around_shadow)
 
     # ---- one answer ----
 

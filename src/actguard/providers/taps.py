@@ -417,7 +417,8 @@ def tap(call: Call, response: Any, endpoint: Endpoint | None = None) -> None:
         LinesTap(call, endpoint).attach(response)
         return
     kind = response.headers.get("content-type", "")
-    if kind.startswith("text/event-stream"):
+    unsaid = not kind or kind.startswith("text/plain")  # some servers do not tell that what was asked for is a stream
+    if kind.startswith("text/event-stream") or (unsaid and call.facts.stream):
         SSETap(call).attach(response)
     elif kind.startswith("application/vnd.amazon.eventstream"):
         AWSEventTap(call).attach(response)

@@ -111,7 +111,8 @@ class Connection(asyncio.Protocol):
 
     def reset(self) -> None:
         """Break the connection so that the client sees a reset, not an orderly end."""
-        if (sock := self._transport.get_extra_info("socket")) is not None:
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and not self._transport.is_closing():  # else the client has left, and its socket with it
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 

@@ -23,7 +23,9 @@ WIRE = Wire(
 )
 
 _ASKABLE = frozenset({"chat.completions", "completions"})
-_UNDERSTANDS = frozenset({"openai", "azure", "openrouter", "groq", "deepseek", "mistral", "together", "cerebras"})
+_UNDERSTANDS = frozenset(
+    {"openai", "azure", "aws", "openrouter", "groq", "deepseek", "mistral", "together", "cerebras"}
+)
 
 
 def install(patches: Patches) -> None:
