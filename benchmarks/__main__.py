@@ -1,0 +1,17 @@
+"""All of them: `python -m benchmarks`, or one by name: `python -m benchmarks overhead`."""
+
+import argparse
+import importlib
+
+NAMES = ("overhead", "enforcement", "memory", "peers")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=(*NAMES, []), metavar="name", help=", ".join(NAMES))
+    for name in parser.parse_args().names or NAMES:
+        importlib.import_module(f"benchmarks.{name}").main()
+
+
+if __name__ == "__main__":
+    main()
