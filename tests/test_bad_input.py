@@ -1,0 +1,170 @@
+"""Mistakes are told early, by type, with the argument and what is allowed; errors travel, and mislead no machine."""
+
+import copy
+import math
+import pickle
+import re
+from decimal import Decimal
+
+import pytest
+
+import actguard
+from actguard import ActGuardUsageError, BudgetGuard, PriceBook, exceptions
+from actguard.exceptions import ActGuardError, BudgetExceededError
+
+NOT_A_LIMIT = [True, False, 0, -1, math.nan, math.inf, -math.inf, "1", b"1", [1], object()]
+ERRORS = sorted(
+    {
+        thing
+        for name in exceptions.__all__
+        if isinstance(thing := getattr(exceptions, name), type) and issubclass(thing, ActGuardError)
+    },
+    key=lambda error: error.__name__,
+)
+SIGNALS = re.compile(r"429|rate limit|too many requests|maximum context length|input is too long", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("argument", ["usd_limit", "token_limit"])
+@pytest.mark.parametrize("value", NOT_A_LIMIT, ids=repr)
+def test_a_limit_is_a_positive_finite_number(argument, value):
+    with pytest.raises(ActGuardUsageError, match=argument) as caught:
+        BudgetGuard(**{argument: value})
+    assert caught.value.argument == argument
+
+
+def test_tokens_are_whole():
+    with pytest.raises(ActGuardUsageError, match="whole number"):
+        BudgetGuard(token_limit=10.5)
+
+
+@pytest.mark.parametrize("limit", [0.05, 1, Decimal("0.05")])
+def test_a_dollar_limit_may_be_any_kind_of_number(limit):
+    assert BudgetGuard(usd_limit=limit).usd_limit == float(limit)
+
+
+def test_an_unset_limit_reads_infinite():
+    guard = BudgetGuard()
+    assert (guard.usd_limit, guard.token_limit) == (math.inf, math.inf)
+    assert (guard.usd_remaining, guard.tokens_remaining) == (math.inf, math.inf)
+    assert f"{guard.usd_limit:.2f}" == "inf"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("user_id", 7),
+        ("user_id", ""),
+        ("name", b"x"),
+        ("run_id", ""),
+        ("strict", "yes"),
+        ("strict", 1.5),
+        ("on_warning", "print"),
+        ("wait_timeout", -1),
+        ("wait_timeout", True),
+        ("warn_at", 0),
+        ("warn_at", 1.5),
+        ("warn_at", math.nan),
+        ("unmetered", "ignore"),
+        ("unknown_price", "free"),
+        ("unknown_host", "guess"),
+        ("unbounded", "allow"),
+        ("unbounded", -5),
+        ("unbounded", True),
+        ("on_abort", "forget"),
+        ("lost_attempts", 1),
+        ("include_usage", True),
+        ("bypass", "shout"),
+        ("default_max_output", 0),
+    ],
+)
+def test_every_option_is_checked_where_it_is_written(option, value):
+    with pytest.raises(ActGuardUsageError, match=option) as caught:
+        BudgetGuard(usd_limit=1, **{option: value})
+    assert caught.value.argument == option
+
+
+def test_an_unknown_option_is_an_error_that_lists_the_known_ones():
+    with pytest.raises(ActGuardUsageError, match=r"usd_limt.*wait_timeout"):
+        BudgetGuard(usd_limt=1)
+
+
+@pytest.mark.parametrize("usd", [-0.01, math.nan, math.inf, True, "1", None])
+def test_an_external_cost_is_zero_or_more_dollars(usd):
+    with BudgetGuard() as guard:
+        with pytest.raises(ValueError, match="usd"):
+            actguard.add_cost(name="search", usd=usd)
+        with pytest.raises(ValueError, match="usd"):
+            guard.add_cost(name="search", usd=usd)
+    assert guard.usd_used == 0
+
+
+def test_an_external_cost_outside_any_guard_counts_nowhere():
+    actguard.add_cost(name="search", usd=0.01)
+
+
+def test_an_external_cost_that_passes_the_limit_is_counted_and_told():
+    with BudgetGuard(usd_limit=0.05) as guard:
+        actguard.add_cost(name="search", usd=0.05)  # reached exactly is not exceeded
+        with pytest.raises(BudgetExceededError) as caught:
+            guard.add_cost(name="search", usd=0.01)
+    assert caught.value.phase == "after"
+    assert guard.usd_used == 0.06
+    assert guard.by_model["search"]["usd"] == 0.06
+
+
+@pytest.mark.parametrize("more", [{}, {"usd": 0}, {"usd": math.nan}, {"tokens": -1}, {"tokens": 1}])
+def test_extending_takes_a_positive_amount_of_a_limit_that_exists(more):
+    with BudgetGuard(usd_limit=1) as guard, pytest.raises(ActGuardUsageError):
+        guard.extend(**more)
+
+
+@pytest.mark.parametrize("rate", [math.nan, math.inf, -1, True, "free"])
+def test_a_price_is_a_finite_number_of_dollars(rate):
+    with pytest.raises(ActGuardUsageError, match="input"):
+        PriceBook().set("my-model", input=rate, output=1)
+
+
+def test_a_guard_is_not_nested_in_itself():
+    with BudgetGuard() as guard, pytest.raises(exceptions.NestedBudgetGuardError):
+        guard.__enter__()
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+def test_every_error_pickles_copies_and_speaks_to_a_model(error):
+    original = error("Something about 'x' happened.", details={"what": "x"})
+    for twin in (pickle.loads(pickle.dumps(original)), copy.copy(original), copy.deepcopy(original)):
+        assert type(twin) is error
+        assert str(twin) == str(original)
+        assert vars(twin) == vars(original)
+    assert original.to_prompt().strip()
+    assert "\n" not in original.to_prompt()
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+def test_no_error_is_mistaken_for_a_connection_a_timeout_or_an_http_answer(error):
+    assert not issubclass(error, ConnectionError | TimeoutError)
+    assert not hasattr(error("x"), "status_code")
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+def test_no_message_contains_what_retry_logic_looks_for(error):
+    told = error("429 Too Many Requests: rate limit, maximum context length, input is too long")
+    assert not SIGNALS.search(str(told))
+    assert not SIGNALS.search(told.to_prompt())
+
+
+@pytest.mark.parametrize("spent", [429, 1_429, 42_900, 429_000, 4_290_000])
+def test_no_figure_in_a_message_reads_as_an_http_status(spent):
+    with (
+        pytest.raises(BudgetExceededError) as caught,
+        BudgetGuard(user_id="user-429", name="rate limit", token_limit=spent - 1, usd_limit=spent / 100) as guard,
+    ):
+        guard.add_usage("m-429", actguard.Usage(input_tokens=spent), usd=0.0429)
+    assert not SIGNALS.search(str(caught.value))
+
+
+def test_an_error_with_a_live_reply_travels_without_it():
+    reply = open(__file__)  # noqa: SIM115 - stands for a connection: something that cannot be pickled
+    with reply:
+        twin = pickle.loads(pickle.dumps(BudgetExceededError("x", response=reply, usd_used=1.5)))
+    assert (twin.response, twin.usd_used) == (None, 1.5)
