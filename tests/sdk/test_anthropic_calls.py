@@ -245,9 +245,9 @@ def test_arguments_that_were_not_given_are_not_sent(client, llm_provider, agrees
     not_given = getattr(anthropic, "omit", anthropic.NOT_GIVEN)
 
     with BudgetGuard(usd_limit=1, strict=True) as guard:
-        client.messages.create(**ASK, system=not_given, tools=anthropic.NOT_GIVEN, temperature=not_given)
+        client.messages.create(**ASK, system=not_given, tools=anthropic.NOT_GIVEN, stop_sequences=not_given)
 
-    assert not llm_provider.requests[-1].json.keys() & {"system", "tools", "temperature"}
+    assert not llm_provider.requests[-1].json.keys() & {"system", "tools", "stop_sequences"}
     agrees(guard)
 
 

@@ -328,7 +328,7 @@ def test_a_stream_is_charged_however_it_is_framed(client, llm_provider, agrees, 
 
 
 def test_a_stream_that_passes_a_limit_raises_when_everything_was_delivered(client, llm_provider, agrees):
-    llm_provider.reply(Reply(input_tokens=90, output_tokens=20))
+    llm_provider.reply(Reply(input_tokens=90, output_tokens=20, delivery=Delivery(tokens_per_event=20)))
 
     with BudgetGuard(token_limit=100) as guard:
         received = []
@@ -342,7 +342,7 @@ def test_a_stream_that_passes_a_limit_raises_when_everything_was_delivered(clien
 
 
 def test_the_helper_keeps_the_whole_message_when_a_limit_is_passed(client, llm_provider, agrees):
-    llm_provider.reply(Reply(input_tokens=90, output_tokens=20))
+    llm_provider.reply(Reply(input_tokens=90, output_tokens=20, delivery=Delivery(tokens_per_event=20)))
 
     with BudgetGuard(token_limit=100) as guard:
         with client.messages.stream(**ASK) as stream:

@@ -300,7 +300,7 @@ class SSETap(EventTap):
         if self.reader.terminal:
             self._over = True
             self._settle(self.call.settle)
-        elif seen > self.look_at or _USAGE in chunk:
+        elif seen > self.look_at or (_USAGE in chunk and not self.reader.delta_events):  # the input alone may pass
             self._look_for_the_limit(seen)
         self.every_chunk = bool(self._unparsed or self.call.refusal or not self.call.tells_usage)
         return b"".join(passed)

@@ -156,7 +156,8 @@ class Exchange:
                 body.flush()
                 await self._pauses.passed(self._connection)
             if self._connection.gone.done():
-                self._bill(made)
+                in_background = bool(answer.asked.body.get("background"))  # then it goes on without a listener
+                self._bill(None if in_background else made)
                 return
             if event.tokens:
                 sent += 1
