@@ -6,10 +6,10 @@ DOCS := .venv/bin/sphinx-build --builder html --fail-on-warning --keep-going --f
 SDKS := oldest last-1 last-2 newest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-sdks bench docs format clean $(SDKS:%=test-sdks-%)
+.PHONY: help demo test check test-sdks bench transparency docs format clean $(SDKS:%=test-sdks-%)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/ready ## the main job, against the local provider: no key, no network
 	$(BIN)/python examples/demo.py $(ARGS)
@@ -35,6 +35,9 @@ $(SDKS:%=test-sdks-%): test-sdks-%: .venvs/%/ready
 
 bench: .venv/ready ## the figures in the README, measured on this machine
 	$(BIN)/python -m benchmarks
+
+transparency: .venv/ready ## the SDKs' own tests, which must come out the same inside a guard
+	$(BIN)/python -m benchmarks.transparency
 
 docs: .venv/ready ## the manual, as pages in site/
 	$(DOCS)

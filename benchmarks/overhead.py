@@ -216,12 +216,8 @@ def measure(rounds: int) -> list[Added]:
         compared("openai create, default", 10, create, rounds=rounds, block=10, guarded=again(one)),
         compared("openai create, strict", 10, create, rounds=rounds, block=10, guarded=again(strict)),
         compared("openai create, no limit", 10, create, rounds=rounds, block=10, guarded=again(none)),
-        compared(
-            "anthropic create, default", 10, create_claude, rounds=rounds, block=10, guarded=again(one)
-        ),
-        compared(
-            "openai stream, per chunk", 0.3, stream, per=CHUNKS, rounds=few, block=1, guarded=again(one)
-        ),
+        compared("anthropic create, default", 10, create_claude, rounds=rounds, block=10, guarded=again(one)),
+        compared("openai stream, per chunk", 0.3, stream, per=CHUNKS, rounds=few, block=1, guarded=again(one)),
         compared("outside any guard", 0.3, create, rounds=few, block=200, guarded=install_once, bare=Unwatched),
         compared("after uninstall", 0, create, rounds=few, block=200, guarded=Unwatched, bare=Unwatched),
     ]

@@ -1,4 +1,4 @@
-"""The parts of random programs: what they ask for, the real SDKs that do it, and the threads and tasks it is done in."""
+"""The parts of random programs: what they ask for, the SDKs that do it, and the threads and tasks it is done in."""
 
 import asyncio
 import re
@@ -41,7 +41,9 @@ INPUT, OUTPUT = "2", "10"
 MODELS = ("unit-one", "unit-two")
 """What requests ask for. Replies name a model of their own for each attempt: that makes every bill one of its own."""
 
-Trouble = Literal["none", "retried", "lost, retried", "lost", "refused", "reset", "broken", "error event", "no usage", "no JSON"]
+Trouble = Literal[
+    "none", "retried", "lost, retried", "lost", "refused", "reset", "broken", "error event", "no usage", "no JSON"
+]
 TROUBLES: dict[Trouble, tuple["Fault | None", ...]] = {
     "none": (None,),
     "retried": (HttpError(status=500), None),

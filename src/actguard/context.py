@@ -52,6 +52,27 @@ def leave_frame(token: Token[Frame], entered: Frame, previous: Frame) -> None:
             _frame.set(previous)
 
 
+_over: dict[int, tuple[Frame, Frame]] = {}
+"""Entries that ended while somebody was inside them, by id: the frame, and what was around it."""
+_MOST_OVER = 256
+
+
+def end_frame(entered: Frame, previous: Frame) -> None:
+    """Undo `enter_frame` of a frame that was made for this one entry, wherever and in whatever order.
+
+    A generator, or a framework's callbacks, may end an outer entry before an inner one: whoever is inside stays there,
+    and comes out where the outer one would have.
+    """
+    if _frame.get() is not entered:
+        while len(_over) >= _MOST_OVER:
+            _over.pop(next(iter(tuple(_over))), None)
+        _over[id(entered)] = entered, previous
+        return
+    while previous is not OUTSIDE and (ended := _over.get(id(previous))) is not None:
+        previous = ended[1]
+    _frame.set(previous)
+
+
 @contextmanager
 def inside(frame: Frame) -> Generator[None]:
     """Run a block in *frame*: how work that moved to another thread gets back to where it came from."""

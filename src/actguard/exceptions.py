@@ -149,7 +149,7 @@ class PolicyViolationError(ToolGuardError):
 
     def to_prompt(self) -> str:
         hint = f" {self.fix_hint}" if self.fix_hint else ""
-        return f"Blocked by policy: {self.message}{hint}"
+        return f"Blocked by policy: {self.message}{unmistakable(hint)}"
 
 
 class BudgetExceededError(ToolGuardError):
@@ -264,7 +264,9 @@ class UnknownPriceError(ToolGuardError):
         self.provider = provider
 
     def to_prompt(self) -> str:
-        return f"The model {self.model!r} may not be used here, because its price is not known: use another model."
+        return unmistakable(
+            f"The model {self.model!r} may not be used here, because its price is not known: use another model."
+        )
 
 
 class UnmeteredCallError(ToolGuardError):

@@ -13,9 +13,7 @@ from actguard.budget.admission import Admission, WaitTimeout
 from actguard.budget.scope import BudgetScope, Charge, Hold, Refusal
 
 
-def call(
-    scope: BudgetScope, estimate: int = 0, bound: int = 0, *, thread: int | None = None, task: int = 0
-) -> Hold:
+def call(scope: BudgetScope, estimate: int = 0, bound: int = 0, *, thread: int | None = None, task: int = 0) -> Hold:
     """A call that asks for so many pico-dollars; of this thread, unless another is named."""
     hold = Hold(scope)
     hold.estimate_pico, hold.bound_pico = estimate, bound
@@ -36,7 +34,7 @@ def until_waiting(admission: Admission, count: int) -> None:
 
 async def until_waiting_async(admission: Admission, count: int) -> None:
     async with asyncio.timeout(10):
-        while admission.waiting != count:
+        while admission.waiting != count:  # noqa: ASYNC110 - the queue has no event of its own
             await asyncio.sleep(0)
 
 
@@ -176,9 +174,7 @@ async def test_two_who_would_wait_for_each_other_under_a_strict_limit_are_refuse
     scope = BudgetScope("s", limit_pico=100, strict=True)
     await admission.ahold(call(scope, bound=45, task=1))
     await admission.ahold(call(scope, bound=45, task=2))
-    both = [
-        asyncio.create_task(admission.ahold(call(scope, bound=50, task=n), wait_timeout=10)) for n in (1, 2)
-    ]
+    both = [asyncio.create_task(admission.ahold(call(scope, bound=50, task=n), wait_timeout=10)) for n in (1, 2)]
     assert all(isinstance(answer, Refusal) for answer in await asyncio.gather(*both))
 
 

@@ -13,7 +13,7 @@ ME, OTHER = 1, 2
 
 
 class Call(Hold):
-    """A call of *fixed* pico-dollars of input, whose output tokens cost *rate* each; it cannot be lowered without one."""
+    """A call of *fixed* pico-dollars of input, whose output tokens cost *rate* each; without one it has no cap."""
 
     def __init__(self, scope, estimate=0, bound=0, *, by=ME, rate=0, fixed=0):
         super().__init__(scope)

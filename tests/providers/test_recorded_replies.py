@@ -9,7 +9,6 @@ import random
 import re
 from typing import Any
 
-import pytest
 from genai_prices import data_snapshot
 
 from actguard.budget.usage import Usage

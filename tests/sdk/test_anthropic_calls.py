@@ -32,7 +32,7 @@ def aclient(llm_provider: LocalProvider) -> anthropic.AsyncAnthropic:
     return llm_provider.async_anthropic(max_retries=0)
 
 
-# ---- every way of calling ---------------------------------------------------------------------------------------------
+# ---- every way of calling --------------------------------------------------------------------------------------------
 
 
 def test_a_message_is_charged_what_the_provider_bills(client, agrees):
@@ -162,7 +162,7 @@ def test_the_tool_runner_stops_between_rounds_when_the_budget_is_used_up(client,
     assert guard.tokens_used == llm_provider.ledger.tokens
 
 
-# ---- raw and streamed responses ---------------------------------------------------------------------------------------
+# ---- raw and streamed responses --------------------------------------------------------------------------------------
 
 
 def test_a_raw_response_is_charged_once_however_often_it_is_parsed(client, agrees):
@@ -230,7 +230,7 @@ def test_responses_can_be_pickled_and_copied_as_without_a_guard(client):
         assert not {"iter_bytes", "aiter_bytes", "close", "aclose"} & vars(response).keys()
 
 
-# ---- what a request may hold ------------------------------------------------------------------------------------------
+# ---- what a request may hold -----------------------------------------------------------------------------------------
 
 
 def test_extra_body_names_the_model_that_is_charged(client, agrees):
@@ -285,7 +285,7 @@ def test_the_callers_own_objects_are_not_changed(client):
     assert (ask, extra) == before
 
 
-# ---- what costs nothing -----------------------------------------------------------------------------------------------
+# ---- what costs nothing ----------------------------------------------------------------------------------------------
 
 
 def test_what_is_only_counted_or_read_is_never_charged(client):
@@ -298,7 +298,7 @@ def test_what_is_only_counted_or_read_is_never_charged(client):
     assert (guard.calls, guard.usd_used, guard.unmetered_calls) == (0, 0, 0)
 
 
-# ---- a middleware -----------------------------------------------------------------------------------------------------
+# ---- a middleware ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

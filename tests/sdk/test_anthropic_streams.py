@@ -34,9 +34,7 @@ def paused(llm_provider: LocalProvider) -> LocalProvider:
 
 def text_of(events: Any) -> str:
     return "".join(
-        event.delta.text
-        for event in events
-        if event.type == "content_block_delta" and event.delta.type == "text_delta"
+        event.delta.text for event in events if event.type == "content_block_delta" and event.delta.type == "text_delta"
     )
 
 
@@ -52,7 +50,7 @@ def is_charged_for_what_arrived(guard: BudgetGuard, provider: LocalProvider, *, 
     assert (account.held_pico, account.held_tokens, account.in_flight) == (0, 0, 0)
 
 
-# ---- the stream object ------------------------------------------------------------------------------------------------
+# ---- the stream object -----------------------------------------------------------------------------------------------
 
 
 def test_a_stream_is_the_sdks_own_and_is_charged_to_the_token(client, agrees):
@@ -124,7 +122,7 @@ async def test_an_async_streamed_response_is_charged_line_by_line(aclient, agree
     agrees(guard)
 
 
-# ---- the helper -------------------------------------------------------------------------------------------------------
+# ---- the helper ------------------------------------------------------------------------------------------------------
 
 WAYS = {
     "text_stream": lambda stream: "".join(stream.text_stream),
@@ -177,7 +175,7 @@ def test_a_helper_made_outside_a_guard_and_entered_inside_counts_in_it(client, a
     agrees(guard)
 
 
-# ---- usage ------------------------------------------------------------------------------------------------------------
+# ---- usage -----------------------------------------------------------------------------------------------------------
 
 KINDS = {
     "cache": Reply(input_tokens=9000, cached_tokens=4000, cache_write_tokens=2000, cache_write_1h_tokens=1000),
@@ -203,7 +201,7 @@ def test_cumulative_usage_is_set_not_added_and_the_end_wins(client, llm_provider
     agrees(guard)
 
 
-# ---- left early -------------------------------------------------------------------------------------------------------
+# ---- left early ------------------------------------------------------------------------------------------------------
 
 
 def test_a_stream_left_by_break_is_charged_for_what_arrived(client, paused):
@@ -268,7 +266,7 @@ def test_a_stream_closed_after_its_last_count_is_charged_exactly(client, agrees)
     agrees(guard)
 
 
-# ---- broken off -------------------------------------------------------------------------------------------------------
+# ---- broken off ------------------------------------------------------------------------------------------------------
 
 
 def test_an_error_event_in_a_stream_is_raised_by_the_sdk_and_charged_for(client, llm_provider):
@@ -302,7 +300,7 @@ def test_a_stream_that_breaks_off_looks_as_ever_and_is_charged_for(client, llm_p
         is_charged_for_what_arrived(guard, llm_provider, at_least=4)
 
 
-# ---- framing ----------------------------------------------------------------------------------------------------------
+# ---- framing ---------------------------------------------------------------------------------------------------------
 
 FRAMINGS = {
     "one byte at a time": Delivery(chunk_bytes=1),
@@ -324,7 +322,7 @@ def test_a_stream_is_charged_however_it_is_framed(client, llm_provider, agrees, 
     agrees(guard)
 
 
-# ---- the limit --------------------------------------------------------------------------------------------------------
+# ---- the limit -------------------------------------------------------------------------------------------------------
 
 
 def test_a_stream_that_passes_a_limit_raises_when_everything_was_delivered(client, llm_provider, agrees):

@@ -1,4 +1,4 @@
-"""Replies that say nothing of what they billed, or nonsense; and faults of our own. The caller has his reply, always."""
+"""Replies that say nothing of what they billed, or nonsense; and faults of our own. The caller has his reply always."""
 
 import logging
 from typing import Any
@@ -48,7 +48,7 @@ def is_estimated(guard: BudgetGuard, calls: int = 1) -> None:
     assert guard.account.in_flight == 0
 
 
-# ---- usage ------------------------------------------------------------------------------------------------------------
+# ---- usage -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_reply_without_usage_is_estimated_and_shown(call, llm_provider):
@@ -82,10 +82,15 @@ def test_usage_that_cannot_be_is_estimated_and_told_of(kind, nonsense, llm_provi
     llm_provider.reply(Reply(usage=NONSENSE[nonsense](WRONG[kind])))
 
     with BudgetGuard(usd_limit=1) as guard:
-        raw = {"chat": lambda: llm_provider.openai().chat.completions.with_raw_response.create(
-            model=OPENAI, messages=MESSAGES), "message": lambda: llm_provider.anthropic().messages.with_raw_response.create(
-            model=ANTHROPIC, max_tokens=1000, messages=MESSAGES), "response": lambda: llm_provider.openai().responses.with_raw_response.create(
-            model=OPENAI, input="Hello!")}[kind]()
+        raw = {
+            "chat": lambda: llm_provider.openai().chat.completions.with_raw_response.create(
+                model=OPENAI, messages=MESSAGES
+            ),
+            "message": lambda: llm_provider.anthropic().messages.with_raw_response.create(
+                model=ANTHROPIC, max_tokens=1000, messages=MESSAGES
+            ),
+            "response": lambda: llm_provider.openai().responses.with_raw_response.create(model=OPENAI, input="Hello!"),
+        }[kind]()
         assert raw.status_code == 200
 
     is_estimated(guard)
@@ -152,7 +157,7 @@ def test_an_estimate_is_at_least_the_cap_of_a_strict_hold(llm_provider):
     assert guard.usd_used >= float(llm_provider.ledger.total_usd)
 
 
-# ---- bodies -----------------------------------------------------------------------------------------------------------
+# ---- bodies ----------------------------------------------------------------------------------------------------------
 
 
 def outcome(make: Any) -> Any:
@@ -215,7 +220,7 @@ def test_a_gzipped_reply_in_pieces_is_exact(call, llm_provider, agrees):
     agrees(guard)
 
 
-# ---- our own faults ---------------------------------------------------------------------------------------------------
+# ---- our own faults --------------------------------------------------------------------------------------------------
 
 
 class Fault(Exception):

@@ -21,7 +21,7 @@ def of(module: Any, name: str) -> Any:
     return found
 
 
-# ---- Azure ------------------------------------------------------------------------------------------------------------
+# ---- Azure -----------------------------------------------------------------------------------------------------------
 
 
 def test_azure_is_charged_whole_and_streamed(llm_provider, agrees):
@@ -61,7 +61,7 @@ def test_a_deployment_is_charged_as_the_model_behind_it_that_the_reply_names(llm
     agrees(guard)
 
 
-# ---- Bedrock, Vertex, Foundry -----------------------------------------------------------------------------------------
+# ---- Bedrock, Vertex, Foundry ----------------------------------------------------------------------------------------
 
 BEDROCK: Any = {**MESSAGE, "model": "us.anthropic.claude-haiku-4-5-20251001-v1:0"}
 
@@ -211,7 +211,7 @@ def test_the_providers_of_the_openai_client_are_charged(llm_provider, agrees, cl
     agrees(guard)
 
 
-# ---- the same client in other shapes ----------------------------------------------------------------------------------
+# ---- the same client in other shapes ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ def test_a_client_from_before_the_first_guard_is_watched(llm_provider, agrees):
     agrees(guard)
 
 
-# ---- HTTP libraries ---------------------------------------------------------------------------------------------------
+# ---- HTTP libraries --------------------------------------------------------------------------------------------------
 
 
 def http_clients(sdk: Any, asynchronous: bool) -> dict[str, Any]:
@@ -340,9 +340,7 @@ async def test_async_calls_are_charged_over_every_http_library(llm_provider, agr
     )
 
     async with client, BudgetGuard(usd_limit=1) as guard:
-        create, ask = (
-            (client.chat.completions.create, CHAT) if name == "openai" else (client.messages.create, MESSAGE)
-        )
+        create, ask = (client.chat.completions.create, CHAT) if name == "openai" else (client.messages.create, MESSAGE)
         await create(**ask)
         assert [event async for event in await create(**ask, stream=True)]
         stream = await create(**ask, stream=True)

@@ -47,7 +47,7 @@ def sdk(request: pytest.FixtureRequest, llm_provider: LocalProvider) -> Sdk:
     return Sdk(request.param, llm_provider)
 
 
-# ---- the order --------------------------------------------------------------------------------------------------------
+# ---- the order -------------------------------------------------------------------------------------------------------
 
 
 def test_the_call_that_passes_a_limit_is_completed_and_told_of_with_its_reply(sdk, agrees):
@@ -161,7 +161,7 @@ def test_an_extended_guard_lets_calls_through_again(sdk):
         assert not guard.exceeded
 
 
-# ---- budget errors surface unchanged, at once -------------------------------------------------------------------------
+# ---- budget errors surface unchanged, at once ------------------------------------------------------------------------
 
 
 def test_a_refusal_is_not_retried_or_wrapped_by_the_sdk(sdk, llm_provider):
@@ -201,7 +201,7 @@ def test_an_sdk_error_is_the_sdks_own_and_costs_nothing(sdk, llm_provider):
     assert (guard.calls, guard.usd_used, guard.account.in_flight) == (0, 0, 0)
 
 
-# ---- many at once -----------------------------------------------------------------------------------------------------
+# ---- many at once ----------------------------------------------------------------------------------------------------
 
 
 async def test_fifty_calls_at_once_stay_near_the_limit_and_lose_no_reply(llm_provider, agrees):
@@ -224,7 +224,7 @@ async def test_fifty_calls_at_once_stay_near_the_limit_and_lose_no_reply(llm_pro
     agrees(guard)
 
 
-# ---- prices -----------------------------------------------------------------------------------------------------------
+# ---- prices ----------------------------------------------------------------------------------------------------------
 
 
 def test_an_unknown_model_is_refused_before_it_is_sent_under_a_dollar_limit(sdk, llm_provider):
@@ -273,7 +273,7 @@ def test_a_price_that_is_none_is_refused_where_it_is_written(price):
         actguard.prices.set("our-model", input=price, output=1)
 
 
-# ---- warnings ---------------------------------------------------------------------------------------------------------
+# ---- warnings --------------------------------------------------------------------------------------------------------
 
 
 def test_a_share_of_the_limit_is_warned_about_once(sdk):

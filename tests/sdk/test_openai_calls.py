@@ -41,7 +41,7 @@ def parser(client: Any) -> Any:
     return chat if hasattr(chat, "parse") else client.beta.chat.completions
 
 
-# ---- every way of calling ---------------------------------------------------------------------------------------------
+# ---- every way of calling --------------------------------------------------------------------------------------------
 
 
 def test_a_chat_completion_is_charged_what_the_provider_bills(client, llm_provider, agrees):
@@ -187,9 +187,7 @@ def test_images_and_transcriptions_are_charged_by_tokens_or_by_duration(client, 
 
 def test_a_request_through_the_bare_client_is_charged(client, agrees):
     with BudgetGuard(usd_limit=1) as guard:
-        reply = client.post(
-            "/chat/completions", cast_to=dict[str, Any], body={"model": MODEL, "messages": MESSAGES}
-        )
+        reply = client.post("/chat/completions", cast_to=dict[str, Any], body={"model": MODEL, "messages": MESSAGES})
 
     assert reply["choices"]
     assert guard.calls == 1
@@ -221,7 +219,7 @@ def test_openrouter_is_charged_what_it_says_a_call_cost(llm_provider):
     assert guard.tokens_used == llm_provider.ledger.tokens
 
 
-# ---- raw and streamed responses ---------------------------------------------------------------------------------------
+# ---- raw and streamed responses --------------------------------------------------------------------------------------
 
 
 def test_a_raw_response_is_charged_once_however_often_it_is_parsed(client, agrees):
@@ -325,7 +323,7 @@ def test_the_methods_of_a_client_keep_their_signatures(client):
         assert client.request.__doc__ == openai.OpenAI(api_key="x").request.__doc__
 
 
-# ---- what a request may hold ------------------------------------------------------------------------------------------
+# ---- what a request may hold -----------------------------------------------------------------------------------------
 
 
 def test_extra_body_names_the_model_that_is_charged(client, agrees):
@@ -399,7 +397,7 @@ def test_the_callers_own_objects_are_not_changed(client):
     assert (messages, extra) == before
 
 
-# ---- what costs nothing -----------------------------------------------------------------------------------------------
+# ---- what costs nothing ----------------------------------------------------------------------------------------------
 
 
 def test_what_is_only_read_is_never_charged(client, llm_provider):
@@ -436,7 +434,7 @@ def test_free_calls_go_through_when_the_budget_is_used_up(client):
         assert list(client.models.list())
 
 
-# ---- where a call is made ---------------------------------------------------------------------------------------------
+# ---- where a call is made --------------------------------------------------------------------------------------------
 
 
 async def test_a_call_in_a_thread_counts_in_the_guard_it_was_sent_from(client, agrees):

@@ -1,4 +1,4 @@
-"""An SDK's own retries are one call to a budget. What became of answers that were lost: tests/providers/test_senders.py."""
+"""An SDK's own retries are one call to a budget. Answers that were lost: tests/providers/test_senders.py."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def test_an_sdks_own_retries_are_one_call_under_one_hold(llm_provider, agrees):
 
 
 def test_without_retries_the_first_failure_is_the_callers_and_costs_nothing(llm_provider):
-    llm_provider.reply(HttpError(status=500), HttpError(status=529))
+    llm_provider.reply(HttpError(status=500), HttpError(status=502))
 
     with BudgetGuard(usd_limit=1) as guard:
         with pytest.raises(openai.InternalServerError):

@@ -1,4 +1,4 @@
-"""`strict=True` through the openai and anthropic SDKs: spend never passes the limit, and nearly all of it can be spent."""
+"""`strict=True` through the openai and anthropic SDKs: spend never passes the limit, and nearly reaches it."""
 
 import asyncio
 import copy
@@ -59,7 +59,7 @@ def aapi(request: pytest.FixtureRequest, llm_provider: LocalProvider) -> Api:
     return Api(request.param, llm_provider, asynchronous=True)
 
 
-# ---- the cap ----------------------------------------------------------------------------------------------------------
+# ---- the cap ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_output_cap_is_set_to_what_the_limit_buys(api, llm_provider, agrees):
@@ -165,7 +165,7 @@ def test_thinking_that_does_not_fit_under_the_cap_is_refused_before_it_is_sent(l
     assert llm_provider.requests == []
 
 
-# ---- never above the limit --------------------------------------------------------------------------------------------
+# ---- never above the limit -------------------------------------------------------------------------------------------
 
 
 def until_refused(call: Any) -> int:
@@ -307,7 +307,7 @@ def test_a_dearer_tier_is_held_for(llm_provider, agrees):
     agrees(guard)
 
 
-# ---- refused before it is sent ----------------------------------------------------------------------------------------
+# ---- refused before it is sent ---------------------------------------------------------------------------------------
 
 
 def test_a_call_that_cannot_fit_is_refused_before_it_is_sent(api, llm_provider):
@@ -385,7 +385,7 @@ def test_a_body_that_turns_out_larger_than_it_looked_is_stopped_before_it_leaves
     assert guard.account.in_flight == 0
 
 
-# ---- waiting ----------------------------------------------------------------------------------------------------------
+# ---- waiting ---------------------------------------------------------------------------------------------------------
 
 
 async def test_a_call_that_does_not_fit_beside_others_waits_for_them(aapi, llm_provider, agrees):

@@ -48,7 +48,7 @@ class Admission:
         self._waiters: deque[_Waiter] = deque()
         self._later: deque[Callable[[], None]] = deque()
         self.holds: set[Hold] = set()
-        self.seen: dict[str, None] = {}
+        self.seen: dict[str, bool] = {}
 
     # ---- before a call ----
 
@@ -141,7 +141,7 @@ class Admission:
         self.holds.discard(hold)
         if hold.final:
             return False, None
-        if self._first_report(response_id):
+        if self._first_report(response_id, of_call=True):
             return True, hold.scope.settle(hold, charge, final=final)
         hold.scope.settle(hold, NO_CHARGE, calls=0)
         return False, None
@@ -248,13 +248,18 @@ class Admission:
 
     # ---- under the lock ----
 
-    def _first_report(self, response_id: str | None) -> bool:
+    def _first_report(self, response_id: str | None, *, of_call: bool = False) -> bool:
+        """Whether nobody has reported this reply yet; what a call itself is told only counts less than a report of it.
+
+        Some servers number their replies from a few hundred ids: two calls with the same one were two calls.
+        """
         if response_id is None:
             return True
         seen = self.seen
-        if response_id in seen:
+        if response_id in seen and not (of_call and seen[response_id]):
+            seen[response_id] = True
             return False
-        seen[response_id] = None
+        seen[response_id] = of_call
         if len(seen) > _REMEMBERED_IDS:
             del seen[next(iter(seen))]
         return True

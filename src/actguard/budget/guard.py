@@ -3,7 +3,6 @@
 import math
 import os
 from collections.abc import Callable
-from contextvars import Token
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,7 +11,7 @@ from actguard.budget.policy import OPTIONS, Policy, amount, callback, choice, nu
 from actguard.budget.pricing import PriceBook, prices
 from actguard.budget.scope import Charge
 from actguard.budget.usage import NOTHING, Usage
-from actguard.context import Frame, Run, current_frame, enter_frame, leave_frame
+from actguard.context import Frame, Run, current_frame, end_frame, enter_frame
 from actguard.exceptions import (
     ActGuardUsageError,
     BudgetExceededError,
@@ -80,7 +79,7 @@ class BudgetGuard:
         self._on_warning = on_warning
         self._book = prices
         self._account: Account | None = None
-        self._entries: list[tuple[Token[Frame], Frame, Frame]] = []
+        self._entries: list[tuple[Frame, Frame]] = []
 
     # ---- entering and leaving ----
 
@@ -95,7 +94,8 @@ class BudgetGuard:
             raise NestedBudgetGuardError("This guard is already active here; make a new BudgetGuard to nest one.")
         run = frame.run or Run(account.run_id, self.user_id)
         entered = frame._replace(run=run, scope=account)
-        self._entries.append((enter_frame(entered), entered, frame))
+        enter_frame(entered)
+        self._entries.append((entered, frame))
         return self
 
     def __exit__(
@@ -137,12 +137,12 @@ class BudgetGuard:
     def _leave(self) -> None:
         here = current_frame()
         for index in range(len(self._entries) - 1, -1, -1):
-            if self._entries[index][1] is here:
+            if self._entries[index][0] is here:
                 break
         else:
             index = len(self._entries) - 1
         if index >= 0:
-            leave_frame(*self._entries.pop(index))
+            end_frame(*self._entries.pop(index))
 
     def _close(self, error: BaseException | None) -> None:
         """Charge provisionally what still runs, and show the refusal that a framework may have hidden."""

@@ -84,7 +84,9 @@ class Price:
         # A price without peculiarities is summed straight away up to its first tier; -1 sends every usage the long way.
         peculiar = scale != 1 or self.card.minimum is not None
         put(self, "_plain_until", -1 if peculiar else starts[1] if len(starts) > 1 else ENDLESS)
-        put(self, "_gaps", tuple(index for index in _STANDALONE if Usage._fields[index] not in self.card.rates))
+        known = {"input_characters"} if "input_tokens" in self.card.rates else set[str]()  # another measure of the same
+        known.update(self.card.rates)
+        put(self, "_gaps", tuple(index for index in _STANDALONE if Usage._fields[index] not in known))
 
     def cost(self, usage: Usage) -> int:
         """What *usage* costs, in pico-dollars."""

@@ -97,7 +97,12 @@ def install() -> None:
         for sdk in SDKS:
             if _is_imported(sdk.package):
                 _failed.pop(sdk.package, None)
-                _watch(sdk)
+                try:
+                    _watch(sdk)
+                except UnsupportedSDKError as error:
+                    _failed[sdk.package] = error  # told again when the next guard is entered
+        for error in _failed.values():
+            raise error
 
 
 def uninstall() -> None:

@@ -245,35 +245,37 @@ class StainlessSeam:
     # ---- one answer ----
 
     def _around_process(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        asynchronous = inspect.iscoroutinefunction(original)
-
         @functools.wraps(original)
         def _process_response(client: Any, **kwargs: Any) -> Any:
-            if current_frame().scope is None and not deferred:
-                return original(client, **kwargs)
-            response = kwargs["response"]
-            call: Call | None = response.request.extensions.get(_KEY)
-            if call is None:
-                if deferred:
-                    try:
-                        self._settle_deferred(response)
-                    except Exception:  # noqa: BLE001 - ours again; a later read may still tell
-                        log_once(f"reading a response of {self.wire.name} failed", trace=True)
-                return original(client, **kwargs)
-            try:
-                self._read(call, response)
-            except Exception:  # noqa: BLE001 - ours, not the caller's: his reply is paid for and must reach him
-                log_once(f"reading a response of {self.wire.name} failed", trace=True)
-                call.settle(None)
-            if call.announced or call.refusal is None:
-                return original(client, **kwargs)
-            if asynchronous:
-                return _araise_after(original(client, **kwargs), call)
+            call = self._answered(kwargs["response"]) if current_frame().scope is not None or deferred else None
             result = original(client, **kwargs)
-            call.returned(result)
+            if call is not None and not call.announced:
+                call.returned(result)
             return result
 
-        return _process_response
+        @functools.wraps(original)
+        async def _aprocess_response(client: Any, **kwargs: Any) -> Any:
+            call = self._answered(kwargs["response"]) if current_frame().scope is not None or deferred else None
+            result = await original(client, **kwargs)
+            if call is not None and not call.announced:
+                call.returned(result)
+            return result
+
+        return _aprocess_response if inspect.iscoroutinefunction(original) else _process_response
+
+    def _answered(self, response: Any) -> Call | None:
+        """The call that *response* answers, settled by it, or about to be."""
+        call: Call | None = response.request.extensions.get(_KEY)
+        try:
+            if call is not None:
+                self._read(call, response)
+            elif deferred:
+                self._settle_deferred(response)
+        except Exception:  # noqa: BLE001 - ours, not the caller's: his reply is paid for and must reach him
+            log_once(f"reading a response of {self.wire.name} failed", trace=True)
+            if call is not None:
+                call.settle(None)
+        return call
 
     def _read(self, call: Call, response: Any) -> None:
         call.sent = False
@@ -301,12 +303,6 @@ class StainlessSeam:
             call = deferred.get(part)
             if call is not None:
                 tap(call, response, endpoint)
-
-
-async def _araise_after(processing: Any, call: Call) -> Any:
-    result = await processing
-    call.returned(result)
-    return result
 
 
 def _is_inside(client: Any) -> bool:
