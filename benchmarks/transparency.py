@@ -4,7 +4,7 @@
 
 Takes the source distributions of the newest SDKs (as `sdks-newest` in pyproject.toml pins them), and of their tests
 those that drive the client: requests, retries, raw responses, streams, helpers and tool loops over them. Nothing leaves
-the machine: the SDKs' tests mock HTTP, and what wants their mock server fails in every mode alike. A test whose outcome
+the machine: the SDKs' tests mock HTTP, and what wants their mock server fails in every mode alike, as do tests whose snapshot files are not in the distribution. A test whose outcome
 differs is run again by itself, and counts if it differs again.
 """
 

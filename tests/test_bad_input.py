@@ -4,15 +4,19 @@ import copy
 import math
 import pickle
 import re
+import threading
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 
 import actguard
-from actguard import ActGuardUsageError, BudgetGuard, PriceBook, exceptions
+from actguard import ActGuardUsageError, BudgetGuard, Policy, PriceBook, Usage, exceptions
+from actguard.budget.scope import Hold
 from actguard.exceptions import ActGuardError, BudgetExceededError
 
-NOT_A_LIMIT = [True, False, 0, -1, math.nan, math.inf, -math.inf, "1", b"1", [1], object()]
+NOT_A_LIMIT = [True, False, 0, -1, math.nan, math.inf, -math.inf, "1", b"1", [1], 1j, object()]
+NOT_A_LIMIT += [Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Decimal(0), Fraction(-1, 3), 10**400]
 ERRORS = sorted(
     {
         thing
@@ -37,9 +41,9 @@ def test_tokens_are_whole():
         BudgetGuard(token_limit=10.5)
 
 
-@pytest.mark.parametrize("limit", [0.05, 1, Decimal("0.05")])
+@pytest.mark.parametrize("limit", [0.05, 1, Decimal("0.05"), Fraction(1, 2), 5e-324, 1e300])
 def test_a_dollar_limit_may_be_any_kind_of_number(limit):
-    assert BudgetGuard(usd_limit=limit).usd_limit == float(limit)
+    assert BudgetGuard(usd_limit=limit).usd_limit == pytest.approx(float(limit), abs=1e-12)
 
 
 def test_an_unset_limit_reads_infinite():
@@ -74,6 +78,8 @@ def test_an_unset_limit_reads_infinite():
         ("lost_attempts", 1),
         ("include_usage", True),
         ("bypass", "shout"),
+        ("prices", "cheap"),
+        ("prices", PriceBook),
         ("default_max_output", 0),
     ],
 )
@@ -83,12 +89,43 @@ def test_every_option_is_checked_where_it_is_written(option, value):
     assert caught.value.argument == option
 
 
-def test_an_unknown_option_is_an_error_that_lists_the_known_ones():
-    with pytest.raises(ActGuardUsageError, match=r"usd_limt.*wait_timeout"):
-        BudgetGuard(usd_limt=1)
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [
+        ("usd_limt", "usd_limit"),
+        ("tokens_limit", "token_limit"),
+        ("wait_timout", "wait_timeout"),
+        ("warnat", "warn_at"),
+    ],
+)
+def test_an_unknown_option_is_an_error_that_says_what_was_meant(option, meant):
+    with pytest.raises(ActGuardUsageError, match=f"Did you mean '{meant}'.*wait_timeout") as caught:
+        BudgetGuard(**{option: 1})
+    assert caught.value.argument == option
 
 
-@pytest.mark.parametrize("usd", [-0.01, math.nan, math.inf, True, "1", None])
+def test_an_option_that_is_like_no_other_is_told_all_there_are():
+    with pytest.raises(ActGuardUsageError, match=r"no option 'xyz'\. There are .*usd_limit.*bypass"):
+        BudgetGuard(xyz=1)
+    with pytest.raises(TypeError, match="xyz"):
+        Policy(xyz=1)
+
+
+def test_a_wait_longer_than_any_lock_can_is_as_long_as_one_can():
+    with BudgetGuard(token_limit=10, wait_timeout=threading.TIMEOUT_MAX * 2) as guard:
+        admission, scope = guard.account.admission, guard.account
+        first, second = Hold(scope), Hold(scope)
+        first.thread, second.thread = 1, 2
+        first.estimate_tokens = second.estimate_tokens = 8
+        admission.hold(first)
+        waiting = threading.Thread(target=admission.hold, args=(second, guard.account.policy.wait_timeout))
+        waiting.start()
+        admission.release(first)
+        waiting.join(10)
+        assert second.open
+
+
+@pytest.mark.parametrize("usd", [-0.01, math.nan, math.inf, True, "1", None, Decimal("NaN"), Decimal("sNaN"), 10**400])
 def test_an_external_cost_is_zero_or_more_dollars(usd):
     with BudgetGuard() as guard:
         with pytest.raises(ValueError, match="usd"):
@@ -96,6 +133,46 @@ def test_an_external_cost_is_zero_or_more_dollars(usd):
         with pytest.raises(ValueError, match="usd"):
             guard.add_cost(name="search", usd=usd)
     assert guard.usd_used == 0
+
+
+@pytest.mark.parametrize("name", ["", None, 7, b"search", ["search"]])
+def test_an_external_cost_has_a_name(name):
+    with BudgetGuard() as guard:
+        with pytest.raises(ActGuardUsageError, match="name"):
+            actguard.add_cost(name=name, usd=0.01)
+        with pytest.raises(ActGuardUsageError, match="name"):
+            guard.add_cost(name=name, usd=0.01)
+    assert guard.usd_used == 0
+
+
+@pytest.mark.parametrize(
+    ("argument", "report"),
+    [
+        ("model", {"model": ""}),
+        ("model", {"model": 7}),
+        ("usage", {"usage": None}),
+        ("usage", {"usage": {"input_tokens": 1}}),
+        ("usage", {"usage": Usage(input_tokens=-1)}),
+        ("usage", {"usage": Usage(output_tokens=1.5)}),
+        ("usage", {"usage": Usage(output_tokens=True)}),
+        ("provider", {"provider": 7}),
+        ("response_id", {"response_id": 7}),
+        ("response_id", {"response_id": ""}),
+    ],
+)
+def test_what_is_reported_beside_an_sdk_is_checked_and_never_gives_budget_back(argument, report):
+    with BudgetGuard(usd_limit=1) as guard:
+        with pytest.raises(ActGuardUsageError, match=argument) as caught:
+            guard.add_usage(**{"model": "gpt-4o", "usage": Usage(1, 1), "provider": "openai"} | report)
+        with pytest.raises(ValueError, match="usd"):
+            guard.add_usage("gpt-4o", Usage(1, 1), usd=-1)
+    assert caught.value.argument == argument
+    assert (guard.usd_used, guard.tokens_used, guard.calls) == (0, 0, 0)
+
+
+def test_a_guard_counts_nothing_before_it_is_entered():
+    with pytest.raises(ActGuardUsageError, match="enter the guard first"):
+        BudgetGuard().add_cost(name="search", usd=0.01)
 
 
 def test_an_external_cost_outside_any_guard_counts_nowhere():
@@ -112,13 +189,16 @@ def test_an_external_cost_that_passes_the_limit_is_counted_and_told():
     assert guard.by_model["search"]["usd"] == 0.06
 
 
-@pytest.mark.parametrize("more", [{}, {"usd": 0}, {"usd": math.nan}, {"tokens": -1}, {"tokens": 1}])
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"usd": 0}, {"usd": math.nan}, {"usd": "1"}, {"usd": True}, {"tokens": -1}, {"tokens": 1}, {"tokens": 0.5}],
+)
 def test_extending_takes_a_positive_amount_of_a_limit_that_exists(more):
     with BudgetGuard(usd_limit=1) as guard, pytest.raises(ActGuardUsageError):
         guard.extend(**more)
 
 
-@pytest.mark.parametrize("rate", [math.nan, math.inf, -1, True, "free"])
+@pytest.mark.parametrize("rate", [math.nan, math.inf, -1, True, "free", Decimal("sNaN"), 10**400, 1j])
 def test_a_price_is_a_finite_number_of_dollars(rate):
     with pytest.raises(ActGuardUsageError, match="input"):
         PriceBook().set("my-model", input=rate, output=1)

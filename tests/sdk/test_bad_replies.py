@@ -273,6 +273,7 @@ def test_a_fault_while_reading_a_reply_is_logged_once_and_costs_nobody_his_reply
 class BrokenReader:
     terminal = error = False
     delta_bytes = delta_events = 0
+    response_id = None
 
     def __init__(self, *args: Any) -> None:
         if self.at == "start":

@@ -70,7 +70,8 @@ class Admission:
 
         waiter = _Waiter(hold, wake)
         try:
-            if self._enqueue(waiter) and not granted.acquire(timeout=-1 if wait_timeout is None else wait_timeout):
+            timeout = -1 if wait_timeout is None else min(wait_timeout, threading.TIMEOUT_MAX)
+            if self._enqueue(waiter) and not granted.acquire(timeout=timeout):
                 return self._give_up(waiter)
         except BaseException:
             self._abandon(waiter)
@@ -141,7 +142,7 @@ class Admission:
         self.holds.discard(hold)
         if hold.final:
             return False, None
-        if self._first_report(response_id, of_call=True):
+        if self._first_report(response_id, by_call=True):
             return True, hold.scope.settle(hold, charge, final=final)
         hold.scope.settle(hold, NO_CHARGE, calls=0)
         return False, None
@@ -248,21 +249,19 @@ class Admission:
 
     # ---- under the lock ----
 
-    def _first_report(self, response_id: str | None, *, of_call: bool = False) -> bool:
-        """Whether nobody has reported this reply yet; what a call itself is told only counts less than a report of it.
+    def _first_report(self, response_id: str | None, *, by_call: bool = False) -> bool:
+        """Whether this report of a reply is to be counted: the first one is, be it the call's own or somebody else's.
 
-        Some servers number their replies from a few hundred ids: two calls with the same one were two calls.
+        Some servers number their replies from a few hundred ids, so a further call with the same one is another call.
         """
         if response_id is None:
             return True
-        seen = self.seen
-        if response_id in seen and not (of_call and seen[response_id]):
-            seen[response_id] = True
-            return False
-        seen[response_id] = of_call
-        if len(seen) > _REMEMBERED_IDS:
-            del seen[next(iter(seen))]
-        return True
+        called = self.seen.get(response_id)  # whether the call itself has reported it; None: nobody has
+        if by_call or called is None:
+            self.seen[response_id] = by_call
+            if len(self.seen) > _REMEMBERED_IDS:
+                del self.seen[next(iter(self.seen))]
+        return called is None or (by_call and called)
 
     def _blockers(self, scope: BudgetScope, asking: Hold) -> tuple[int, int, int]:
         """Calls in flight in *scope* that *asking* may wait for: how many, and what they hold there."""

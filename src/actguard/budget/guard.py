@@ -7,7 +7,19 @@ from types import TracebackType
 from typing import Any, Self
 
 from actguard.budget.account import Account, calm_tokens, calm_usd
-from actguard.budget.policy import OPTIONS, Policy, amount, callback, choice, number, text, whole_number
+from actguard.budget.policy import (
+    OPTIONS,
+    Policy,
+    amount,
+    callback,
+    choice,
+    counts,
+    instance,
+    no_such_option,
+    number,
+    text,
+    whole_number,
+)
 from actguard.budget.pricing import PriceBook, prices
 from actguard.budget.scope import Charge
 from actguard.budget.usage import NOTHING, Usage
@@ -22,6 +34,8 @@ from actguard.money import from_usd, to_usd
 
 before_first_call: list[Callable[[], None]] = []
 """Run when a guard is entered, before anything in it: `providers.install` puts itself here. May raise."""
+
+_ARGUMENTS = ("user_id", "token_limit", "usd_limit", "name", "strict", "on_warning", "prices", "run_id")
 
 
 class BudgetGuard:
@@ -61,11 +75,10 @@ class BudgetGuard:
             text(argument, given)
         choice("strict", strict, (True, False))
         callback("on_warning", on_warning)
-        unknown = [option for option in options if option not in OPTIONS]
-        if unknown:
-            raise ActGuardUsageError(
-                f"BudgetGuard has no option {unknown[0]!r}; there are {', '.join(OPTIONS)}", argument=unknown[0]
-            )
+        instance("prices", prices, PriceBook)
+        for option in options:
+            if option not in OPTIONS:
+                raise no_such_option(option, _ARGUMENTS)
         self._policy = Policy(**options)
         self._limit_tokens = math.inf if token_limit is None else whole_number("token_limit", token_limit)
         self._limit_pico = (
@@ -193,6 +206,7 @@ class BudgetGuard:
             ValueError: *usd* is negative or not finite.
             BudgetExceededError: a limit is passed now; the cost is counted nevertheless.
         """
+        text("name", name, optional=False)
         pico = from_usd(amount(usd))
         self._count(Charge(pico, 0, ((name, NOTHING, pico),)), None)
 
@@ -208,12 +222,18 @@ class BudgetGuard:
             usd: its cost, if known; else it is priced as *model* of *provider*.
 
         Raises:
+            ActGuardUsageError: *usage* is no `Usage` of counts.
+            ValueError: *usd* is negative or not finite.
             UnknownPriceError: no price is known, *usd* is not given, and a dollar limit is active.
             BudgetExceededError: a limit is passed now; the usage is counted nevertheless.
         """
         account = self._live()
+        text("model", model, optional=False)
+        text("response_id", response_id)
+        instance("provider", provider, str)
+        counts("usage", usage)
         if usd is not None:
-            pico = from_usd(usd)
+            pico = from_usd(amount(usd))
         else:
             price = account.book.price(provider, model)
             if price is None and account.usd_limited:
@@ -369,6 +389,7 @@ def add_cost(*, name: str, usd: float) -> None:
         ValueError: *usd* is negative or not finite.
         BudgetExceededError: a limit is passed now; the cost is counted nevertheless.
     """
+    text("name", name, optional=False)
     pico = from_usd(amount(usd))
     account = current_frame().scope
     if not isinstance(account, Account):

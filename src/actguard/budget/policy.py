@@ -7,6 +7,7 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any, Literal, get_args
 
+from actguard.budget.usage import Usage
 from actguard.exceptions import ActGuardUsageError
 
 Reaction = Literal["block", "warn", "allow"]
@@ -76,6 +77,17 @@ class Policy:
 OPTIONS = tuple(field.name for field in fields(Policy))
 
 
+def no_such_option(name: str, others: tuple[str, ...]) -> ActGuardUsageError:
+    """The error for an option that BudgetGuard does not have, with the one that may have been meant."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, (*others, *OPTIONS), 1)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
+    return ActGuardUsageError(
+        f"BudgetGuard has no option {name!r}.{meant} There are {', '.join((*others, *OPTIONS))}.", argument=name
+    )
+
+
 def number(argument: str, value: Any, meaning: str) -> Any:
     """*value*, if it is a positive, finite number.
 
@@ -86,7 +98,7 @@ def number(argument: str, value: Any, meaning: str) -> Any:
         raise ActGuardUsageError(
             f"{argument} must be a number ({meaning}), not {type(value).__name__}", argument=argument
         )
-    if not math.isfinite(value) or value <= 0:
+    if not _is_finite(value) or value <= 0:
         raise ActGuardUsageError(
             f"{argument} must be positive and finite ({meaning}), not {value!r}", argument=argument
         )
@@ -107,13 +119,28 @@ def amount(usd: Any) -> float:
     Raises:
         ValueError: it is negative, not finite, or no number.
     """
-    if isinstance(usd, bool) or not isinstance(usd, int | float | Decimal) or not 0 <= usd < math.inf:
+    if isinstance(usd, bool) or not isinstance(usd, Real | Decimal) or not _is_finite(usd) or usd < 0:
         raise ValueError(f"usd must be a finite number of dollars, 0 or more, not {usd!r}")
     return float(usd)
 
 
-def text(argument: str, value: Any) -> None:
-    if value is not None and (not isinstance(value, str) or not value):
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except (OverflowError, ValueError):  # an integer beyond every float, a signalling NaN
+        return False
+
+
+def counts(argument: str, value: Any) -> None:
+    """Refuse what is no `Usage`, or holds anything but counts: negative ones would give budget back."""
+    if not isinstance(value, Usage) or any(type(count) is not int or count < 0 for count in value):
+        raise ActGuardUsageError(
+            f"{argument} must be a Usage of whole numbers, 0 or more, not {value!r}", argument=argument
+        )
+
+
+def text(argument: str, value: Any, *, optional: bool = True) -> None:
+    if not (value is None and optional) and (not isinstance(value, str) or not value):
         raise ActGuardUsageError(f"{argument} must be a non-empty string, not {value!r}", argument=argument)
 
 
@@ -121,6 +148,11 @@ def choice(argument: str, value: Any, allowed: tuple[Any, ...], *, also: str = "
     if not any(value is option or (isinstance(value, str) and value == option) for option in allowed):
         options = ", ".join(repr(option) for option in allowed) + (f", or {also}" if also else "")
         raise ActGuardUsageError(f"{argument} must be one of {options}, not {value!r}", argument=argument)
+
+
+def instance(argument: str, value: Any, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise ActGuardUsageError(f"{argument} must be a {kind.__name__}, not {value!r}", argument=argument)
 
 
 def callback(argument: str, value: Callable[..., Any] | None) -> None:

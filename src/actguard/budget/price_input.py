@@ -110,7 +110,11 @@ def _divisor(per: object) -> int:
 def _dollars(word: str, value: object) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, Real | Decimal):
         raise wrong(word, f"dollars as a number (int, float, Decimal), not {value!r}")
-    if not math.isfinite(value):
+    try:
+        finite = math.isfinite(value)
+    except (OverflowError, ValueError):  # an integer beyond every float, a signalling NaN
+        finite = False
+    if not finite:
         raise wrong(word, f"a finite number of dollars, not {value!r}")
     if value < 0:
         raise wrong(word, f"dollars, 0 or more, not {value!r}")

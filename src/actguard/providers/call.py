@@ -218,13 +218,15 @@ class Call(Hold):
             self.account.count_unmetered()
         self.settle(bill)
 
-    def settle(self, bill: Bill | None, received: tuple[int, int] | None = None) -> None:
+    def settle(
+        self, bill: Bill | None, received: tuple[int, int] | None = None, response_id: str | None = None
+    ) -> None:
         """Settle by *bill*; by estimate where there is none, or it is only of a part.
 
         Args:
             received: bytes and events of output that arrived, when the reply is not complete.
+            response_id: the provider's, where there is no bill to tell it.
         """
-        response_id = None
         if bill is not None:
             if not bill.final:
                 self._defer(bill)
@@ -234,7 +236,7 @@ class Call(Hold):
         if not self.settled:
             self.settled = True
             _, refusal = account.admission.settle(self, self._charge(bill, received), response_id)
-        elif response_id is not None:  # a middleware sent twice: each reply is billed, under its own id
+        elif bill is not None and response_id is not None:  # a middleware sent twice: each has an id, and is billed
             _, refusal = account.admission.charge(account, self._charge(bill, received), response_id)
         else:
             return
@@ -245,7 +247,9 @@ class Call(Hold):
         if account.watched:
             account.warn_if_due()
 
-    def settle_later(self, bill: Bill | None, received: tuple[int, int] | None = None) -> None:
+    def settle_later(
+        self, bill: Bill | None, received: tuple[int, int] | None = None, response_id: str | None = None
+    ) -> None:
         """`settle` from where no lock may be taken: a finalizer, a generator that the garbage collector closes."""
         if self.settled:
             return
@@ -256,7 +260,7 @@ class Call(Hold):
             return  # a look at it that was broken off; the next one tells
         self.settled = True
         charge = self._charge(bill, received, lookup=False)
-        response_id = bill.response_id if bill is not None else None
+        response_id = bill.response_id if bill is not None else response_id
         admission = self.account.admission
 
         def settle() -> None:

@@ -101,8 +101,8 @@ def install() -> None:
                     _watch(sdk)
                 except UnsupportedSDKError as error:
                     _failed[sdk.package] = error  # told again when the next guard is entered
-        for error in _failed.values():
-            raise error
+        for failure in _failed.values():
+            raise failure
 
 
 def uninstall() -> None:

@@ -140,7 +140,7 @@ class StainlessSeam:
         body, extra = options.json_data, options.extra_json
         if body is not None and not is_object(body):
             body = None
-        wire = self._wires.get(type(client)) or self._wire_of(type(client))
+        wire = self._wires.get(client.__class__) or self._wire_of(client.__class__)
         host = account.book.host_of(self._address(client._base_url), wire.native)
         return open_call(account, wire, endpoint, host, (options.url, body, extra or None))
 

@@ -85,9 +85,13 @@ class Tap:
             rest = self.rest()
             if rest:
                 yield rest
-        except BaseException:
+        except BaseException as error:
             self._end_early()
+            if isinstance(error, BudgetExceededError):
+                self._held_response().close()  # or the provider goes on: some SDKs leave that to the collector
             raise
+        if self.ending:
+            self._held_response().close()
         self._end()
 
     async def apassing(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -108,22 +112,31 @@ class Tap:
             rest = self.rest()
             if rest:
                 yield rest
-        except BaseException:
+        except BaseException as error:
             self._end_early()
+            if isinstance(error, BudgetExceededError):
+                await self._held_response().aclose()
             raise
+        if self.ending:
+            await self._held_response().aclose()
         self._end()
 
+    def _held_response(self) -> Any:
+        """The response, while its reader holds it."""
+        return self._response()
+
     def _look_safely(self, chunk: bytes, seen: int) -> bytes:
-        if self._broken:
-            return chunk
         try:
             return self.look(chunk, seen)
         except BudgetExceededError:
             raise
         except Exception:  # noqa: BLE001 - ours, not the caller's: his stream goes on, and is charged by estimate
-            self._broken, self.every_chunk = True, False
-            log_once(f"reading a stream of {self.call.wire.name} {self.call.endpoint.name} failed", trace=True)
+            self._give_up()
             return chunk
+
+    def _give_up(self) -> None:
+        self._broken = True
+        log_once(f"reading a stream of {self.call.wire.name} {self.call.endpoint.name} failed", trace=True)
 
     # ---- ending ----
 
@@ -147,7 +160,7 @@ class Tap:
                 return
             except Exception:  # noqa: BLE001 - ours again: the caller has his reply
                 log_once(f"settling a stream of {self.call.wire.name} {self.call.endpoint.name} failed", trace=True)
-        self.call.settle_later(None, (0, 0))
+        self.call.settle_later(None)
 
     # ---- on the response ----
 
@@ -225,14 +238,15 @@ class EventTap(Tap):
         self._catch_up()
         self._settle(self.call.settle_later)
 
-    def _settle(self, settle: Callable[..., None], *, complete: bool = False) -> None:
+    def _settle(self, settle: Callable[..., None], complete: bool = False) -> None:
         """Settle by what was reported; as by a part of it, unless the provider has said that it is *complete*."""
         if not self._told:
             bill, reader = self._bill(), self.reader
             if bill is None and self._over and not self.call.settled:
                 self.call.account.count_unmetered()
             self._told = reader.terminal or (complete and bill is not None)
-            settle(bill, None if self._told else (reader.delta_bytes, reader.delta_events))
+            received = None if self._told else (reader.delta_bytes, reader.delta_events)
+            settle(bill, received, reader.response_id)
 
     def _bill(self) -> Bill | None:
         try:
@@ -290,20 +304,34 @@ class SSETap(EventTap):
             if event.data == b"[DONE]":
                 # An SDK reads no further: what the caller is to be told must be told instead of it.
                 self._over = True
-                self._settle(self.call.settle, complete=True)
+                self._safely(self._settle, self.call.settle, True)
                 if self.call.refusal is not None:
                     self.ending = True
                     break
             elif self._read(event.data) and self.call.hide_usage:
                 continue
             passed.append(raw)
+        self._safely(self._conclusions, seen, _USAGE in chunk)
+        self.every_chunk = bool(self._unparsed or self.call.refusal or not self.call.tells_usage)
+        return b"".join(passed)
+
+    def _conclusions(self, seen: int, told: bool) -> None:
         if self.reader.terminal:
             self._over = True
             self._settle(self.call.settle)
-        elif seen > self.look_at or (_USAGE in chunk and not self.reader.delta_events):  # the input alone may pass
+        elif seen > self.look_at or (told and not self.reader.delta_events):  # the input alone may pass
             self._look_for_the_limit(seen)
-        self.every_chunk = bool(self._unparsed or self.call.refusal or not self.call.tells_usage)
-        return b"".join(passed)
+
+    def _safely(self, action: Callable[..., None], *args: Any) -> None:
+        """A fault of ours must not break the framing either: what is withheld is passed on later."""
+        if self._broken:
+            return
+        try:
+            action(*args)
+        except BudgetExceededError:
+            raise
+        except Exception:  # noqa: BLE001 - see _look_safely
+            self._give_up()
 
     def rest(self) -> bytes:
         rest = b"".join(event.raw for event in self._parser.flush())
@@ -327,7 +355,7 @@ class SSETap(EventTap):
             return False  # the SDK will say what it thinks of it; what is not JSON bills nothing
         if not is_object(event):
             return False
-        self.reader.feed(event)
+        self._safely(self.reader.feed, event)
         return event.get("choices") == [] and isinstance(event.get("usage"), dict)
 
 

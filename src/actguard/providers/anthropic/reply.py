@@ -97,6 +97,11 @@ class StreamReader:
         self.terminal = self.terminal and bill is not None
         return bill
 
+    @property
+    def response_id(self) -> str | None:
+        """The provider's id of the reply, as soon as it was said."""
+        return text_of(self._reply, "id")
+
     def _bill(self) -> Bill | None:
         if self._results is None:
             return _message(self._reply, self._model)

@@ -98,6 +98,11 @@ class StreamReader:
         self.terminal = self.terminal and bill is not None
         return bill
 
+    @property
+    def response_id(self) -> str | None:
+        """The provider's id of the reply, as soon as it was said."""
+        return text_of(self._reply, "responseId") or text_of(self._reply, "id")
+
     def _chunk(self, event: Body) -> None:
         reply = self._reply
         for name in ("responseId", "modelVersion", "promptFeedback"):

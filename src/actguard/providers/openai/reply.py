@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from actguard.budget.usage import NOTHING, Bill, Line, MalformedUsage, Usage
 from actguard.money import PICO_PER_USD, from_usd
-from actguard.providers.body import Body, count_of, is_object, objects, part_of, utf8_length
+from actguard.providers.body import Body, count_of, is_object, objects, part_of, text_of, utf8_length
 from actguard.providers.counting import SLOT, new
 from actguard.providers.endpoint import Endpoint
 from actguard.providers.openai.counts import (
@@ -100,6 +100,11 @@ class StreamReader:
             self.malformed, bill = str(malformed), None
         self.terminal = self.terminal and bill is not None
         return bill
+
+    @property
+    def response_id(self) -> str | None:
+        """The provider's id of the reply, as soon as it was said."""
+        return text_of(self._reply, "id")
 
     def _bill(self) -> Bill | None:
         if self._images:

@@ -40,7 +40,7 @@ class WebSockets:
         @functools.wraps(original)
         def __init__(resource: Any, client: Any) -> None:  # noqa: N807 - its name, to whoever looks
             original(resource, client)
-            self._look_at(type(resource))
+            self._look_at(resource.__class__)
 
         return __init__
 
