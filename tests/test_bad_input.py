@@ -15,7 +15,7 @@ from actguard import ActGuardUsageError, BudgetGuard, Policy, PriceBook, Usage, 
 from actguard.budget.scope import Hold
 from actguard.exceptions import ActGuardError, BudgetExceededError
 
-NOT_A_LIMIT = [True, False, 0, -1, math.nan, math.inf, -math.inf, "1", b"1", [1], 1j, object()]
+NOT_A_LIMIT = [True, False, 0, -1, math.nan, math.inf, -math.inf, "1", b"1", [1], 1j, {}]
 NOT_A_LIMIT += [Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Decimal(0), Fraction(-1, 3), 10**400]
 ERRORS = sorted(
     {

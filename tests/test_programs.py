@@ -16,7 +16,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, Phase, note, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from actguard import BudgetExceededError, BudgetGuard
 from actguard.budget.account import Account
@@ -51,9 +51,12 @@ class Program(RuleBasedStateMachine):
         self.costs: dict[Account, int] = {}
         self.gate: Gate | None = None
 
-    @initialize(task=st.booleans())
-    def begin(self, task: bool) -> None:
+    @initialize(task=st.booleans(), usd=amounts, strict=st.booleans())
+    def begin(self, task: bool, usd: int, strict: bool) -> None:
+        """Two that are in the same guard, in a thread or a task each."""
         self._start(task)
+        self.enter(0, usd, None, strict, None)
+        self._start(not task, self.actors[0])
 
     # ---- guards ------------------------------------------------------------------------------------------------------
 
@@ -80,13 +83,13 @@ class Program(RuleBasedStateMachine):
         actor.enter(guard)
         self.guards.append(guard)
 
+    @precondition(lambda self: any(actor.guards for actor in self.actors))
     @rule(who=which, elsewhere=which)
     def leave(self, who: int, elsewhere: int) -> None:
         """Perhaps in another thread or task than where it was entered."""
-        actor, other = self._pick(self.actors, who), self._idle(elsewhere)
-        if actor is None or other is None or not actor.guards:
-            return
-        other.leave(actor.guards.pop())
+        actor, other = self._pick([actor for actor in self.actors if actor.guards], who), self._idle(elsewhere)
+        if other is not None:
+            other.leave(actor.guards.pop())
 
     @rule(which=which, more=amounts)
     def extend(self, which: int, more: int) -> None:
@@ -127,27 +130,30 @@ class Program(RuleBasedStateMachine):
         if self._do(who, deed):
             self.streams.append(deed)
 
+    @precondition(lambda self: self._open_streams())
     @rule(who=which, stream=which, count=st.sampled_from((1, 5, -1, -1)))
     def read(self, who: int, stream: int, count: int) -> None:
         """Perhaps in another thread or task than where it was opened; -1: to the end."""
-        found = self._open_stream(stream)
+        found = self._pick(self._open_streams(), stream)
         reader = found and self._idle(who, ThreadActor if found.in_thread else TaskActor)
         if found is not None and reader:
             reader.read(found, count)
             self._let_happen()
 
+    @precondition(lambda self: self._open_streams())
     @rule(who=which, stream=which)
     def close(self, who: int, stream: int) -> None:
-        found = self._open_stream(stream)
+        found = self._pick(self._open_streams(), stream)
         closer = found and self._idle(who, ThreadActor if found.in_thread else TaskActor)
         if found is not None and closer:
             closer.close(found)
             self._let_happen()
 
+    @precondition(lambda self: self._open_streams())
     @rule(stream=which)
     def drop(self, stream: int) -> None:
         """Nobody closes it, nobody has it any more."""
-        found = self._open_stream(stream)
+        found = self._pick(self._open_streams(), stream)
         if found is not None:
             found.opened = None
             del found
@@ -156,47 +162,42 @@ class Program(RuleBasedStateMachine):
 
     # ---- threads and tasks -------------------------------------------------------------------------------------------
 
+    @precondition(lambda self: len(self.actors) < 6)
     @rule(task=st.booleans(), parent=which)
     def spawn(self, task: bool, parent: int) -> None:
         """A thread or task that inherits what its parent is in."""
-        if len(self.actors) < 6:
-            self._start(task, self._idle(parent))
+        self._start(task, self._idle(parent))
 
-    @rule(task=st.booleans())
-    def start(self, task: bool) -> None:
-        """A thread or task that is in no guard."""
-        if len(self.actors) < 6:
-            self._start(task)
-
+    @precondition(lambda self: len(self.actors) > 2)
     @rule(who=which)
     def end(self, who: int) -> None:
         """Without leaving the guards it is in."""
         actor = self._idle(who)
-        if actor is not None and len(self.actors) > 1:
+        if actor is not None:
             self.actors.remove(actor)
             actor.stop()
 
+    @precondition(lambda self: self._cancellable())
     @rule(who=which)
     def cancel(self, who: int) -> None:
-        tasks = [actor for actor in self.actors if isinstance(actor, TaskActor) and not actor.idle]
-        actor = self._pick(tasks, who)
-        if actor is not None:
-            actor.cancel()
-            self._let_happen()
+        self._pick(self._cancellable(), who).cancel()
+        self._let_happen()
 
     # ---- the provider ------------------------------------------------------------------------------------------------
 
+    @precondition(lambda self: self.gate is None)
     @rule()
     def hold_replies(self) -> None:
-        if self.gate is None:
-            self.gate = self.provider.hold()
+        self.gate = self.provider.hold()
 
+    @precondition(lambda self: self.gate is not None)
     @rule(count=st.integers(1, 3))
     def let_some_go(self, count: int) -> None:
-        if self.gate is not None:
-            self.gate.release(count)
-            self._let_happen()
+        assert self.gate is not None
+        self.gate.release(count)
+        self._let_happen()
 
+    @precondition(lambda self: self.gate is not None or self.provider.paused.waiting)
     @rule()
     def let_all_go(self) -> None:
         self.provider.release()
@@ -219,7 +220,7 @@ class Program(RuleBasedStateMachine):
         self.world.pausing = False
         self.let_all_go()
         while True:
-            open_streams = [deed for deed in self.streams if deed.opened is not None and not deed.busy]
+            open_streams = self._open_streams()
             for deed in open_streams:
                 opened, deed.opened = deed.opened, None
                 if deed.in_thread:
@@ -332,11 +333,14 @@ class Program(RuleBasedStateMachine):
         at_gate = self.gate.waiting if self.gate is not None else 0
         return sum(queue.waiting for queue in queues) + at_gate + self.provider.paused.waiting
 
+    def _cancellable(self) -> list[TaskActor]:
+        return [actor for actor in self.actors if isinstance(actor, TaskActor) and not actor.idle]
+
     def _idle(self, who: int, kind: type[Actor] = Actor) -> Actor | None:
         return self._pick([actor for actor in self.actors if actor.idle and isinstance(actor, kind)], who)
 
-    def _open_stream(self, which: int) -> Deed | None:
-        return self._pick([deed for deed in self.streams if deed.opened is not None and not deed.busy], which)
+    def _open_streams(self) -> list[Deed]:
+        return [deed for deed in self.streams if deed.opened is not None and not deed.busy]
 
     @staticmethod
     def _pick(several: list[Any], which: int) -> Any:

@@ -46,7 +46,7 @@ def ask_for_usage(call: Call, body: Mapping[str, Any]) -> Mapping[str, Any]:
         return body
     policy = call.account.policy.include_usage
     if call.facts.include_usage is None and (
-        policy == "always" or (policy == "auto" and call.provider in _UNDERSTANDS)
+        policy == "always" or (policy == "auto" and (call.native or call.provider in _UNDERSTANDS))
     ):
         call.hide_usage = True
         return with_include_usage(body)
