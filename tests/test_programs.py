@@ -16,7 +16,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, Phase, note, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from actguard import BudgetExceededError, BudgetGuard
 from actguard.budget.account import Account
@@ -83,12 +83,11 @@ class Program(RuleBasedStateMachine):
         actor.enter(guard)
         self.guards.append(guard)
 
-    @precondition(lambda self: any(actor.guards for actor in self.actors))
     @rule(who=which, elsewhere=which)
     def leave(self, who: int, elsewhere: int) -> None:
         """Perhaps in another thread or task than where it was entered."""
         actor, other = self._pick([actor for actor in self.actors if actor.guards], who), self._idle(elsewhere)
-        if other is not None:
+        if actor is not None and other is not None:
             other.leave(actor.guards.pop())
 
     @rule(which=which, more=amounts)
@@ -127,33 +126,29 @@ class Program(RuleBasedStateMachine):
         self, who: int, sdk: str, tokens: int, cap: int | None, trouble: Trouble, pause_after: int | None
     ) -> None:
         deed = Deed(len(self.world.deeds), sdk, tokens, cap, trouble, pause_after, stream=True)
-        if self._do(who, deed):
-            self.streams.append(deed)
+        self._do(who, deed)
 
-    @precondition(lambda self: self._open_streams())
     @rule(who=which, stream=which, count=st.sampled_from((1, 5, -1, -1)))
     def read(self, who: int, stream: int, count: int) -> None:
         """Perhaps in another thread or task than where it was opened; -1: to the end."""
-        found = self._pick(self._open_streams(), stream)
+        found = self._stream(stream)
         reader = found and self._idle(who, ThreadActor if found.in_thread else TaskActor)
         if found is not None and reader:
             reader.read(found, count)
             self._let_happen()
 
-    @precondition(lambda self: self._open_streams())
     @rule(who=which, stream=which)
     def close(self, who: int, stream: int) -> None:
-        found = self._pick(self._open_streams(), stream)
+        found = self._stream(stream)
         closer = found and self._idle(who, ThreadActor if found.in_thread else TaskActor)
         if found is not None and closer:
             closer.close(found)
             self._let_happen()
 
-    @precondition(lambda self: self._open_streams())
     @rule(stream=which)
     def drop(self, stream: int) -> None:
         """Nobody closes it, nobody has it any more."""
-        found = self._pick(self._open_streams(), stream)
+        found = self._stream(stream)
         if found is not None:
             found.opened = None
             del found
@@ -162,42 +157,44 @@ class Program(RuleBasedStateMachine):
 
     # ---- threads and tasks -------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: len(self.actors) < 6)
     @rule(task=st.booleans(), parent=which)
     def spawn(self, task: bool, parent: int) -> None:
         """A thread or task that inherits what its parent is in."""
-        self._start(task, self._idle(parent))
+        if len(self.actors) < 6:
+            self._start(task, self._idle(parent))
 
-    @precondition(lambda self: len(self.actors) > 2)
     @rule(who=which)
     def end(self, who: int) -> None:
         """Without leaving the guards it is in."""
         actor = self._idle(who)
-        if actor is not None:
+        if actor is not None and len(self.actors) > 2:
             self.actors.remove(actor)
             actor.stop()
 
-    @precondition(lambda self: self._cancellable())
-    @rule(who=which)
-    def cancel(self, who: int) -> None:
-        self._pick(self._cancellable(), who).cancel()
-        self._let_happen()
+    @rule(who=which, sdk=st.sampled_from(SDKS), stream=st.booleans())
+    def cancel(self, who: int, sdk: str, stream: bool) -> None:
+        """A task that waits, for its turn or for the provider; in the midst of a call, if none does."""
+        if not self._waiting_tasks():
+            self.hold_replies()
+            self._do(who, Deed(len(self.world.deeds), sdk, 60, stream=stream), TaskActor)
+        task = self._pick(self._waiting_tasks(), who)
+        if task is not None:
+            task.cancel()
+            self._let_happen()
 
-    # ---- the provider ------------------------------------------------------------------------------------------------
+    # ---- the provider -------------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.gate is None)
     @rule()
     def hold_replies(self) -> None:
-        self.gate = self.provider.hold()
+        if self.gate is None:
+            self.gate = self.provider.hold()
 
-    @precondition(lambda self: self.gate is not None)
     @rule(count=st.integers(1, 3))
     def let_some_go(self, count: int) -> None:
-        assert self.gate is not None
-        self.gate.release(count)
-        self._let_happen()
+        if self.gate is not None:
+            self.gate.release(count)
+            self._let_happen()
 
-    @precondition(lambda self: self.gate is not None or self.provider.paused.waiting)
     @rule()
     def let_all_go(self) -> None:
         self.provider.release()
@@ -307,16 +304,17 @@ class Program(RuleBasedStateMachine):
         else:
             self.actors.append(parent.post(lambda: self.world.on_loop(make_on_loop())).result(SECONDS))
 
-    def _do(self, who: int, deed: Deed) -> bool:
-        actor = self._idle(who)
+    def _do(self, who: int, deed: Deed, kind: type[Actor] = Actor) -> None:
+        actor = self._idle(who, kind)
         if actor is None:
-            return False
+            return
         self.world.deeds[deed.number] = deed
         if actor.refused_already():
             self.refused.append(deed)
+        if deed.stream:
+            self.streams.append(deed)
         actor.call(deed)
         self._let_happen()
-        return True
 
     def _let_happen(self) -> None:
         """Return when everybody is done, or waits for somebody else."""
@@ -333,11 +331,17 @@ class Program(RuleBasedStateMachine):
         at_gate = self.gate.waiting if self.gate is not None else 0
         return sum(queue.waiting for queue in queues) + at_gate + self.provider.paused.waiting
 
-    def _cancellable(self) -> list[TaskActor]:
+    def _waiting_tasks(self) -> list[TaskActor]:
         return [actor for actor in self.actors if isinstance(actor, TaskActor) and not actor.idle]
 
     def _idle(self, who: int, kind: type[Actor] = Actor) -> Actor | None:
         return self._pick([actor for actor in self.actors if actor.idle and isinstance(actor, kind)], who)
+
+    def _stream(self, which: int) -> Deed | None:
+        """One that is open; a new one, if none is."""
+        if not self._open_streams():
+            self._do(which, Deed(len(self.world.deeds), SDKS[which % 3], 60, stream=True))
+        return self._pick(self._open_streams(), which)
 
     def _open_streams(self) -> list[Deed]:
         return [deed for deed in self.streams if deed.opened is not None and not deed.busy]

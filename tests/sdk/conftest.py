@@ -1,32 +1,12 @@
 """What every test against the local provider may ask for."""
 
-import os
-import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
 
 from actguard import BudgetGuard
 from actguard.testing import LocalProvider
-
-# How an SDK says that it does not know an argument yet.
-_LACKS = re.compile(
-    r"\b(?:create|retrieve|cancel|parse|stream)\(\) got an unexpected keyword argument|"
-    r"Missing required arguments; Expected"
-)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
-    """On the older sets of SDKs, a test of what a version does not have is skipped, with what it lacks for a reason."""
-    try:
-        yield
-    except TypeError as error:
-        if os.environ.get("ACTGUARD_SDKS", "sdks-newest") != "sdks-newest" and _LACKS.search(str(error)):
-            pytest.skip(f"this version has no such argument: {error}")
-        raise
-
 
 Agrees = Callable[[BudgetGuard], None]
 

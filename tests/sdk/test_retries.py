@@ -35,7 +35,7 @@ def test_without_retries_the_first_failure_is_the_callers_and_costs_nothing(llm_
     with BudgetGuard(usd_limit=1) as guard:
         with pytest.raises(openai.InternalServerError):
             llm_provider.openai(max_retries=0).chat.completions.create(**CHAT)
-        with pytest.raises(anthropic.InternalServerError):
+        with pytest.raises(anthropic.APIStatusError):
             llm_provider.anthropic().with_options(max_retries=0).messages.create(**MESSAGE)
 
     assert (guard.calls, guard.usd_used, guard.account.in_flight) == (0, 0, 0)
