@@ -18,6 +18,8 @@ class Run(NamedTuple):
 
     run_id: str
     user_id: str | None = None
+    emitter: Any = None
+    """Takes its events (events/emitter.py); None: nobody listens."""
 
 
 class Frame(NamedTuple):
