@@ -4,9 +4,10 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 BIN := .venv/bin
 DOCS := .venv/bin/sphinx-build --builder html --fail-on-warning --keep-going --fresh-env docs site
 SDKS := oldest last-1 last-2 newest
+PROVIDER_TESTS := tests/providers tests/sdk
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-sdks bench transparency docs format clean $(SDKS:%=test-sdks-%)
+.PHONY: help demo test check test-sdks bench transparency docs format clean $(SDKS:%=test-sdks-%) test-sdks-instrumented
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,10 +29,11 @@ check: .venv/ready ## lint, format, import layers, types, docs
 	$(BIN)/pyright
 	$(DOCS) --quiet
 
-test-sdks: $(SDKS:%=test-sdks-%) ## the provider tests on the oldest, the last of every major, and the newest SDKs
+test-sdks: $(SDKS:%=test-sdks-%) test-sdks-instrumented ## the provider tests on the oldest, the last of every major, and the newest SDKs
 
-$(SDKS:%=test-sdks-%): test-sdks-%: .venvs/%/ready
-	ACTGUARD_SDKS=sdks-$* .venvs/$*/bin/python -m pytest -n auto -p no:cacheprovider -m sdk --ignore tests/sdk/test_recorded_traffic.py $(wildcard tests/providers tests/sdk)
+test-sdks-instrumented: PROVIDER_TESTS := tests/sdk/test_instrumentation.py
+$(SDKS:%=test-sdks-%) test-sdks-instrumented: test-sdks-%: .venvs/%/ready
+	ACTGUARD_SDKS=sdks-$* .venvs/$*/bin/python -m pytest -n auto -p no:cacheprovider $(PROVIDER_TESTS)
 
 bench: .venv/ready ## the figures in the README, measured on this machine
 	$(BIN)/python -m benchmarks

@@ -453,6 +453,8 @@ def test_a_release_whose_interactions_are_built_on_something_else_is_refused_alo
     from actguard.providers.google import interactions as watcher
 
     actguard.uninstall()
+    for name in (watcher._STAINLESS, watcher._SPEAKEASY):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     for name in ("_STAINLESS", "_SPEAKEASY"):
         monkeypatch.setattr(watcher, name, "google.genai._none")
 
