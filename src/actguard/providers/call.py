@@ -78,16 +78,20 @@ class Call(Hold):
     _facts: RequestFacts | None = None
     _least_cap: int | None = None
 
-    def __init__(self, account: Account, wire: Wire, endpoint: Endpoint, host: Host, request: Request) -> None:
+    def __init__(
+        self, account: Account, wire: Wire, endpoint: Endpoint, host: Host, request: Request, model: str = ""
+    ) -> None:
         self.scope = self.account = account
         self.wire = wire
         self.endpoint = endpoint
         self.host = host
         self.provider = host.provider
         self.request = request
-        body = request[1]
-        model = body.get("model") if body is not None and request[2] is None else None
-        self.model: str = model if type(model) is str and model else self.facts.model
+        if not model:
+            body = request[1]
+            named = body.get("model") if body is not None and request[2] is None else None
+            model = named if type(named) is str and named else self.facts.model
+        self.model = model
 
     # ---- the request ----
 
@@ -214,7 +218,7 @@ class Call(Hold):
 
     # ---- the reply ----
 
-    def reply_bytes(self, body: bytes) -> None:
+    def reply_bytes(self, body: bytes | str) -> None:
         """Settle by a reply; by estimate if it is no JSON, or does not say what it billed."""
         try:
             parsed = parse_json(body)

@@ -25,8 +25,11 @@ _LONG_CACHES = frozenset({"cache_write_1h_tokens", "cache_write_12h_tokens"})
 _TIERS = frozenset({"service_tier", "speed", "inference_geo"})
 
 
-def open_call(account: Account, wire: Wire, endpoint: Endpoint, host: Host, request: Request) -> Call:
+def open_call(account: Account, wire: Wire, endpoint: Endpoint, host: Host, request: Request, model: str = "") -> Call:
     """A call that is priced, and measured where it must be, but not admitted yet.
+
+    Args:
+        model: where its name does not stand in the body.
 
     Raises:
         UnknownPriceError: no price is known under a dollar limit.
@@ -34,7 +37,7 @@ def open_call(account: Account, wire: Wire, endpoint: Endpoint, host: Host, requ
     """
     if account.pid != processes.pid:
         account = processes.account_here(account)
-    call = Call(account, wire, endpoint, host, request)
+    call = Call(account, wire, endpoint, host, request, model)
     if not call.model and endpoint.kind is Kind.DEFERRED:
         _allow_unpriced(call)
         return call
