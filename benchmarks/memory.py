@@ -15,7 +15,7 @@ from rich.table import Table
 
 from actguard import BudgetGuard
 from actguard.providers.deferred import deferred
-from benchmarks.overhead import openai_client
+from benchmarks.replaced import openai_client
 
 
 @dataclass
@@ -44,7 +44,9 @@ def grown(what: str, times: int, work: Callable[[], object]) -> Growth:
         account = guard.account
         assert account is not None
         registries = len(account.admission.holds) + len(deferred) + account.admission.waiting
-        return Growth(what, times, after - before, registries, len(account.admission.seen))
+        return Growth(
+            what, times, after - before, registries, len(account.admission.seen) + len(account.admission.seen_before)
+        )
 
 
 def measure(times: int) -> list[Growth]:

@@ -1,225 +1,234 @@
 """CPU time that a guard adds to a call, and to a chunk of a stream: `python -m benchmarks.overhead`.
 
-The real SDK with its HTTP layer replaced, so that nothing but Python runs. Blocks with and without a guard alternate in
-one process, in thread time; what is printed is the difference of the best blocks, and of the medians.
+Thread time of single calls, in turns with and without a guard in one process. Neighbours on the machine make some calls
+slower and none faster, so what is printed is the difference of the lower quartiles. Two ways:
+
+    in the SDK    the real SDK with its HTTP layer replaced: what a program sees. Half of it is memory: between two
+                  calls the SDK drives our code out of the caches
+    our own code  the SDK's methods replaced as well
 """
 
 import gc
-import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
-import anthropic
-import httpx2
-import openai
+from google.genai.types import GenerateContentConfig
+from openai._models import FinalRequestOptions
 from rich.console import Console
 from rich.table import Table
 
 from actguard import BudgetGuard, install, uninstall
+from benchmarks.replaced import (
+    CHUNKS,
+    CONTENTS,
+    MESSAGES,
+    anthropic_client,
+    google_client,
+    openai_client,
+    without_sdk,
+)
 
-CHUNKS = 500
+Context = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass
 class Added:
-    what: str
-    best: float
     """Microseconds."""
+
+    bare: float
+    """Without a guard."""
+    quartile: float
     median: float
+
+    def per_chunk(self, short: "Added") -> "Added":
+        """Of this one, a stream of CHUNKS, without what a *short* one costs."""
+        return Added(
+            (self.bare - short.bare) / CHUNKS,
+            (self.quartile - short.quartile) / CHUNKS,
+            (self.median - short.median) / CHUNKS,
+        )
+
+
+@dataclass
+class Row:
+    what: str
     limit: float
+    inside: Added
+    own: Added | None = None
 
 
-def chat_reply(number: int) -> bytes:
-    """As OpenAI sends it."""
-    reply = {
-        "id": f"chatcmpl-{number:029d}",
-        "object": "chat.completion",
-        "created": 1_700_000_000,
-        "model": "gpt-4o-2024-08-06",
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": "Hello! How can I help you today?", "refusal": None},
-                "logprobs": None,
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": {
-            "prompt_tokens": 9,
-            "completion_tokens": 12,
-            "total_tokens": 21,
-            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-            "completion_tokens_details": {
-                "reasoning_tokens": 0,
-                "audio_tokens": 0,
-                "accepted_prediction_tokens": 0,
-                "rejected_prediction_tokens": 0,
-            },
-        },
-        "service_tier": "default",
-        "system_fingerprint": "fp_44709d6fcb",
-    }
-    return json.dumps(reply, separators=(",", ":")).encode()
+class Unwatched:
+    def __enter__(self) -> None:
+        uninstall()
+
+    def __exit__(self, *_: object) -> None:
+        install()
 
 
-def chat_stream(number: int) -> Iterator[bytes]:
-    head = {
-        "id": f"chatcmpl-{number:029d}",
-        "object": "chat.completion.chunk",
-        "created": 1_700_000_000,
-        "model": "gpt-4o-2024-08-06",
-        "service_tier": "default",
-        "system_fingerprint": "fp_44709d6fcb",
-    }
-
-    def event(**rest: Any) -> bytes:
-        return b"data: " + json.dumps({**head, **rest}, separators=(",", ":")).encode() + b"\n\n"
-
-    delta = event(
-        choices=[{"index": 0, "delta": {"content": " word"}, "logprobs": None, "finish_reason": None}], usage=None
-    )
-    for _ in range(CHUNKS):
-        yield delta
-    yield event(choices=[{"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}], usage=None)
-    used = {"prompt_tokens": 9, "completion_tokens": CHUNKS, "total_tokens": CHUNKS + 9}
-    yield event(choices=[], usage=used)
-    yield b"data: [DONE]\n\n"
-
-
-class Chunks(httpx2.SyncByteStream):
-    def __init__(self, chunks: list[bytes]) -> None:
-        self._chunks = chunks
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._chunks)
-
-
-def openai_client() -> openai.OpenAI:
-    number = 0
-
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        nonlocal number
-        number += 1
-        if b'"stream":true' in request.content:
-            return httpx2.Response(
-                200, headers={"content-type": "text/event-stream"}, stream=Chunks(list(chat_stream(number)))
-            )
-        return httpx2.Response(200, headers={"content-type": "application/json"}, content=chat_reply(number))
-
-    return openai.OpenAI(api_key="none", http_client=httpx2.Client(transport=httpx2.MockTransport(answer)))
-
-
-def anthropic_client() -> anthropic.Anthropic:
-    number = 0
-
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        nonlocal number
-        number += 1
-        reply = {
-            "id": f"msg_{number:024d}",
-            "type": "message",
-            "role": "assistant",
-            "model": "claude-sonnet-5",
-            "content": [{"type": "text", "text": "Hello! How can I help you today?"}],
-            "stop_reason": "end_turn",
-            "stop_sequence": None,
-            "usage": {
-                "input_tokens": 9,
-                "cache_creation_input_tokens": 0,
-                "cache_read_input_tokens": 0,
-                "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-                "output_tokens": 12,
-                "service_tier": "standard",
-            },
-        }
-        return httpx2.Response(200, headers={"content-type": "application/json"}, content=json.dumps(reply).encode())
-
-    return anthropic.Anthropic(api_key="none", http_client=httpx2.Client(transport=httpx2.MockTransport(answer)))
-
-
-def compared(
-    what: str,
-    limit: float,
-    work: Callable[[], object],
-    *,
-    per: int = 1,
-    rounds: int,
-    block: int,
-    guarded: Callable[[], AbstractContextManager[object]],
-    bare: Callable[[], AbstractContextManager[object]] = nullcontext,
-) -> Added:
-    """Time *work* in blocks, with and without, in turns."""
+def compared(work: Callable[[], object], guarded: Context, *, bare: Context = nullcontext, pairs: int) -> Added:
+    """Time *work* with and without, in turns."""
 
     def timed(context: AbstractContextManager[object]) -> float:
         with context:
             begin = time.thread_time()
-            for _ in range(block):
-                work()
-            return (time.thread_time() - begin) / (block * per) * 1e6
+            work()
+            return time.thread_time() - begin
 
-    for context in (bare(), guarded()):
-        timed(context)
+    for _ in range(3):
+        timed(bare())
+        timed(guarded())
     without: list[float] = []
     within: list[float] = []
     gc.collect()
     gc.disable()
-    for number in range(rounds):
-        without.append(timed(bare()))
-        within.append(timed(guarded()))
-        if number % 25 == 24:
+    for number in range(pairs):
+        if number % 2:  # neither always comes second
+            without.append(timed(bare()))
+            within.append(timed(guarded()))
+        else:
+            within.append(timed(guarded()))
+            without.append(timed(bare()))
+        if number % 100 == 99:
             gc.collect()
     gc.enable()
-    differences = [b - a for a, b in zip(without, within, strict=True)]
-    return Added(what, min(within) - min(without), median(differences), limit)
+    return added(without, within)
 
 
-def measure(rounds: int) -> list[Added]:
-    client, claude = openai_client(), anthropic_client()
-    messages: Any = [{"role": "user", "content": "Hello! This is a message of about the usual length for a test."}]
+def added(without: list[float], within: list[float], count: int = 1) -> Added:
+    def quantile(times: list[float], share: float) -> float:
+        return sorted(times)[int(len(times) * share)] / count * 1e6
+
+    return Added(
+        quantile(without, 0.25),
+        quantile(within, 0.25) - quantile(without, 0.25),
+        quantile(within, 0.5) - quantile(without, 0.5),
+    )
+
+
+def in_blocks(
+    work: Callable[[], object], guarded: Context, *, bare: Context = nullcontext, blocks: int, size: int
+) -> Added:
+    """`compared`, for work so short that the clock would be most of it, or contexts that take long to enter."""
+
+    def block() -> None:
+        for _ in range(size):
+            work()
+
+    whole = compared(block, guarded, bare=bare, pairs=blocks)
+    return Added(whole.bare / size, whole.quartile / size, whole.median / size)
+
+
+def measure(pairs: int) -> list[Row]:
+    client, claude, gemini = openai_client(), anthropic_client(), google_client()
 
     def create() -> object:
-        return client.chat.completions.create(model="gpt-4o", messages=messages)
+        return client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
 
     def create_claude() -> object:
-        return claude.messages.create(model="claude-sonnet-5", max_tokens=100, messages=messages)
+        return claude.messages.create(model="claude-sonnet-5", max_tokens=100, messages=MESSAGES)
 
-    def stream() -> None:
-        for _ in client.chat.completions.create(model="gpt-4o", messages=messages, stream=True):
-            pass
+    def generate() -> object:
+        return gemini.models.generate_content(model="gemini-2.5-flash", contents=CONTENTS)
 
-    class Unwatched:
-        def __enter__(self) -> None:
-            uninstall()
+    def stream(chunks: int) -> Callable[[], object]:
+        def read() -> None:
+            for _ in client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True, seed=chunks):
+                pass
 
-        def __exit__(self, *_: object) -> None:
-            install()
+        return read
 
-    one = BudgetGuard(usd_limit=1_000_000)
-    strict = BudgetGuard(usd_limit=1_000_000, strict=True)
-    none = BudgetGuard()
+    def generate_stream(chunks: int) -> Callable[[], object]:
+        config = GenerateContentConfig(seed=chunks)
 
-    def again(guard: BudgetGuard) -> Callable[[], AbstractContextManager[object]]:
-        return lambda: guard
+        def read() -> None:
+            for _ in gemini.models.generate_content_stream(model="gemini-2.5-flash", contents=CONTENTS, config=config):
+                pass
+
+        return read
+
+    limited, strict, none = (BudgetGuard(usd_limit=1e6), BudgetGuard(usd_limit=1e6, strict=True), BudgetGuard())
+    few = max(5, pairs // 20)
+
+    def chunk(streamed: Callable[[int], Callable[[], object]]) -> Added:
+        long, short = (compared(streamed(count), lambda: limited, pairs=few) for count in (CHUNKS, 0))
+        return long.per_chunk(short)
 
     def install_once() -> AbstractContextManager[object]:
         install()
         return nullcontext()
 
-    few = max(5, rounds // 10)
+    rows = [
+        Row("openai create", 10, compared(create, lambda: limited, pairs=pairs)),
+        Row("openai create, strict", 10, compared(create, lambda: strict, pairs=pairs)),
+        Row("openai create, no limit", 10, compared(create, lambda: none, pairs=pairs)),
+        Row("anthropic create", 10, compared(create_claude, lambda: limited, pairs=pairs)),
+        Row("google generate_content", 10, compared(generate, lambda: limited, pairs=pairs)),
+        Row("openai stream, per chunk", 0.3, chunk(stream)),
+        Row("google stream, per chunk", 0.3, chunk(generate_stream)),
+        Row("outside any guard", 0.3, in_blocks(create, install_once, bare=Unwatched, blocks=few, size=20)),
+        Row("after uninstall", 0, in_blocks(create, Unwatched, bare=Unwatched, blocks=few, size=20)),
+    ]
+    with without_sdk():
+        for row, own in zip(rows, own_code(max(10, pairs // 20)), strict=False):
+            row.own = own
+    return rows
+
+
+def own_code(blocks: int) -> list[Added]:
+    """The first rows again, inside `without_sdk`."""
+    client, claude, gemini = openai_client(), anthropic_client(), google_client()
+    limited, strict, none = (BudgetGuard(usd_limit=1e6), BudgetGuard(usd_limit=1e6, strict=True), BudgetGuard())
+    base: Any = gemini._api_client
+    path = "models/gemini-2.5-flash:{}"
+
+    def posted(to: Any, url: str, **body: Any) -> Callable[[], object]:
+        options = FinalRequestOptions.construct(method="post", url=url, json_data={"messages": MESSAGES, **body})
+        return lambda: to.request(None, options)
+
+    def streamed(chunks: int) -> Callable[[], object]:
+        body = {"messages": MESSAGES, "model": "gpt-4o", "stream": True, "seed": chunks}
+        options = FinalRequestOptions.construct(method="post", url="/chat/completions", json_data=body)
+
+        def read() -> None:
+            for _ in client.request(None, options, stream=True).iter_bytes():  # type: ignore[call-overload]
+                pass
+
+        return read
+
+    def contents(**config: Any) -> dict[str, Any]:
+        return {"contents": [{"parts": [{"text": CONTENTS}], "role": "user"}], "generationConfig": config}
+
+    def generated() -> object:
+        return base.request("post", path.format("generateContent"), contents(), None)
+
+    def generated_stream(chunks: int) -> Callable[[], object]:
+        def read() -> None:
+            for _ in base.request_streamed("post", path.format("streamGenerateContent"), contents(seed=chunks), None):
+                pass
+
+        return read
+
+    def call(work: Callable[[], object], guard: BudgetGuard) -> Added:
+        return in_blocks(work, lambda: guard, blocks=blocks, size=100)
+
+    def chunk(streamed: Callable[[int], Callable[[], object]]) -> Added:
+        long, short = (in_blocks(streamed(n), lambda: limited, blocks=blocks, size=4) for n in (CHUNKS, 0))
+        return long.per_chunk(short)
+
+    create = posted(client, "/chat/completions", model="gpt-4o")
     return [
-        compared("openai create, default", 10, create, rounds=rounds, block=10, guarded=again(one)),
-        compared("openai create, strict", 10, create, rounds=rounds, block=10, guarded=again(strict)),
-        compared("openai create, no limit", 10, create, rounds=rounds, block=10, guarded=again(none)),
-        compared("anthropic create, default", 10, create_claude, rounds=rounds, block=10, guarded=again(one)),
-        compared("openai stream, per chunk", 0.3, stream, per=CHUNKS, rounds=few, block=1, guarded=again(one)),
-        compared("outside any guard", 0.3, create, rounds=few, block=200, guarded=install_once, bare=Unwatched),
-        compared("after uninstall", 0, create, rounds=few, block=200, guarded=Unwatched, bare=Unwatched),
+        call(create, limited),
+        call(create, strict),
+        call(create, none),
+        call(posted(claude, "/v1/messages", model="claude-sonnet-5", max_tokens=100), limited),
+        call(generated, limited),
+        chunk(streamed),
+        chunk(generated_stream),
     ]
 
 
@@ -236,21 +245,24 @@ def import_time() -> tuple[float, float]:
     return tuple(min(float(run[column]) for run in runs) * 1000 for column in (0, 1))  # type: ignore[return-value]
 
 
-def table(added: list[Added]) -> Table:
-    shown = Table("CPU added", "best, us", "median, us", "aim, us", title="overhead")
+def table(rows: list[Row]) -> Table:
+    shown = Table("CPU, us", "bare call", "added", "median", "own code", "aim", title="overhead")
     for column in shown.columns[1:]:
         column.justify = "right"
-    for row in added:
-        shown.add_row(row.what, f"{row.best:.2f}", f"{row.median:.2f}", f"<= {row.limit:g}")
+    for row in rows:
+        inside, own = row.inside, f"{row.own.quartile:.2f}" if row.own else ""
+        shown.add_row(
+            row.what, f"{inside.bare:.1f}", f"{inside.quartile:.2f}", f"{inside.median:.2f}", own, f"<= {row.limit:g}"
+        )
     return shown
 
 
-def main(rounds: int = 300) -> None:
+def main(pairs: int = 1_000) -> None:
     console = Console(width=None if sys.stdout.isatty() else 100)
-    console.print(table(measure(rounds)))
+    console.print(table(measure(pairs)))
     bare, whole = import_time()
     console.print(f"import actguard: {bare:.1f} ms of CPU (aim <= 30); with BudgetGuard: {whole:.1f} ms")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 300)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000)

@@ -38,7 +38,8 @@ class Outputs:
 
     def observe(self, tokens: int) -> None:
         self.replies += 1
-        self.longest = max(tokens, self.longest)
+        if tokens > self.longest:
+            self.longest = tokens
 
     def expect(self) -> int | None:
         return None if not self.replies else self.longest + 2 * self.longest // self.replies + 1
@@ -51,6 +52,7 @@ class Account(BudgetScope):
         "admission",
         "blocked",
         "book",
+        "estimated",
         "limited",
         "on_warning",
         "outputs",
@@ -96,6 +98,7 @@ class Account(BudgetScope):
         # Fixed for life: a limit can be raised, but not appear.
         self.usd_limited = any(scope.limit_pico != math.inf for scope in self.chain)
         self.limited = self.usd_limited or any(scope.limit_tokens != math.inf for scope in self.chain)
+        self.estimated = not all(scope.strict for scope in self.chain)  # a strict scope asks for bounds alone
         self.watched: bool = policy.warn_at is not None or (parent is not None and parent.watched)
 
     def accounts(self) -> "Iterator[Account]":

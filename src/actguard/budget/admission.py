@@ -18,7 +18,7 @@ from functools import partial
 
 from actguard.budget.scope import NO_CHARGE, BudgetScope, Charge, Hold, Phase, Refusal, Wait
 
-_REMEMBERED_IDS = 2048  # replies reported twice arrive close together; older ids may go
+_REMEMBERED_IDS = 1024  # at least, twice that at most; replies reported twice arrive close together
 
 
 class WaitTimeout(Exception):  # noqa: N818 - becomes the public BudgetWaitTimeoutError where the guard is known
@@ -41,14 +41,15 @@ class _Waiter:
 class Admission:
     """The lock and the queue of one tree of scopes; shared by a root scope and all its descendants."""
 
-    __slots__ = ("_later", "_lock", "_waiters", "holds", "seen")
+    __slots__ = ("_later", "_lock", "_waiters", "holds", "seen", "seen_before")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiters: deque[_Waiter] = deque()
         self._later: deque[Callable[[], None]] = deque()
         self.holds: set[Hold] = set()
-        self.seen: dict[str, bool] = {}
+        self.seen: dict[str, bool] = {}  # by the id of a reply, whether the call itself has reported it
+        self.seen_before: dict[str, bool] = {}  # the ids before those: both go at once, as to take one out is slow
 
     # ---- before a call ----
 
@@ -130,13 +131,13 @@ class Admission:
             Whether *charge* was counted, and the limit that is passed now, if any.
         """
         with self._lock:
-            outcome = self.settle_locked(hold, charge, response_id, final=final)
+            outcome = self.settle_locked(hold, charge, response_id, final)
             if self._waiters or self._later:
                 self._catch_up()
             return outcome
 
     def settle_locked(
-        self, hold: Hold, charge: Charge, response_id: str | None = None, *, final: bool = True
+        self, hold: Hold, charge: Charge, response_id: str | None = None, final: bool = True
     ) -> tuple[bool, Refusal | None]:
         """`settle`, for an action that `locked` or `later` runs."""
         self.holds.discard(hold)
@@ -256,11 +257,15 @@ class Admission:
         """
         if response_id is None:
             return True
-        called = self.seen.get(response_id)  # whether the call itself has reported it; None: nobody has
+        seen = self.seen
+        called = seen.get(response_id)
+        if called is None:
+            called = self.seen_before.get(response_id)
         if by_call or called is None:
-            self.seen[response_id] = by_call
-            if len(self.seen) > _REMEMBERED_IDS:
-                del self.seen[next(iter(self.seen))]
+            if len(seen) >= _REMEMBERED_IDS:
+                self.seen_before, self.seen = seen, {}
+                seen = self.seen
+            seen[response_id] = by_call
         return called is None or (by_call and called)
 
     def _blockers(self, scope: BudgetScope, asking: Hold) -> tuple[int, int, int]:

@@ -98,6 +98,12 @@ class Price:
             total += usage[index] * coefficient
         return total if total >= 0 else self._cost_of_contradiction(usage)
 
+    def plain_cost(self, input_tokens: int, output_tokens: int) -> int:
+        """`cost` where neither input nor output is of a special kind."""
+        if input_tokens > self._plain_until:
+            return self._cost_the_long_way(Usage(input_tokens, output_tokens))
+        return self._constant + input_tokens * self._input + output_tokens * self._output
+
     def bound(
         self,
         input_tokens: int,

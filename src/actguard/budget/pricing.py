@@ -80,7 +80,7 @@ class PriceBook:
         self._lock: Final = RLock()
         self._stated = Overrides()
         self._memo: dict[tuple[str, str, Context, str], _Remembered] = {}
-        self._hosts: dict[tuple[str, str], Host | None] = {}
+        self._hosts: dict[tuple[str, str], Host | None] = {}  # None: the parent is asked, so that its changes are seen
         self._dearest: dict[tuple[str, Context], _Remembered] = {}
         self._warned: dict[tuple[str, str], None] = {}
         self._unknown: UnknownPolicy | Mapping[str, Amount] | None = None
@@ -90,7 +90,7 @@ class PriceBook:
     # ---- asking ---------------------------------------------------------------------------------------------------
 
     def price(
-        self, provider: str, model: str, context: Context = (), at: datetime | None = None, *, requested: str = ""
+        self, provider: str, model: str, context: Context = (), at: datetime | None = None, requested: str = ""
     ) -> Price | None:
         """The price of one line of a bill; None when nobody knows it (see `resolve_unknown`).
 
@@ -168,13 +168,8 @@ class PriceBook:
             base_url: a URL, or a host with or without a port.
             wire: the provider whose SDK makes the call, for hosts declared as `provider="native"`.
         """
-        book: PriceBook | None = self
-        while book is not None:
-            declared = book._declared(base_url, wire)
-            if declared is not None:
-                return declared
-            book = book._parent
-        return identify(base_url)
+        found = self._hosts.get((base_url, wire))
+        return found if found is not None else self._find_host(base_url, wire)
 
     def describe(self, model: str | None = None, provider: str | None = None) -> str:
         """For people: the price of *model*, or everything that was said in this book."""
@@ -385,14 +380,19 @@ class PriceBook:
         home = self._catalog.home(model) if listed is None else None
         return self._catalog.find(home, model, context, at) if home is not None else listed
 
-    def _declared(self, base_url: str, wire: str) -> Host | None:
+    def _find_host(self, base_url: str, wire: str) -> Host:
         hosts, key = self._hosts, (base_url, wire)
-        if key not in hosts:
+        found = hosts.get(key)
+        if found is None and key not in hosts:
             found = self._stated.host(base_url, wire)
-            with self._lock:
+            if found is None and self._parent is None:
+                found = identify(base_url)
+            with self._lock:  # `hosts` may have been replaced meanwhile: then this goes into the old one, unseen
                 _keep(hosts, key, found)
-            return found
-        return hosts[key]
+        if found is None:
+            assert self._parent is not None
+            return self._parent.host_of(base_url, wire)
+        return found
 
     def _most_expensive(self, provider: str, context: Context) -> Price | None:
         root = self

@@ -228,10 +228,12 @@ class BudgetScope:
         Returns:
             *hold*, open now and perhaps lowered; or why not.
         """
+        root = self.root
+        if not (root.in_flight or hold.measured or self.bounded) and self._admits_alone(hold):
+            return hold
         refusal = self.standing_refusal()
         if refusal is not None:
             return refusal
-        root = self.root
         if root.unmeasured is not None:
             root.measure_pending()
         if not hold.measured and (root.in_flight or self.bounded):
@@ -270,6 +272,21 @@ class BudgetScope:
             root.unmeasured = hold
         hold.open = True
         return hold
+
+    def _admits_alone(self, hold: Hold) -> bool:
+        """`admit` for the everyday call: nothing else is in flight, so that nobody asks for its estimate."""
+        for scope in self.chain:
+            if (
+                scope.used_pico >= scope.limit_pico
+                or scope.used_tokens >= scope.limit_tokens
+                or scope.refused is not None
+            ):
+                return False
+        for scope in self.chain:
+            scope.in_flight += 1
+        self.root.unmeasured = hold
+        hold.open = True
+        return True
 
     def measure_pending(self) -> None:
         """Set aside what the call that was alone until now is estimated at."""

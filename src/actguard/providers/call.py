@@ -1,7 +1,7 @@
 """Call: a Hold that knows its wire; the life of one user-level call after the gate. No SDK and no HTTP library here.
 
     gate.py ──> Call ──┬── reply(json) ──────────────> settled
-                       ├── a stream's tap (taps.py) ──> settled
+                       ├── a stream's tap (tap.py) ───> settled
                        └── failed / dropped ──────────> released, or charged by estimate
 
 Whoever ends a call first settles it; everything after that is ignored (`Hold.final`). A fault of ours while reading a
@@ -15,11 +15,12 @@ from dataclasses import replace
 from typing import Any
 
 from actguard.budget.account import Account, Outputs, logger
-from actguard.budget.estimate import InputRatios, RequestFacts, input_bound, output_bound
+from actguard.budget.estimate import CapTooSmall, InputRatios, RequestFacts, input_bound, output_bound
 from actguard.budget.hosts import Host
 from actguard.budget.pricing import Price, merged
 from actguard.budget.scope import Charge, Hold, Lowered, Refusal
 from actguard.budget.usage import NOTHING, Bill, MalformedUsage, Usage
+from actguard.providers.counting import new
 from actguard.providers.endpoint import Endpoint
 from actguard.providers.measure import merged as merged_body
 from actguard.providers.wire import Wire, parse_json
@@ -56,8 +57,6 @@ class Call(Hold):
     """Output tokens, at most; 0 where there is no output cap."""
     bound: int = 0
     """Input tokens, at most; known in strict scopes."""
-    least_cap: int = 1
-    """The smallest output cap that the API accepts for this request."""
     impossible: frozenset[str] = frozenset()
     """Kinds of tokens that this request cannot be billed for."""
     announced: bool = True
@@ -76,17 +75,23 @@ class Call(Hold):
     deferred_as: str | None = None
     """It was accepted, and is billed later, under this id."""
 
-    def __init__(self, account: Account, wire: Wire, endpoint: Endpoint, host: Host, request: Request) -> None:
+    _facts: RequestFacts | None = None
+    _least_cap: int | None = None
+
+    def __init__(
+        self, account: Account, wire: Wire, endpoint: Endpoint, host: Host, request: Request, model: str = ""
+    ) -> None:
         self.scope = self.account = account
         self.wire = wire
         self.endpoint = endpoint
         self.host = host
         self.provider = host.provider
         self.request = request
-        self._facts: RequestFacts | None = None
-        body = request[1]
-        model = body.get("model") if body is not None and request[2] is None else None
-        self.model: str = model if type(model) is str and model else self.facts.model
+        if not model:
+            body = request[1]
+            named = body.get("model") if body is not None and request[2] is None else None
+            model = named if type(named) is str and named else self.facts.model
+        self.model = model
 
     # ---- the request ----
 
@@ -114,15 +119,18 @@ class Call(Hold):
         self.measured = True
         if not self.account.limited:
             return
-        expected = 0
+        facts, expected = self.facts, 0
         if self.endpoint.name in self.wire.caps:
-            self.most = most = output_bound(self.facts) or self.account.policy.default_max_output * self.facts.choices
-            learned = self.outputs().expect()
-            expected = most if learned is None else min(most, learned)
+            self.most = expected = output_bound(facts) or self.account.policy.default_max_output * facts.choices
+        if not self.account.estimated:
+            return
+        learned = self.outputs().expect() if expected else None
+        if learned is not None and learned < expected:
+            expected = learned
         likely = self.likely_input()
         self.estimate_tokens = likely + expected
         if self.price is not None:
-            self.estimate_pico = self.price.cost(Usage(likely, expected))
+            self.estimate_pico = self.price.plain_cost(likely, expected)
 
     def likely_input(self) -> int:
         """Input tokens, estimated."""
@@ -139,6 +147,22 @@ class Call(Hold):
         if cap < self.least_cap:
             return None
         return Lowered(cap, self.bounded_cost(cap * choices), self.bound + cap * choices)
+
+    @property
+    def least_cap(self) -> float:
+        """The smallest output cap that the API accepts for this request; found out when one is to be lowered."""
+        least = self._least_cap
+        if least is None:
+            least = 1
+            try:
+                self.wire.with_output_cap(self.endpoint, self.body, 1, provider=self.provider)
+            except CapTooSmall as small:
+                least = small.minimum
+            except Exception:  # noqa: BLE001 - ours, not the caller's, who may be another one: it is not lowered
+                log_once(f"lowering a request to {self.wire.name} {self.endpoint.name} failed", trace=True)
+                return math.inf
+            self._least_cap = least
+        return least
 
     def bounded_cost(self, output_tokens: int) -> int:
         """The most, in pico-dollars, that this call can cost with so much output."""
@@ -194,7 +218,7 @@ class Call(Hold):
 
     # ---- the reply ----
 
-    def reply_bytes(self, body: bytes) -> None:
+    def reply_bytes(self, body: bytes | str) -> None:
         """Settle by a reply; by estimate if it is no JSON, or does not say what it billed."""
         try:
             parsed = parse_json(body)
@@ -337,33 +361,39 @@ class Call(Hold):
             return self._likely(received, None)
 
     def _priced(self, bill: Bill, *, lookup: bool) -> Charge:
+        _, lines, reported_cost, _ = bill
         total = tokens = guesses = 0
         items: list[tuple[str, Usage, int]] = []
         requested = self.model
-        for model, usage, context in bill.lines:
+        for model, usage, context in lines:
             price = self._price_of(model, context, requested) if lookup else self.price
             requested = ""  # further lines are of other models: an advisor, an image model
             pico = 0
             if price is not None:
-                pico = price.cost(usage)
-                if price.assumed or (usage[2:] != _PLAIN and price.unpriced(usage)):
+                if usage[2:] == _PLAIN:
+                    pico = price.plain_cost(usage[0], usage[1])
+                else:
+                    pico = price.cost(usage)
+                    if price.unpriced(usage):
+                        guesses = 1
+                if price.assumed:
                     guesses = 1
             total += pico
             tokens += usage[0] + usage[1]
             items.append((model, usage, pico))
-        if bill.reported_cost is not None:
-            total, guesses = bill.reported_cost, 0
+        if reported_cost is not None:
+            total, guesses = reported_cost, 0
             items = [(model, usage, total if index == 0 else 0) for index, (model, usage, _) in enumerate(items)]
         if items and self.account.limited:
             self._learn(items[0][1])
-        return Charge(total, tokens, tuple(items), guesses)
+        return new(Charge, (total, tokens, tuple(items), guesses))
 
     def _price_of(self, model: str, context: tuple[tuple[str, str], ...], requested: str) -> Price | None:
-        if context or self.host.context:
+        if self.host.context:
             context = merged(context, self.host.context)
         book = self.account.book
         return (
-            book.price(self.provider, model, context, requested=requested)
+            book.price(self.provider, model, context, None, requested)
             or self.price
             or (book.price(self.wire.native, model, context) if self.native else None)
         )
@@ -433,7 +463,7 @@ class Call(Hold):
         return known
 
     def _learn(self, usage: Usage) -> None:
-        outputs = self.outputs()
+        outputs = self.account.outputs.get(self.model) or self.outputs()
         outputs.observe(usage[1])
         if outputs.replies < _LEARNED or not outputs.replies % 8:
             ratios.observe(self.provider, self.facts, usage[0])

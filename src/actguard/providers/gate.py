@@ -12,7 +12,6 @@ from typing import Any
 
 from actguard.budget.account import Account, BudgetWarning, label
 from actguard.budget.admission import WaitTimeout
-from actguard.budget.estimate import CapTooSmall
 from actguard.budget.hosts import Context, Host
 from actguard.budget.pricing import PLAIN_TEXT, Price, merged
 from actguard.budget.scope import Hold, Refusal
@@ -23,11 +22,14 @@ from actguard.providers.endpoint import Endpoint, Kind
 from actguard.providers.wire import Wire
 
 _LONG_CACHES = frozenset({"cache_write_1h_tokens", "cache_write_12h_tokens"})
-_TIERS = ("service_tier", "speed", "inference_geo")
+_TIERS = frozenset({"service_tier", "speed", "inference_geo"})
 
 
-def open_call(account: Account, wire: Wire, endpoint: Endpoint, host: Host, request: Request) -> Call:
+def open_call(account: Account, wire: Wire, endpoint: Endpoint, host: Host, request: Request, model: str = "") -> Call:
     """A call that is priced, and measured where it must be, but not admitted yet.
+
+    Args:
+        model: where its name does not stand in the body.
 
     Raises:
         UnknownPriceError: no price is known under a dollar limit.
@@ -35,11 +37,11 @@ def open_call(account: Account, wire: Wire, endpoint: Endpoint, host: Host, requ
     """
     if account.pid != processes.pid:
         account = processes.account_here(account)
-    call = Call(account, wire, endpoint, host, request)
+    call = Call(account, wire, endpoint, host, request, model)
     if not call.model and endpoint.kind is Kind.DEFERRED:
         _allow_unpriced(call)
         return call
-    call.price = _price(call)
+    call.price = account.book.price(host.provider, call.model, _context(call)) or _price_further(call)
     if account.bounded and account.limited:
         _bound(call)
     return call
@@ -56,6 +58,8 @@ def admit(call: Call, *, wait: bool = True) -> None:
     """
     account = call.account
     call.thread = threading.get_ident()
+    if account.admission.try_hold(call) is call:
+        return
     try:
         if wait or account.bounded:
             verdict = account.admission.hold(call, account.policy.wait_timeout if wait else 0)
@@ -72,6 +76,8 @@ async def aadmit(call: Call) -> None:
     account = call.account
     call.thread = threading.get_ident()
     call.task = _task_id()
+    if account.admission.try_hold(call) is call:
+        return
     try:
         verdict = await account.admission.ahold(call, account.policy.wait_timeout)
     except WaitTimeout as waited:
@@ -139,14 +145,17 @@ def _allow_unpriced(call: Call) -> None:
         )
 
 
-def _price(call: Call) -> Price | None:
+def _context(call: Call) -> Context:
+    """What selects the price before the call is made."""
+    if call.account.bounded:
+        return merged(_requested_context(call.body), call.host.context)
+    return call.host.context
+
+
+def _price_further(call: Call) -> Price | None:
+    """The price where the host's own list has none: of the SDK's own provider, else as the policy says."""
     account, host, model = call.account, call.host, call.model
-    book, context = account.book, host.context
-    if account.bounded:
-        context = merged(_requested_context(call.body), context)
-    price = book.price(host.provider, model, context)
-    if price is not None:
-        return price
+    book, context = account.book, _context(call)
     if call.native:
         price = book.price(call.wire.native, model, context)
         if price is not None:
@@ -168,10 +177,6 @@ def _bound(call: Call) -> None:
     call.impossible = _impossible(call, body)
     call.bound_tokens = call.bound + call.most
     call.bound_pico = call.bounded_cost(call.most)
-    try:
-        call.wire.with_output_cap(call.endpoint, body, 1, provider=call.provider)
-    except CapTooSmall as small:
-        call.least_cap = small.minimum
 
 
 def _unbounded(call: Call) -> int:
@@ -197,9 +202,9 @@ def _impossible(call: Call, body: Mapping[str, Any]) -> frozenset[str]:
 
 def _requested_context(body: Mapping[str, Any]) -> Context:
     """What the request asks for that has a price of its own; only a bound needs it, as the reply says what it got."""
-    said = {tier: body[tier] for tier in _TIERS if isinstance(body.get(tier), str)}
-    if not said:
+    if _TIERS.isdisjoint(body):
         return ()
+    said = {tier: body[tier] for tier in _TIERS if isinstance(body.get(tier), str)}
     if "inference_geo" in said:
         said["geo"] = said.pop("inference_geo")
     return tuple(sorted((key, value) for key, value in said.items() if value not in ("auto", "default", "standard")))

@@ -39,7 +39,8 @@ class StainlessSeam:
 
     Args:
         wire: the provider's side of things.
-        prepare: given the call and its body, the body to send (another one, or the same): asks a stream for its usage.
+        prepare: given the call of a stream and its body, the body to send (another one, or the same): asks for its
+            usage.
     """
 
     def __init__(
@@ -47,8 +48,9 @@ class StainlessSeam:
     ) -> None:
         self.wire = wire
         self.prepare = prepare
-        self._wires: dict[type, Wire] = {}  # by the class of a client, which may say who sells the model
-        self._addresses: dict[int, tuple[Any, str]] = {}  # a URL as text, by the id of its object: asked at every call
+        self._clients: dict[tuple[type, int], tuple[Any, Wire, str, str]] = {}
+        """By a client's class, which may say who sells the model, and the id of its URL's object: that object, the
+        wire, the URL as text, and the wire's `native`."""
 
     def install(self, base_client: Any, patches: Patches) -> None:
         """Patch *base_client*, the SDK's `_base_client` module."""
@@ -75,7 +77,7 @@ class StainlessSeam:
         @functools.wraps(original)
         def request(client: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
             account = current_frame().scope
-            if account is None or _is_inside(client) or not patches.live:
+            if account is None or not patches.live or _is_inside(client):
                 return original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
             call = self._open(account, client, options)
             if call is not None:
@@ -105,7 +107,7 @@ class StainlessSeam:
             client: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
         ) -> Any:
             account = current_frame().scope
-            if account is None or _is_inside(client) or not patches.live:
+            if account is None or not patches.live or _is_inside(client):
                 return await original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
             call = self._open(account, client, options)
             if call is not None:
@@ -140,33 +142,29 @@ class StainlessSeam:
         body, extra = options.json_data, options.extra_json
         if body is not None and not is_object(body):
             body = None
-        wire = self._wires.get(client.__class__) or self._wire_of(client.__class__)
-        host = account.book.host_of(self._address(client._base_url), wire.native)
+        url = client._base_url
+        known = self._clients.get((client.__class__, id(url)))
+        if known is None or known[0] is not url:
+            known = self._get_to_know(client.__class__, url)
+        _, wire, address, native = known
+        host = account.book.host_of(address, native)
         return open_call(account, wire, endpoint, host, (options.url, body, extra or None))
 
-    def _wire_of(self, client: type) -> Wire:
+    def _get_to_know(self, client: type, url: Any) -> tuple[Any, Wire, str, str]:
         names = [kind.__name__ for kind in client.__mro__]
         cloud = next((cloud for word, cloud in _CLOUDS if any(word in name for name in names)), "")
-        if len(self._wires) >= 256:
-            self._wires.clear()
-        wire = self._wires[client] = self.wire._replace(cloud=cloud)
-        return wire
-
-    def _address(self, url: Any) -> str:
-        known = self._addresses.get(id(url))
-        if known is not None and known[0] is url:
-            return known[1]
-        if len(self._addresses) >= 256:
-            self._addresses.clear()
-        self._addresses[id(url)] = url, str(url)
-        return str(url)
+        wire = self.wire._replace(cloud=cloud)
+        if len(self._clients) >= 256:
+            self._clients.clear()
+        known = self._clients[client, id(url)] = url, wire, str(url), wire.native
+        return known
 
     def _prepared(self, call: Call, options: Any) -> Any:
         """*options* with the output cap that was granted, and the question for usage; never altered in place."""
         before = body = options.json_data
         if not is_object(body):
             return options
-        if self.prepare is not None or call.cap is not None:
+        if call.cap is not None or (self.prepare is not None and (options.extra_json or body.get("stream"))):
             if options.extra_json:
                 before = body = merged(body, options.extra_json)
             if self.prepare is not None:
@@ -199,7 +197,8 @@ class StainlessSeam:
             request = original(client, options, **kwargs)
             if call is not None:
                 request.extensions[_KEY] = call
-                call.sized(getattr(request, "_content", None))
+                if call.account.bounded:
+                    call.sized(getattr(request, "_content", None))
             return request
 
         return _build_request

@@ -1,283 +1,24 @@
-"""Taps: a response body passes through untouched, and what it bills is read on the way.
+"""The kinds of taps, and which one a response is given: server-sent events, AWS's event stream, JSON, lines, others."""
 
-The SDK keeps its own response and stream objects. A tap stands in for the *instance's* `iter_bytes`/`aiter_bytes`
-(which every way of reading a body goes through, and which yields decoded bytes) and `close`/`aclose`, and is gone once
-the body has ended. Only these hold the response, as its own HTTP library does in a cycle, and not the tap: an abandoned
-one is freed as ever, and charged then.
-
-The common chunk of a stream passes after two looks at its bytes. Only where usage may stand, where an event is split
-between chunks, or where a limit has come near, are events parsed.
-"""
-
+import copy
 import json
-import math
-import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
-from actguard.budget.usage import NOTHING, Bill, MalformedUsage, Usage
+from actguard.budget.usage import Bill
 from actguard.exceptions import BudgetExceededError
 from actguard.providers.aws_eventstream import EventStreamParser
 from actguard.providers.body import is_object
-from actguard.providers.call import Call, log_once
+from actguard.providers.call import Call
 from actguard.providers.endpoint import Endpoint
 from actguard.providers.sse import LineParser, SSEParser
+from actguard.providers.tap import KEEP, SMALLEST_EVENT, USAGE, EventTap, Tap
+from actguard.providers.wire import parse_json
 
-_USAGE = b'_tokens"'  # every provider's usage has such a key; text cannot contain it, as quotes in text are escaped
-_NEWLINE = 10
-_SMALLEST_EVENT = 24  # bytes; so many bytes hold no more events than this allows
-_KEEP = 1 << 20  # bytes kept unparsed at most, for the case that the stream ends early
-
-
-class Tap:
-    """Stands between one response and its reader. Subclasses look at the bytes."""
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        self.look_at: float = 0  # bytes seen when the next look is due, whatever the chunk
-        self.every_chunk = True  # look at every chunk
-        self.ending = False  # after what was just passed on, the stream is over for the caller
-        self._kept: list[bytes] = []
-        self._done = False
-        self._broken = False
-        self._generator: weakref.ref[Any] | None = None
-        self._response: weakref.ref[Any]
-        self._finalizer: weakref.finalize[Any, Any]
-
-    def look(self, chunk: bytes, seen: int) -> bytes:
-        """Look at *chunk*, the last of *seen* bytes; returns what is to be passed on, which may be nothing.
-
-        Raises:
-            BudgetExceededError: it is certain now that the stream passes a limit.
-        """
-        raise NotImplementedError
-
-    def rest(self) -> bytes:
-        """At the end of the body: what was withheld for being incomplete."""
-        return b""
-
-    def ended(self) -> None:
-        """The body was read to its end: settle."""
-        raise NotImplementedError
-
-    def abandoned(self) -> None:
-        """It was not, and will not be: settle by what was received. May run in a finalizer: takes no lock."""
-        raise NotImplementedError
-
-    # ---- passing on ----
-
-    def passing(self, source: Iterable[bytes]) -> Iterator[bytes]:
-        keep, seen, look_at, every = self._kept.append, 0, self.look_at, self.every_chunk
-        try:
-            for chunk in source:
-                seen += len(chunk)
-                if every or _USAGE in chunk or chunk[-1] != _NEWLINE or seen > look_at:
-                    chunk = self._look_safely(chunk, seen)
-                    look_at, every = self.look_at, self.every_chunk
-                    if chunk:
-                        yield chunk
-                    if self.ending:
-                        break
-                else:
-                    keep(chunk)
-                    yield chunk
-            rest = self.rest()
-            if rest:
-                yield rest
-        except BaseException as error:
-            self._end_early()
-            if isinstance(error, BudgetExceededError):
-                self._held_response().close()  # or the provider goes on: some SDKs leave that to the collector
-            raise
-        if self.ending:
-            self._held_response().close()
-        self._end()
-
-    async def apassing(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        keep, seen, look_at, every = self._kept.append, 0, self.look_at, self.every_chunk
-        try:
-            async for chunk in source:
-                seen += len(chunk)
-                if every or _USAGE in chunk or chunk[-1] != _NEWLINE or seen > look_at:
-                    chunk = self._look_safely(chunk, seen)
-                    look_at, every = self.look_at, self.every_chunk
-                    if chunk:
-                        yield chunk
-                    if self.ending:
-                        break
-                else:
-                    keep(chunk)
-                    yield chunk
-            rest = self.rest()
-            if rest:
-                yield rest
-        except BaseException as error:
-            self._end_early()
-            if isinstance(error, BudgetExceededError):
-                await self._held_response().aclose()
-            raise
-        if self.ending:
-            await self._held_response().aclose()
-        self._end()
-
-    def _held_response(self) -> Any:
-        """The response, while its reader holds it."""
-        return self._response()
-
-    def _look_safely(self, chunk: bytes, seen: int) -> bytes:
-        try:
-            return self.look(chunk, seen)
-        except BudgetExceededError:
-            raise
-        except Exception:  # noqa: BLE001 - ours, not the caller's: his stream goes on, and is charged by estimate
-            self._give_up()
-            return chunk
-
-    def _give_up(self) -> None:
-        self._broken = True
-        log_once(f"reading a stream of {self.call.wire.name} {self.call.endpoint.name} failed", trace=True)
-
-    # ---- ending ----
-
-    def _end(self) -> None:
-        if not self._done:
-            self._done = True
-            self._detach()
-            self._conclude(self.ended)
-        self.call.raise_if_refused()
-
-    def _end_early(self) -> None:
-        if not self._done:
-            self._done = True
-            self._detach()
-            self._conclude(self.abandoned)
-
-    def _conclude(self, settle: Callable[[], None]) -> None:
-        if not self._broken:
-            try:
-                settle()
-                return
-            except Exception:  # noqa: BLE001 - ours again: the caller has his reply
-                log_once(f"settling a stream of {self.call.wire.name} {self.call.endpoint.name} failed", trace=True)
-        self.call.settle_later(None)
-
-    # ---- on the response ----
-
-    def attach(self, response: Any) -> None:
-        """Stand in for how *response* is read and closed."""
-        self._response = weakref.ref(response)
-        self._finalizer = weakref.finalize(response, self._end_early)
-        self._finalizer.atexit = False
-        self.call.streaming = True
-        kind, attributes = response.__class__, response.__dict__
-        if hasattr(kind, "iter_bytes"):
-            attributes["iter_bytes"] = self._reading(response, "iter_bytes", self.passing)
-            attributes["close"] = partial(self._close, response)
-        if hasattr(kind, "aiter_bytes"):
-            attributes["aiter_bytes"] = self._reading(response, "aiter_bytes", self.apassing)
-            attributes["aclose"] = partial(self._aclose, response)
-
-    def _reading(self, response: Any, name: str, passing: Callable[[Any], Any]) -> Callable[..., Any]:
-        def read(*args: Any, **kwargs: Any) -> Any:
-            source = getattr(response.__class__, name)(response, *args, **kwargs)
-            if self._done or self._generator is not None:
-                return source
-            generator = passing(source)
-            self._generator = weakref.ref(generator)
-            return generator
-
-        return read
-
-    def _close(self, response: Any) -> None:
-        try:
-            response.__class__.close(response)
-        finally:
-            self._closed()
-
-    async def _aclose(self, response: Any) -> None:
-        try:
-            await response.__class__.aclose(response)
-        finally:
-            self._closed()
-
-    def _closed(self) -> None:
-        reading = self._generator() if self._generator is not None else None
-        if reading is not None and (getattr(reading, "gi_running", False) or getattr(reading, "ag_running", False)):
-            return  # the body closes its response itself at its end, and `passing` is about to see which end
-        self._end_early()
-
-    def _detach(self) -> None:
-        self._finalizer.detach()
-        response = self._response()
-        if response is not None:
-            for name in ("iter_bytes", "aiter_bytes", "close", "aclose"):
-                response.__dict__.pop(name, None)
-
-
-class EventTap(Tap):
-    """A stream of events. Subclasses know their framing."""
-
-    def __init__(self, call: Call, endpoint: Endpoint | None = None) -> None:
-        super().__init__(call)
-        self.reader = call.wire.reader(endpoint or call.endpoint, call.model)
-        self._told = False  # the call is settled, exactly
-        self._over = False  # the stream itself said that nothing follows
-        self._look_again_after(0)
-
-    def parse(self, data: bytes) -> None:
-        """Feed the reader the events in *data*, which continues what was given before."""
-        raise NotImplementedError
-
-    def ended(self) -> None:
-        self._catch_up()
-        self._over = True
-        self._settle(self.call.settle)
-
-    def abandoned(self) -> None:
-        self._catch_up()
-        self._settle(self.call.settle_later)
-
-    def _settle(self, settle: Callable[..., None], complete: bool = False) -> None:
-        """Settle by what was reported; as by a part of it, unless the provider has said that it is *complete*."""
-        if not self._told:
-            bill, reader = self._bill(), self.reader
-            if bill is None and self._over and not self.call.settled:
-                self.call.account.count_unmetered()
-            self._told = reader.terminal or (complete and bill is not None)
-            received = None if self._told else (reader.delta_bytes, reader.delta_events)
-            settle(bill, received, reader.response_id)
-
-    def _bill(self) -> Bill | None:
-        try:
-            return self.reader.bill()
-        except MalformedUsage as malformed:
-            log_once(f"{self.call.wire.name} reported usage that cannot be right: {malformed}")
-            return None
-
-    def _catch_up(self) -> None:
-        if self._kept:
-            kept = b"".join(self._kept)
-            self._kept.clear()
-            self.parse(kept)
-
-    def _look_for_the_limit(self, seen: int) -> None:
-        """End the stream if what was received passes a limit for certain; else work out when to look again."""
-        refusal = self.call.certainly_passes(self._certain_usage())
-        if refusal is None:
-            self._look_again_after(seen)
-            return
-        self._end_early()
-        raise self.call.account.error(refusal)
-
-    def _certain_usage(self) -> Usage:
-        bill, reader = self._bill(), self.reader
-        reported = bill.lines[0].usage if bill is not None and bill.lines else NOTHING
-        return reported._replace(output_tokens=max(reported.output_tokens, reader.delta_events))
-
-    def _look_again_after(self, seen: int) -> None:
-        room = self.call.output_room(self._certain_usage())
-        self.look_at = seen + (_KEEP if room == math.inf else min(_KEEP, (room + 1) * _SMALLEST_EVENT))
+_BESIDE = (b'"model"', b'"service_tier"')  # what else a bill is made of
+_DONE = b"[DONE]"
+_EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
+_FEW = 8  # chunks that are read sooner than it is found out whether they must be
 
 
 class SSETap(EventTap):
@@ -291,17 +32,24 @@ class SSETap(EventTap):
         self._parser = SSEParser()
         self._unparsed = 0  # bytes of the event that is not complete yet
         self._ahead = 0  # so many of them were passed on already
+        self._counted = self._events = 0  # kept chunks whose events were counted, and how many those are at most
+        self._kept_from = 0  # bytes seen before them
         self.every_chunk = not call.tells_usage  # then only the end of the stream says that it is over
 
     def look(self, chunk: bytes, seen: int) -> bytes:
-        self._catch_up()
+        told = USAGE in chunk
+        if not (told or self.every_chunk) and chunk.endswith(_EVENT_ENDS) and self._far_from_a_limit(chunk, seen):
+            return chunk
+        if not (told and self._says_it_all(chunk)):
+            self._catch_up()
+        self._kept_from = seen
         passed: list[bytes] = []
         self._unparsed += len(chunk)
         for event in self._parser.feed(chunk):
             raw = event.raw[self._ahead :]
             self._unparsed -= len(event.raw)
             self._ahead = 0
-            if event.data == b"[DONE]":
+            if event.data == _DONE:
                 # An SDK reads no further: what the caller is to be told must be told instead of it.
                 self._over = True
                 self._safely(self._settle, self.call.settle, True)
@@ -311,7 +59,7 @@ class SSETap(EventTap):
             elif self._read(event.data) and self.call.hide_usage:
                 continue
             passed.append(raw)
-        self._safely(self._conclusions, seen, _USAGE in chunk)
+        self._safely(self._conclusions, seen, told)
         self.every_chunk = bool(self._unparsed or self.call.refusal or not self.call.tells_usage)
         return b"".join(passed)
 
@@ -321,6 +69,44 @@ class SSETap(EventTap):
             self._settle(self.call.settle)
         elif seen > self.look_at or (told and not self.reader.delta_events):  # the input alone may pass
             self._look_for_the_limit(seen)
+
+    def _far_from_a_limit(self, chunk: bytes, seen: int) -> bool:
+        """Keep *chunk* too, if no limit is passed even if every event that was kept is a token."""
+        self._kept.append(chunk)
+        self._events += sum(kept.count(b"data:") for kept in self._kept[self._counted :])
+        self._counted = len(self._kept)
+        room = self.call.output_room(self._certain_usage()) - self._events
+        left = self._kept_from + KEEP - seen
+        if room > 0 and left > 0:
+            self.look_at = seen + min(left, (room + 1) * SMALLEST_EVENT)
+            return True
+        self._kept.pop()
+        return False
+
+    def _says_it_all(self, chunk: bytes) -> bool:
+        """Forget what was kept, if the stream is over with *chunk*, and nothing else that is billed stands there."""
+        kept = self._kept
+        if len(kept) < _FEW or self._unparsed or not kept[-1].endswith(_EVENT_ENDS):
+            return False
+        before = b"".join(kept)
+        if any(mark in before and mark not in chunk for mark in _BESIDE):
+            return False
+        reader = copy.deepcopy(self.reader)
+        try:
+            for event in SSEParser().feed(chunk):
+                if event.data and event.data != _DONE:
+                    reader.feed(parse_json(event.data))
+            if reader.bill() is None or not reader.terminal or reader.response_id is None:
+                return False
+        except Exception:  # noqa: BLE001 - whatever it is, it is met again, and told, where all of it is read in turn
+            return False
+        kept.clear()
+        self._counted = self._events = 0
+        return True
+
+    def _catch_up(self) -> None:
+        super()._catch_up()
+        self._counted = self._events = 0
 
     def _safely(self, action: Callable[..., None], *args: Any) -> None:
         """A fault of ours must not break the framing either: what is withheld is passed on later."""
@@ -346,11 +132,11 @@ class SSETap(EventTap):
 
     def _read(self, data: bytes) -> bool:
         """Feed the reader one event; whether it says nothing but what was used."""
-        if not data or data == b"[DONE]":
+        if not data or data == _DONE:
             self._over = self._over or bool(data)
             return False
         try:
-            event = json.loads(data)
+            event = parse_json(data)
         except ValueError:
             return False  # the SDK will say what it thinks of it; what is not JSON bills nothing
         if not is_object(event):

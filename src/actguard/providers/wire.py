@@ -43,7 +43,7 @@ class Wire(NamedTuple):
         return self.cloud or self.name
 
 
-def parse_json(body: bytes) -> Any:
+def parse_json(body: bytes | str) -> Any:
     """*body*, parsed by what the SDKs bring along if that can, as it takes half the time.
 
     Raises:

@@ -213,6 +213,9 @@ def _tokens(usage: Body) -> Usage:
     """Raises:
     MalformedUsage: the counts cannot be, or one of the two main ones is missing.
     """
+    read_in, written = usage.get("input_tokens"), usage.get("output_tokens")
+    if type(read_in) is int and type(written) is int and read_in > 0 < written and _nothing_special(usage):
+        return new(Usage, (read_in, written) + _NO_PARTS)  # noqa: RUF005 - unpacking is slower
     counts = no_counts()
     collect(usage, _KEYS, counts)
     if usage.get("output_tokens") is None or usage.get("input_tokens") is None:
@@ -224,6 +227,18 @@ def _tokens(usage: Body) -> Usage:
         counts[_STORED] = by_lifetime
     counts[_READ_IN] += counts[_CACHE_READ] + counts[_STORED]
     return usage_from(counts)
+
+
+def _nothing_special(usage: Body) -> bool:
+    """Whether every count but the two main ones is missing or zero."""
+    for key, value in usage.items():
+        if value and key in _PARTS and (type(value) is not dict or any(value.values())):
+            return False
+    return True
+
+
+_PARTS = _KEYS.keys() - {"input_tokens", "output_tokens"}
+_NO_PARTS = tuple(NOTHING)[2:]
 
 
 def _with_iterations(line: Line, iterations: list[Body]) -> tuple[Line, ...]:

@@ -171,7 +171,7 @@ class ChunkTap:
 
     def _feed(self, reader: StreamReader, said: Any) -> None:
         try:
-            event = parse_json(said.encode()) if isinstance(said, str) else self._parse(said)
+            event = parse_json(said) if isinstance(said, str) else self._parse(said)
             if is_object(event):
                 reader.feed(event)
                 usage = event.get("usageMetadata")

@@ -5,7 +5,7 @@ from typing import Any
 
 from actguard.budget.usage import MalformedUsage, Usage
 from actguard.providers.body import Body, is_list, is_object, objects
-from actguard.providers.counting import SLOT, TOTAL, Table, collect, no_counts, usage_from
+from actguard.providers.counting import SLOT, TOTAL, Table, collect, new, no_counts, usage_from
 
 Context = tuple[tuple[str, str], ...]
 
@@ -63,7 +63,38 @@ def content_tokens(usage: Body) -> Usage | None:
     Raises:
         MalformedUsage: they cannot be.
     """
-    return _tokens(usage, _CONTENT, _CONTENT_DETAILS, "tokenCount")
+    return _text_alone(usage) or _tokens(usage, _CONTENT, _CONTENT_DETAILS, "tokenCount")
+
+
+def _text_alone(usage: Body) -> Usage | None:
+    """The everyday counts, cut short: text in and out, and thoughts. None for what needs a closer look."""
+    if not usage.keys() <= _EVERYDAY:
+        return None
+    try:
+        read_in, written, total = usage["promptTokenCount"], usage["candidatesTokenCount"], usage["totalTokenCount"]
+        for key in ("promptTokensDetails", "candidatesTokensDetails"):
+            if key in usage and [detail["modality"] for detail in usage[key]] != ["TEXT"]:
+                return None
+    except (KeyError, TypeError):
+        return None
+    thoughts = usage.get("thoughtsTokenCount", 0)
+    if not (type(read_in) is type(written) is type(thoughts) is type(total) is int):
+        return None
+    if read_in <= 0 or written < 0 or thoughts < 0:
+        return None
+    if total != read_in + written + thoughts:
+        return None
+    return new(Usage, (read_in, written + thoughts, *_BETWEEN, thoughts, *_BEHIND))
+
+
+_EVERYDAY = frozenset(
+    (
+        *("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount"),
+        *("promptTokensDetails", "candidatesTokensDetails", "trafficType", "serviceTier"),
+    )
+)
+_BETWEEN = (0,) * (SLOT["output_reasoning_tokens"] - 2)
+_BEHIND = (0,) * (len(SLOT) - SLOT["output_reasoning_tokens"] - 1)
 
 
 def interaction_tokens(usage: Body) -> Usage | None:

@@ -24,14 +24,19 @@ def facts(
     for key in _OWN:
         sent.pop(key, None)
     name = endpoint.name
-    model = sent.get("model")
-    found = Found(RequestFacts(model if isinstance(model, str) else _model_in(path), 0, endpoint=name))
+    found = Found(RequestFacts(model_of(path, sent), 0, endpoint=name))
     if name == "interactions":
         _interaction(found, sent)
     else:
         found.facts.stream = name == "stream_generate_content"
         _generate(found, sent)
     return found.measured(sent)
+
+
+def model_of(path: str, body: Mapping[str, Any]) -> str:
+    """The model that a request names."""
+    model = body.get("model")
+    return model if isinstance(model, str) else _model_in(path)
 
 
 def with_output_cap(

@@ -91,7 +91,7 @@ class _Sent(NamedTuple):
         if call is None:
             return self
         sent = self if call.cap is None else self._replace(body=dict(call.capped(self.body)))
-        if not call.facts.sized:
+        if call.account.bounded and not call.facts.sized:
             call.sized(json.dumps(sent.body, default=str).encode())
         return sent
 
@@ -234,7 +234,7 @@ def _read(call: Call | None, method: str, path: str, result: Any) -> None:
     if type(result) is dict:  # in older versions
         call.reply(result)
     else:
-        call.reply_bytes((result.body or "").encode())
+        call.reply_bytes(result.body or "")
     call.returned(result if call.refusal is None else _as_given(call.endpoint, result))
 
 

@@ -13,7 +13,7 @@ from actguard.providers.endpoint import Endpoint, Kind
 from actguard.providers.gate import open_call, unmetered
 from actguard.providers.google.endpoints import classify, deferred_id
 from actguard.providers.google.reply import StreamReader, read
-from actguard.providers.google.request import facts, with_output_cap
+from actguard.providers.google.request import facts, model_of, with_output_cap
 from actguard.providers.wire import Wire
 
 WIRE = Wire(
@@ -45,7 +45,7 @@ def gate(account: Any, endpoint: Endpoint, url: str, path: str, body: Mapping[st
             return None
         endpoint = _EMBEDDING
     host = account.book.host_of(url, WIRE.name)
-    return open_call(account, WIRE, endpoint, host, (path, body, None))
+    return open_call(account, WIRE, endpoint, host, (path, body, None), model_of(path, body))
 
 
 def settle_deferred(endpoint: Endpoint, path: str, body: Any) -> Call | None:

@@ -1,0 +1,154 @@
+"""Taps on streams: what must be read is read, whatever stands where, and nothing else."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from actguard import BudgetExceededError, BudgetGuard
+from actguard.budget.hosts import Host
+from actguard.providers.anthropic.sdk import WIRE as ANTHROPIC
+from actguard.providers.call import Call
+from actguard.providers.gate import admit, open_call
+from actguard.providers.openai.sdk import WIRE as OPENAI
+from actguard.providers.taps import tap
+
+WORDS = 400
+
+
+class Response:
+    headers = {"content-type": "text/event-stream"}  # noqa: RUF012 - a stand-in
+
+    def __init__(self, chunks: list[bytes]) -> None:
+        self.chunks = chunks
+
+    def iter_bytes(self) -> Iterator[bytes]:
+        yield from self.chunks
+
+    def close(self) -> None: ...
+
+
+class Reading:
+    """How many events of a stream were given to the reader of its wire."""
+
+    def __init__(self) -> None:
+        self.events = 0
+
+
+def read(
+    guard: BudgetGuard,
+    wire: Any,
+    path: str,
+    body: dict[str, Any],
+    chunks: list[bytes],
+    passed: list[bytes] | None = None,
+) -> Reading:
+    """Read *chunks*, the answer to a call in *guard*, to their end, and unaltered."""
+    reading = Reading()
+    passed = [] if passed is None else passed
+
+    class Reader(wire.reader):  # type: ignore[misc]
+        def feed(self, event: Any) -> None:
+            reading.events += 1
+            super().feed(event)
+
+    wire = wire._replace(reader=Reader)
+    endpoint = wire.classify("POST", path)
+    call: Call = open_call(guard.account, wire, endpoint, Host(wire.name), (path, body, None))  # type: ignore[arg-type]
+    admit(call)
+    response = Response(chunks)
+    tap(call, response)
+    for chunk in response.iter_bytes():
+        passed.append(chunk)
+    assert b"".join(passed) == b"".join(chunks)
+    return reading
+
+
+def event(**fields: Any) -> bytes:
+    return b"data: " + json.dumps(fields).encode() + b"\n\n"
+
+
+def chat(*, first: dict[str, Any] | None = None, rest: dict[str, Any] | None = None, words: int = WORDS) -> list[bytes]:
+    """A chat stream with *first* in its first chunk alone, *rest* in all of them."""
+    head = {"id": "chatcmpl-" + "a" * 29, "model": "gpt-5", **(rest or {})}
+    text = [event(**head, choices=[{"index": 0, "delta": {"content": " word"}}]) for _ in range(words)]
+    text[0] = event(**head, **(first or {}), choices=[{"index": 0, "delta": {"content": " word"}}])
+    used = {"prompt_tokens": 9, "completion_tokens": words, "total_tokens": 9 + words}
+    return [*text, event(**head, choices=[], usage=used), b"data: [DONE]\n\n"]
+
+
+BODY = {"model": "gpt-5", "stream": True, "stream_options": {"include_usage": True}, "messages": []}
+
+
+def chat_read(guard: BudgetGuard, chunks: list[bytes], passed: list[bytes] | None = None) -> Reading:
+    return read(guard, OPENAI, "/chat/completions", BODY, chunks, passed)
+
+
+def test_a_stream_that_ends_with_all_it_bills_is_not_read_event_by_event() -> None:
+    with BudgetGuard(usd_limit=1) as guard:
+        reading = chat_read(guard, chat())
+
+    assert reading.events < 5
+    assert (guard.usage, guard.estimated) == ({"input_tokens": 9, "output_tokens": WORDS}, False)
+
+
+@pytest.mark.parametrize("where", ["first", "rest"])
+def test_a_service_tier_is_charged_wherever_it_stands(where: str) -> None:
+    with BudgetGuard(usd_limit=1) as plain:
+        chat_read(plain, chat())
+    with BudgetGuard(usd_limit=1) as flex:
+        chat_read(flex, chat(**{where: {"service_tier": "flex"}}))
+
+    assert flex.usd_used == pytest.approx(plain.usd_used / 2)
+
+
+def test_a_messages_stream_is_not_read_event_by_event_either() -> None:
+    started = {"id": "msg_" + "a" * 20, "model": "claude-sonnet-5", "usage": {"input_tokens": 9, "output_tokens": 1}}
+    delta = event(type="content_block_delta", index=0, delta={"type": "text_delta", "text": " word"})
+    end = event(type="message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": WORDS})
+    stream = [event(type="message_start", message=started), *[delta] * WORDS, end, event(type="message_stop")]
+
+    with BudgetGuard(usd_limit=1) as guard:
+        reading = read(guard, ANTHROPIC, "/v1/messages", {"model": "claude-sonnet-5", "max_tokens": 999}, stream)
+
+    assert reading.events < 6
+    assert (guard.usage, guard.estimated) == ({"input_tokens": 9, "output_tokens": WORDS}, False)
+
+
+def test_a_stream_without_its_usage_is_read_to_be_charged_for_what_arrived() -> None:
+    with BudgetGuard(usd_limit=1) as guard:
+        reading = chat_read(guard, chat()[:-2])
+
+    assert reading.events == WORDS
+    assert guard.estimated
+    assert guard.usage["output_tokens"] >= WORDS
+
+
+def test_usage_that_cannot_be_is_not_believed_because_it_is_the_last_word() -> None:
+    used = {"prompt_tokens": 9, "completion_tokens": -1, "total_tokens": 8}
+    stream = [*chat()[:-2], event(id="chatcmpl-" + "a" * 29, model="gpt-5", choices=[], usage=used)]
+
+    with BudgetGuard(usd_limit=1) as guard:
+        reading = chat_read(guard, stream)
+
+    assert reading.events > WORDS
+    assert guard.estimated
+    assert guard.usage["output_tokens"] >= WORDS
+
+
+def test_a_limit_far_away_is_watched_by_counting_events() -> None:
+    with BudgetGuard(token_limit=3 * WORDS) as guard:
+        reading = chat_read(guard, chat())
+
+    assert reading.events < 5
+    assert guard.tokens_used == 9 + WORDS
+
+
+def test_a_limit_that_is_passed_by_what_arrived_ends_the_stream_at_once() -> None:
+    limit = WORDS // 2
+    passed: list[bytes] = []
+    with BudgetGuard(token_limit=limit) as guard, pytest.raises(BudgetExceededError, match="would have passed"):
+        chat_read(guard, chat(), passed)
+
+    assert len(passed) == limit
