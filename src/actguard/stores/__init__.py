@@ -1,0 +1,1 @@
+"""Where guards keep what they must remember: one protocol of guard-shaped operations, in memory or in Redis."""

@@ -1,0 +1,66 @@
+"""Facts in this process: `FactMachine`s under locks, one for each shard of the sessions."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from actguard.stores.fact_machine import FactMachine
+from actguard.stores.facts import Fact, Known, Need, Receipt, Spend, Verdict
+
+_SHARDS = 16
+
+
+class MemoryFacts:
+    """A `FactStore` that lives and dies with the process.
+
+    Args:
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._shards = tuple((threading.Lock(), FactMachine()) for _ in range(_SHARDS))
+
+    def facts_put(self, session: str, facts: Sequence[Fact]) -> None:
+        lock, machine = self._shards[hash(session) % _SHARDS]
+        with lock:
+            machine.put(session, facts, self._clock())
+
+    def facts_check(
+        self, session: str, needs: Sequence[Need], spends: Sequence[Spend] = (), *, commit: bool = True
+    ) -> Verdict:
+        lock, machine = self._shards[hash(session) % _SHARDS]
+        with lock:
+            return machine.check(session, needs, spends, self._clock(), commit=commit)
+
+    def facts_give_back(self, session: str, receipt: Receipt) -> None:
+        lock, machine = self._shards[hash(session) % _SHARDS]
+        with lock:
+            machine.give_back(session, receipt)
+
+    def facts_revoke(self, session: str, kind: str, value: str | None = None) -> int:
+        lock, machine = self._shards[hash(session) % _SHARDS]
+        with lock:
+            return machine.revoke(session, kind, value, self._clock())
+
+    def facts_list(self, session: str) -> list[Known]:
+        lock, machine = self._shards[hash(session) % _SHARDS]
+        with lock:
+            return machine.known(session, self._clock())
+
+    def facts_end(self, session: str) -> None:
+        lock, machine = self._shards[hash(session) % _SHARDS]
+        with lock:
+            machine.end(session)
+
+    def facts_held(self) -> int:
+        """Facts and sums in memory, alive or not."""
+        return sum(len(machine) for _, machine in self._shards)
+
+    def facts_sweep(self, most: int | None = None) -> int:
+        """Free what is over, looking at no more than about *most* entries of each shard. How many were looked at."""
+        looked = 0
+        for lock, machine in self._shards:
+            with lock:
+                looked += machine.sweep(self._clock(), most)
+        return looked
