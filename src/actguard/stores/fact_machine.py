@@ -78,6 +78,15 @@ class FactMachine:
                 self._spend(session, spend, now)
         return Verdict(tuple(refused), before, receipt)
 
+    def holds(self, session: str, key: Key, min_trust: int, now: float) -> bool:
+        """Whether a proof with unlimited uses meets this alone, so that `check` has nothing to charge."""
+        held = self._sessions.get(session)
+        if held is not None:
+            for proof in held.proofs.get(key, ()):
+                if proof.expires > now and proof.trust >= min_trust and proof.uses == UNLIMITED:
+                    return True
+        return False
+
     def give_back(self, session: str, receipt: Receipt) -> None:
         held = self._sessions.get(session)
         if held is None:
@@ -97,11 +106,12 @@ class FactMachine:
         gone = [key for key in held.proofs if key[0] == kind] if value is None else [(kind, value)]
         return sum(any(proof.expires > now for proof in held.proofs.pop(key, ())) for key in gone)
 
-    def known(self, session: str, now: float) -> list[Known]:
+    def known(self, session: str, kinds: Sequence[str], now: float) -> list[Known]:
         held = self._sessions.get(session)
         return [
             Known(key, proof.trust, proof.source, proof.records, now - proof.minted, proof.expires - now, proof.uses)
             for key, proofs in ({} if held is None else held.proofs).items()
+            if not kinds or key[0] in kinds
             for proof in proofs
             if proof.expires > now and proof.uses != 0
         ]
@@ -264,7 +274,10 @@ def _fits(spends: Sequence[Spend], before: Sequence[int]) -> bool:
 def _charge(
     needs: Sequence[Need], meeting: Sequence[list[_Proof]], known: Mapping[Key, list[_Proof]], now: float
 ) -> tuple[Charge, ...]:
-    """Take one use of each limited proof behind *needs*, once for each fact; everything where one consumes it."""
+    """Take one use of each proof behind *needs*, once for each fact; everything where one consumes it.
+
+    Where a proof with unlimited uses would do, nothing is taken.
+    """
     consumed = {need.key for need in needs if need.consume and not need.absent}
     charges: dict[tuple[Key, str], Charge] = {}
     for key in consumed:
@@ -273,6 +286,8 @@ def _charge(
                 charges[key, proof.name] = Charge(key, proof.name, proof.uses, used_up=True)
                 proof.uses = 0
     for need, found in zip(needs, meeting, strict=True):
+        if any(proof.uses == UNLIMITED for proof in found):
+            continue
         for proof in found:
             if proof.uses > 0 and (need.key, proof.name) not in charges:
                 charges[need.key, proof.name] = Charge(need.key, proof.name, 1, used_up=False)

@@ -7,6 +7,7 @@ proved it (`source`), how far that is to be trusted, in which records it stood, 
     facts_check      one call asks for everything it needs; all of it is granted and charged, or nothing is
     facts_give_back  the call was refused further in: what it was charged returns, unless revoked or ended since
     facts_revoke     proofs go before their time
+    facts_list       what is alive now, for people and for rules that look for secrets
     facts_end        the session is over: everything goes
 
 Time is the store's own, in seconds; amounts are integers, so that sums are exact (and below 2**53, for Redis).
@@ -122,7 +123,9 @@ class FactStore(Protocol):
         """Forget one fact, or with value=None all of a kind. How many were known."""
         ...
 
-    def facts_list(self, session: str) -> list[Known]: ...
+    def facts_list(self, session: str, kinds: Sequence[str] = ()) -> list[Known]:
+        """What is alive, of all kinds if none is named."""
+        ...
 
     def facts_end(self, session: str) -> None: ...
 
@@ -140,6 +143,6 @@ class AsyncFactStore(Protocol):
 
     async def afacts_revoke(self, session: str, kind: str, value: str | None = None) -> int: ...
 
-    async def afacts_list(self, session: str) -> list[Known]: ...
+    async def afacts_list(self, session: str, kinds: Sequence[str] = ()) -> list[Known]: ...
 
     async def afacts_end(self, session: str) -> None: ...

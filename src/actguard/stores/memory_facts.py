@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from actguard.stores.fact_machine import FactMachine
-from actguard.stores.facts import Fact, Known, Need, Receipt, Spend, Verdict
+from actguard.stores.facts import Fact, Key, Known, Need, Receipt, Spend, Verdict
 
 _SHARDS = 16
 
@@ -33,6 +33,12 @@ class MemoryFacts:
         with lock:
             return machine.check(session, needs, spends, self._clock(), commit=commit)
 
+    def facts_hold(self, session: str, key: Key, min_trust: int) -> bool:
+        """Whether `facts_check` would meet such a need without charging anything: the quick way to a yes."""
+        lock, machine = self._shards[hash(session) % _SHARDS]
+        with lock:
+            return machine.holds(session, key, min_trust, self._clock())
+
     def facts_give_back(self, session: str, receipt: Receipt) -> None:
         lock, machine = self._shards[hash(session) % _SHARDS]
         with lock:
@@ -43,10 +49,10 @@ class MemoryFacts:
         with lock:
             return machine.revoke(session, kind, value, self._clock())
 
-    def facts_list(self, session: str) -> list[Known]:
+    def facts_list(self, session: str, kinds: Sequence[str] = ()) -> list[Known]:
         lock, machine = self._shards[hash(session) % _SHARDS]
         with lock:
-            return machine.known(session, self._clock())
+            return machine.known(session, kinds, self._clock())
 
     def facts_end(self, session: str) -> None:
         lock, machine = self._shards[hash(session) % _SHARDS]
