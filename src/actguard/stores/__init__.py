@@ -1,1 +1,1 @@
-"""Where guards keep what they must remember: one protocol of guard-shaped operations, in memory or in Redis."""
+"""Where guards keep their state: in this process, or in Redis for many of them."""
