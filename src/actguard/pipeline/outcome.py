@@ -1,0 +1,49 @@
+"""Which exceptions say something about the tool that raised them, and which do not.
+
+Cancellation, an exit, a refusal of a guard further in, and the exceptions by which frameworks steer (interrupts,
+deferred calls, a request that the model try again) are neutral: they spend no attempt and open no circuit. They are
+known by name, so that no framework is imported.
+"""
+
+import sys
+
+from actguard.exceptions import ToolGuardError
+
+_STEERING = frozenset(
+    {
+        ("langgraph", "GraphBubbleUp"),
+        ("langgraph", "GraphInterrupt"),
+        ("langgraph", "NodeInterrupt"),
+        ("langgraph", "ParentCommand"),
+        ("pydantic_ai", "ModelRetry"),
+        ("pydantic_ai", "CallDeferred"),
+        ("pydantic_ai", "ApprovalRequired"),
+        ("pydantic_ai", "ToolRetryError"),
+        ("pydantic_ai", "SkipToolExecution"),
+        ("pydantic_graph", "ModelRetry"),
+        ("agno", "AgentRunException"),
+        ("agno", "RetryAgentRun"),
+        ("agno", "StopAgentRun"),
+        ("haystack", "BreakpointException"),
+        ("llama_index", "WaitingForEvent"),
+        ("workflows", "WaitingForEvent"),
+        ("crewai", "HumanFeedbackPending"),
+        ("strands", "InterruptException"),
+        ("temporalio", "ContinueAsNewError"),
+        ("prefect", "Pause"),
+    }
+)
+
+
+def is_neutral(error: BaseException) -> bool:
+    """Whether *error* says nothing about the tool."""
+    kind = type(error)
+    if not issubclass(kind, Exception) or issubclass(kind, ToolGuardError):
+        return True
+    return any((base.__module__.partition(".")[0], base.__name__) in _STEERING for base in kind.__mro__)
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether whoever called has stopped waiting."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)
