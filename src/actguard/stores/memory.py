@@ -16,6 +16,7 @@ from actguard.stores.breaker import QUIET, CircuitMachine
 from actguard.stores.counter import CounterMachine
 from actguard.stores.idempotency import IdempotencyMachine
 from actguard.stores.leases import LeaseMachine
+from actguard.stores.memory_facts import MemoryFacts
 from actguard.stores.protocol import (
     Admitted,
     AsyncStore,
@@ -110,7 +111,7 @@ class _Shard:
         return looked
 
 
-class MemoryStore:
+class MemoryStore(MemoryFacts):
     """A `Store` in this process's memory.
 
     Args:
@@ -124,7 +125,7 @@ class MemoryStore:
     aio: AsyncStore | None = None
 
     def __init__(self, *, max_keys: int = 4_000_000, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+        super().__init__(clock)
         self._shards = tuple(_Shard(max(1, max_keys // _SHARDS)) for _ in range(_SHARDS))
 
     # ---- before and after a call ----
