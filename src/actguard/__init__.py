@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from actguard.budget.policy import Policy
     from actguard.budget.pricing import PriceBook, prices
     from actguard.budget.usage import Usage
+    from actguard.custody.amounts import Threshold
+    from actguard.custody.enforce import enforce
+    from actguard.custody.fact_rules import RequireFact, SameRecord
+    from actguard.custody.order_rules import InPlan, NotAfter, RequireTool
+    from actguard.custody.prove import prove, track
+    from actguard.custody.rule import Denial
+    from actguard.custody.secret_rules import NoSecret
+    from actguard.custody.session import session
+    from actguard.custody.text_rules import AllowRegex, BlockRegex, OneOf, UrlHost
     from actguard.exceptions import (
         ActGuardError,
         ActGuardPaymentRequired,
@@ -20,6 +29,7 @@ if TYPE_CHECKING:
         ActGuardUsageError,
         BudgetExceededError,
         BudgetWaitTimeoutError,
+        GuardError,
         MonitoringDegradedError,
         UnknownPriceError,
         UnmeteredCallError,
@@ -35,24 +45,57 @@ __all__ = [
     "ActGuardRuntimeError",
     "ActGuardToolError",
     "ActGuardUsageError",
+    "AllowRegex",
+    "BlockRegex",
     "BudgetExceededError",
     "BudgetGuard",
     "BudgetWaitTimeoutError",
     "BudgetWarning",
+    "Denial",
+    "GuardError",
+    "InPlan",
     "MonitoringDegradedError",
+    "NoSecret",
+    "NotAfter",
+    "OneOf",
     "Policy",
     "PriceBook",
+    "RequireFact",
+    "RequireTool",
+    "SameRecord",
+    "Threshold",
     "UnknownPriceError",
     "UnmeteredCallError",
     "UnsupportedSDKError",
+    "UrlHost",
     "Usage",
     "add_cost",
+    "enforce",
     "install",
     "prices",
+    "prove",
+    "session",
+    "track",
     "uninstall",
 ]
 
 _HOMES = {
+    "AllowRegex": "actguard.custody.text_rules",
+    "BlockRegex": "actguard.custody.text_rules",
+    "OneOf": "actguard.custody.text_rules",
+    "UrlHost": "actguard.custody.text_rules",
+    "Denial": "actguard.custody.rule",
+    "InPlan": "actguard.custody.order_rules",
+    "NotAfter": "actguard.custody.order_rules",
+    "RequireTool": "actguard.custody.order_rules",
+    "NoSecret": "actguard.custody.secret_rules",
+    "RequireFact": "actguard.custody.fact_rules",
+    "SameRecord": "actguard.custody.fact_rules",
+    "Threshold": "actguard.custody.amounts",
+    "enforce": "actguard.custody.enforce",
+    "prove": "actguard.custody.prove",
+    "track": "actguard.custody.prove",
+    "session": "actguard.custody.session",
     "BudgetWarning": "actguard.budget.account",
     "BudgetGuard": "actguard.budget.guard",
     "add_cost": "actguard.budget.guard",

@@ -137,6 +137,17 @@ def _restore(cls: type[ActGuardError], args: tuple[Any, ...], state: dict[str, A
     return error
 
 
+def _without_what_stays(state: dict[str, Any], name: str) -> dict[str, Any]:
+    """*state*, where a live stream or connection under *name* stays behind: the refusal itself must travel."""
+    import pickle
+
+    try:
+        pickle.dumps(state[name])
+    except Exception:  # noqa: BLE001 - whatever an object of the caller's raises when it is pickled
+        state[name] = None
+    return state
+
+
 # ---- guards that said no ------------------------------------------------------------------------------------------
 
 
@@ -423,7 +434,21 @@ class IdempotencyPayloadMismatch(IdempotencyError):  # noqa: N818 - beside its k
 
 
 class PolicyViolationError(ToolGuardError):
-    """A custody rule refused: see `code`, `details`, `fix_hint`."""
+    """Custody refused: see `code`, `details` and `fix_hint`.
+
+    NO_SESSION              no session is open, or the one that was is over
+    MISSING_FACT            an argument is nothing that was read (`reason`: unknown, source, trust, age, used)
+    RECORD_MISMATCH         arguments were not read together
+    THRESHOLD_EXCEEDED      a number, or a sum, is out of bounds
+    PATTERN_BLOCKED         a text matches what it must not, or does not match what it must
+    VALUE_NOT_ALLOWED, HOST_NOT_ALLOWED    an argument is none of those it may be
+    SECRET_LEAK             an argument carries a value that may not leave
+    TOOL_REQUIRED, UNTRUSTED_INPUT, NOT_IN_PLAN    what happened before does not allow the call
+    RULE_VIOLATED           a rule of the program's own refused
+    MISSING_ARGUMENT        an argument that a rule needs was not given
+    INVALID_ARGUMENT        an argument cannot be checked: NaN, a wrong type, too long or too deep
+    TOO_MANY_RESULTS, EXTRACT_FAILED    a read was made, and proves nothing: what it returned is in `result`
+    """
 
     default_code = "POLICY_VIOLATION"
 
@@ -436,13 +461,18 @@ class PolicyViolationError(ToolGuardError):
         retryable: bool | None = None,
         *,
         fix_hint: str = "",
+        result: Any = None,
     ) -> None:
         super().__init__(message, code, reason, details, retryable)
         self.fix_hint = fix_hint
+        self.result = result
 
     def to_prompt(self) -> str:
         hint = f" {self.fix_hint}" if self.fix_hint else ""
         return f"Blocked by policy: {self.message}{unmistakable(hint)}"
+
+    def _portable_state(self) -> dict[str, Any]:
+        return _without_what_stays(super()._portable_state(), "result")
 
 
 class BudgetExceededError(ToolGuardError):
@@ -506,14 +536,7 @@ class BudgetExceededError(ToolGuardError):
         )
 
     def _portable_state(self) -> dict[str, Any]:
-        import pickle
-
-        state = super()._portable_state()
-        try:
-            pickle.dumps(state["response"])
-        except (pickle.PicklingError, TypeError, AttributeError):
-            state["response"] = None  # a live stream or raw connection stays behind; the refusal itself must travel
-        return state
+        return _without_what_stays(super()._portable_state(), "response")
 
 
 class BudgetWaitTimeoutError(BudgetExceededError):
