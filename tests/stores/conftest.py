@@ -1,9 +1,11 @@
 """A Redis of their own for the tests of the stores; without one they are skipped, and say so."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from actguard.stores.durable import DurableStore
 from actguard.stores.memory import MemoryStore
 from actguard.stores.redis import RedisStore
 from tests.stores.places import Awaited, Clock, Here
@@ -40,17 +42,28 @@ def own_redis() -> Iterator[RedisServer]:
         pytest.skip(str(missing))
 
 
-STORES = ("memory", "redis", "redis-async")
-
-
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=["memory", "redis", "redis-async"])
 def here(request: pytest.FixtureRequest) -> Iterator[Here]:
     """An empty store of each kind, and its clock."""
+    yield from _store(request)
+
+
+@pytest.fixture(params=["memory", "redis", "redis-async", "durable"])
+def records(request: pytest.FixtureRequest) -> Iterator[Here]:
+    """The same, and the one that keeps idempotency records only."""
+    yield from _store(request)
+
+
+def _store(request: pytest.FixtureRequest) -> Iterator[Here]:
     clock = Clock()
+    store: Any
     if request.param == "memory":
-        yield Here(MemoryStore(clock=clock), clock)
-        return
-    shared = RedisStore(request.getfixturevalue("redis_url"), now=clock.micros, timeout_s=10)
-    store = Awaited(shared.aio) if request.param == "redis-async" else shared
+        store = MemoryStore(clock=clock)
+    elif request.param == "durable":
+        store = DurableStore(request.getfixturevalue("tmp_path") / "records.db", clock=clock)
+    else:
+        store = RedisStore(request.getfixturevalue("redis_url"), now=clock.micros, timeout_s=10)
+        if request.param == "redis-async":
+            store = Awaited(store.aio)
     yield Here(store, clock)
     store.close()

@@ -406,142 +406,142 @@ def begin(owner: str = "a", fingerprint: str | None = None) -> IdempotencyBegin:
     return IdempotencyBegin("pay-1", owner, 60.0, 8.0, fingerprint)
 
 
-def test_a_key_has_one_holder(here: Here) -> None:
-    assert here.ask(begin("a")) == Begun()
-    here.wait(2)
-    assert here.ask(begin("b")) == InProgress(pytest.approx(6.0))
-    assert here.ask(begin("a")) == InProgress(pytest.approx(6.0))
+def test_a_key_has_one_holder(records: Here) -> None:
+    assert records.ask(begin("a")) == Begun()
+    records.wait(2)
+    assert records.ask(begin("b")) == InProgress(pytest.approx(6.0))
+    assert records.ask(begin("a")) == InProgress(pytest.approx(6.0))
 
 
-def test_a_result_is_kept_for_those_who_come_later(here: Here) -> None:
-    here.ask(begin("a"))
+def test_a_result_is_kept_for_those_who_come_later(records: Here) -> None:
+    records.ask(begin("a"))
 
-    assert here.tell(IdempotencyDone("pay-1", "a", 60, '{"paid": 1}')) is True
-    assert here.ask(begin("b")) == Done('{"paid": 1}')
-    here.wait(60)
-    assert here.ask(begin("c")) == Begun()
+    assert records.tell(IdempotencyDone("pay-1", "a", 60, '{"paid": 1}')) is True
+    assert records.ask(begin("b")) == Done('{"paid": 1}')
+    records.wait(60)
+    assert records.ask(begin("c")) == Begun()
 
 
 @pytest.mark.parametrize("text", ["", "null", "a\nb\r\n\0c", "é ☃ \U0001f600", "x" * 200_000])
-def test_a_result_comes_back_as_it_was(here: Here, text: str) -> None:
-    here.ask(begin("a"))
-    here.tell(IdempotencyDone("pay-1", "a", 60, text))
+def test_a_result_comes_back_as_it_was(records: Here, text: str) -> None:
+    records.ask(begin("a"))
+    records.tell(IdempotencyDone("pay-1", "a", 60, text))
 
-    assert here.ask(begin("b")) == Done(text)
-
-
-def test_only_the_owner_ends_his_call(here: Here) -> None:
-    here.ask(begin("a"))
-
-    assert here.tell(IdempotencyDone("pay-1", "b", 60, "1")) is False
-    assert here.tell(IdempotencyLost("pay-1", "b", 60, "x")) is False
-    assert here.tell(IdempotencyRelease("pay-1", "b")) is False
-    assert here.store.idem_heartbeat("pay-1", "b", 8.0) is False
-    assert isinstance(here.ask(begin("b")), InProgress)
+    assert records.ask(begin("b")) == Done(text)
 
 
-def test_a_call_ends_once(here: Here) -> None:
-    here.ask(begin("a"))
-    here.tell(IdempotencyDone("pay-1", "a", 60, "1"))
+def test_only_the_owner_ends_his_call(records: Here) -> None:
+    records.ask(begin("a"))
 
-    assert here.tell(IdempotencyDone("pay-1", "a", 60, "2")) is False
-    assert here.tell(IdempotencyLost("pay-1", "a", 60, "x")) is False
-    assert here.tell(IdempotencyRelease("pay-1", "a")) is False
-    assert here.ask(begin("b")) == Done("1")
-
-
-def test_a_call_that_was_not_made_frees_the_key(here: Here) -> None:
-    here.ask(begin("a"))
-
-    assert here.tell(IdempotencyRelease("pay-1", "a")) is True
-    assert here.ask(begin("b")) == Begun()
+    assert records.tell(IdempotencyDone("pay-1", "b", 60, "1")) is False
+    assert records.tell(IdempotencyLost("pay-1", "b", 60, "x")) is False
+    assert records.tell(IdempotencyRelease("pay-1", "b")) is False
+    assert records.store.idem_heartbeat("pay-1", "b", 8.0) is False
+    assert isinstance(records.ask(begin("b")), InProgress)
 
 
-def test_a_call_that_nobody_knows_the_end_of_is_not_made_again(here: Here) -> None:
-    here.ask(begin("a"))
+def test_a_call_ends_once(records: Here) -> None:
+    records.ask(begin("a"))
+    records.tell(IdempotencyDone("pay-1", "a", 60, "1"))
 
-    assert here.tell(IdempotencyLost("pay-1", "a", 60, "timed out")) is True
-    assert here.ask(begin("b")) == Unknown("timed out")
-
-
-def test_a_holder_that_died_leaves_an_unknown_end(here: Here) -> None:
-    here.ask(begin("a"))
-    here.wait(8)
-
-    assert isinstance(here.ask(begin("b")), Unknown)
-    here.wait(59)
-    assert isinstance(here.ask(begin("b")), Unknown)
-    here.wait(1)
-    assert here.ask(begin("b")) == Begun()
+    assert records.tell(IdempotencyDone("pay-1", "a", 60, "2")) is False
+    assert records.tell(IdempotencyLost("pay-1", "a", 60, "x")) is False
+    assert records.tell(IdempotencyRelease("pay-1", "a")) is False
+    assert records.ask(begin("b")) == Done("1")
 
 
-def test_a_heartbeat_keeps_the_lease(here: Here) -> None:
-    here.ask(begin("a"))
+def test_a_call_that_was_not_made_frees_the_key(records: Here) -> None:
+    records.ask(begin("a"))
+
+    assert records.tell(IdempotencyRelease("pay-1", "a")) is True
+    assert records.ask(begin("b")) == Begun()
+
+
+def test_a_call_that_nobody_knows_the_end_of_is_not_made_again(records: Here) -> None:
+    records.ask(begin("a"))
+
+    assert records.tell(IdempotencyLost("pay-1", "a", 60, "timed out")) is True
+    assert records.ask(begin("b")) == Unknown("timed out")
+
+
+def test_a_holder_that_died_leaves_an_unknown_end(records: Here) -> None:
+    records.ask(begin("a"))
+    records.wait(8)
+
+    assert isinstance(records.ask(begin("b")), Unknown)
+    records.wait(59)
+    assert isinstance(records.ask(begin("b")), Unknown)
+    records.wait(1)
+    assert records.ask(begin("b")) == Begun()
+
+
+def test_a_heartbeat_keeps_the_lease(records: Here) -> None:
+    records.ask(begin("a"))
     for _ in range(5):
-        here.wait(6)
-        assert here.store.idem_heartbeat("pay-1", "a", 8.0) is True
-    assert isinstance(here.ask(begin("b")), InProgress)
-    here.wait(8)
+        records.wait(6)
+        assert records.store.idem_heartbeat("pay-1", "a", 8.0) is True
+    assert isinstance(records.ask(begin("b")), InProgress)
+    records.wait(8)
 
-    assert here.store.idem_heartbeat("pay-1", "a", 8.0) is False
-    assert isinstance(here.ask(begin("b")), Unknown)
-
-
-def test_a_late_owner_still_says_what_came_of_it(here: Here) -> None:
-    here.ask(begin("a"))
-    here.wait(9)
-
-    assert here.tell(IdempotencyDone("pay-1", "a", 60, "1")) is True
-    assert here.ask(begin("b")) == Done("1")
+    assert records.store.idem_heartbeat("pay-1", "a", 8.0) is False
+    assert isinstance(records.ask(begin("b")), Unknown)
 
 
-def test_a_key_goes_with_one_set_of_arguments(here: Here) -> None:
-    here.ask(begin("a", "print-1"))
+def test_a_late_owner_still_says_what_came_of_it(records: Here) -> None:
+    records.ask(begin("a"))
+    records.wait(9)
 
-    assert here.ask(begin("b", "print-2")) == Mismatch()
-    assert isinstance(here.ask(begin("b", "print-1")), InProgress)
-    assert isinstance(here.ask(begin("b")), InProgress)
-    here.tell(IdempotencyDone("pay-1", "a", 60, "1"))
-    assert here.ask(begin("b", "print-2")) == Mismatch()
-    assert here.ask(begin("b", "print-1")) == Done("1")
+    assert records.tell(IdempotencyDone("pay-1", "a", 60, "1")) is True
+    assert records.ask(begin("b")) == Done("1")
 
 
-def test_an_unknown_end_is_resolved_by_hand(here: Here) -> None:
-    here.ask(begin("a"))
-    assert here.store.resolve_idempotency("pay-1", None, ttl_s=60) is False
-    here.wait(8)
+def test_a_key_goes_with_one_set_of_arguments(records: Here) -> None:
+    records.ask(begin("a", "print-1"))
 
-    assert here.store.resolve_idempotency("pay-1", Done("1"), ttl_s=60) is True
-    assert here.store.resolve_idempotency("pay-1", None, ttl_s=60) is False
-    assert here.ask(begin("b")) == Done("1")
-    assert here.tell(IdempotencyDone("pay-1", "a", 60, "2")) is False
-
-
-def test_what_was_never_executed_may_begin_again(here: Here) -> None:
-    here.ask(begin("a"))
-    here.tell(IdempotencyLost("pay-1", "a", 60, "x"))
-
-    assert here.store.resolve_idempotency("pay-1", None, ttl_s=60) is True
-    assert here.ask(begin("b")) == Begun()
+    assert records.ask(begin("b", "print-2")) == Mismatch()
+    assert isinstance(records.ask(begin("b", "print-1")), InProgress)
+    assert isinstance(records.ask(begin("b")), InProgress)
+    records.tell(IdempotencyDone("pay-1", "a", 60, "1"))
+    assert records.ask(begin("b", "print-2")) == Mismatch()
+    assert records.ask(begin("b", "print-1")) == Done("1")
 
 
-def test_records_are_listed_as_they_stand(here: Here) -> None:
+def test_an_unknown_end_is_resolved_by_hand(records: Here) -> None:
+    records.ask(begin("a"))
+    assert records.store.resolve_idempotency("pay-1", None, ttl_s=60) is False
+    records.wait(8)
+
+    assert records.store.resolve_idempotency("pay-1", Done("1"), ttl_s=60) is True
+    assert records.store.resolve_idempotency("pay-1", None, ttl_s=60) is False
+    assert records.ask(begin("b")) == Done("1")
+    assert records.tell(IdempotencyDone("pay-1", "a", 60, "2")) is False
+
+
+def test_what_was_never_executed_may_begin_again(records: Here) -> None:
+    records.ask(begin("a"))
+    records.tell(IdempotencyLost("pay-1", "a", 60, "x"))
+
+    assert records.store.resolve_idempotency("pay-1", None, ttl_s=60) is True
+    assert records.ask(begin("b")) == Begun()
+
+
+def test_records_are_listed_as_they_stand(records: Here) -> None:
     for key in ("pay-1", "pay-2", "pay-3", "send-1", "p*y"):
-        here.ask(IdempotencyBegin(key, f"owner-{key}", 60, 8, "print"))
-    here.tell(IdempotencyDone("pay-1", "owner-pay-1", 60, "1"), IdempotencyLost("pay-2", "owner-pay-2", 60, "x"))
+        records.ask(IdempotencyBegin(key, f"owner-{key}", 60, 8, "print"))
+    records.tell(IdempotencyDone("pay-1", "owner-pay-1", 60, "1"), IdempotencyLost("pay-2", "owner-pay-2", 60, "x"))
 
-    listed = {record.key: record for record in here.store.list_idempotency("pay-")}
+    listed = {record.key: record for record in records.store.list_idempotency("pay-")}
     assert listed == {
         "pay-1": IdempotencyRecord("pay-1", "done", "owner-pay-1", "print", "1"),
         "pay-2": IdempotencyRecord("pay-2", "unknown", "owner-pay-2", "print", None, "x"),
         "pay-3": IdempotencyRecord("pay-3", "in_progress", "owner-pay-3", "print"),
     }
-    assert len(here.store.list_idempotency()) == 5
-    assert [record.key for record in here.store.list_idempotency("p*")] == ["p*y"]
-    assert [record.key for record in here.store.list_idempotency(state="done")] == ["pay-1"]
-    assert len(here.store.list_idempotency(limit=2)) == 2
-    here.wait(8)
-    assert {record.key for record in here.store.list_idempotency("pay", state="unknown")} == {"pay-2", "pay-3"}
+    assert len(records.store.list_idempotency()) == 5
+    assert [record.key for record in records.store.list_idempotency("p*")] == ["p*y"]
+    assert [record.key for record in records.store.list_idempotency(state="done")] == ["pay-1"]
+    assert len(records.store.list_idempotency(limit=2)) == 2
+    records.wait(8)
+    assert {record.key for record in records.store.list_idempotency("pay", state="unknown")} == {"pay-2", "pay-3"}
 
 
 # ---- places ---------------------------------------------------------------------------------------------------------

@@ -14,8 +14,10 @@ One `Standby` for each store, shared by all guards that use it. A pipeline calls
 A store that failed is left alone for `pause_s`, so that an outage costs one timeout now and then instead of one for
 every call; the first call after that asks it again. What could not be written after a call is kept and written when the
 store answers (at-least-once is safe), so that an outage during a body costs no record, unless the process ends first.
+So is the withdrawal of a call that was not made, but may have been let in: its answer was lost, or it was cancelled.
 """
 
+import asyncio
 import logging
 import threading
 import time
@@ -24,7 +26,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from actguard.exceptions import StoreUnavailableError
-from actguard.stores.protocol import Admitted, Refused, Report, Step, Store, Unguarded
+from actguard.stores.protocol import (
+    Admitted,
+    IdempotencyBegin,
+    IdempotencyRelease,
+    LeaseGive,
+    LeaseTake,
+    Refused,
+    Report,
+    Step,
+    Store,
+    Unguarded,
+)
 
 OnStoreError: TypeAlias = Literal["local", "open", "closed"]
 
@@ -38,6 +51,17 @@ class Entry(NamedTuple):
 
     answer: Admitted | Refused
     store: Store | None
+
+
+def withdrawals(steps: Sequence[Step]) -> list[Report]:
+    """What frees the keys and places of a call that may have been let in, and is not made. A rate stays taken."""
+    reports: list[Report] = []
+    for step in steps:
+        if isinstance(step, IdempotencyBegin):
+            reports.append(IdempotencyRelease(step.key, step.owner))
+        elif isinstance(step, LeaseTake):
+            reports.append(LeaseGive(step.key, step.owner))
+    return reports
 
 
 class Standby:
@@ -86,6 +110,8 @@ class Standby:
                 answer = self.store.admit(steps)
             except StoreUnavailableError as error:
                 failure = self._failed(error)
+                if "closed" in on_error:
+                    self._owed.extend(withdrawals(steps))
             else:
                 if self._failure is not None:
                     self._pay(self.store.finish, self._answered())
@@ -98,8 +124,13 @@ class Standby:
         if failure is None:
             try:
                 answer = await self._acall("admit", steps)
+            except asyncio.CancelledError:
+                await self._apay(withdrawals(steps))
+                raise
             except StoreUnavailableError as error:
                 failure = self._failed(error)
+                if "closed" in on_error:
+                    self._owed.extend(withdrawals(steps))
             else:
                 if self._failure is not None:
                     await self._apay(self._answered())
@@ -210,6 +241,4 @@ class Standby:
             return await getattr(self.store.aio, name)(argument)
         if not self.store.blocking:
             return getattr(self.store, name)(argument)
-        import asyncio  # loaded already where a coroutine runs
-
         return await asyncio.to_thread(getattr(self.store, name), argument)

@@ -32,6 +32,37 @@ class IdempotencyMachine:
         self._ttl_s = 0.0
         self._ended_by_hand = False
 
+    def saved(self) -> tuple[Any, ...]:
+        """Everything it knows, for a store that keeps it elsewhere between two questions; see `restored`."""
+        return (
+            self.state,
+            self.owner,
+            self.fingerprint,
+            self.result,
+            self.error,
+            self.until,
+            self._lease_end,
+            self._ttl_s,
+            int(self._ended_by_hand),
+        )
+
+    @classmethod
+    def restored(cls, saved: tuple[Any, ...]) -> "IdempotencyMachine":
+        machine = cls()
+        (
+            machine.state,
+            machine.owner,
+            machine.fingerprint,
+            machine.result,
+            machine.error,
+            machine.until,
+            machine._lease_end,
+            machine._ttl_s,
+            ended,
+        ) = saved
+        machine._ended_by_hand = bool(ended)
+        return machine
+
     def begin(self, step: IdempotencyBegin, now: float) -> Begun | InProgress | Done | Unknown | Mismatch:
         self.age(now)
         if self.state == "new":
