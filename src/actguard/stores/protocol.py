@@ -19,9 +19,9 @@ When the process that was admitted dies before it finishes, each kind says what 
     lease        the place is free again after `lease_s` without a heartbeat
 
 A store that cannot answer raises `StoreUnavailableError` and nothing else; what then happens is the guard's
-`on_store_error`. If an `admit` may have been carried out without its answer arriving, nothing is undone: the rules above
-apply, as if the process had died. A store that is full of keys that still matter refuses: it raises `StoreFullError`, it
-never forgets.
+`on_store_error`. If an `admit` may have been carried out without its answer arriving, a store undoes nothing: the rules
+above apply, as if the process had died. A store that is full of keys that still matter refuses: it raises
+`StoreFullError`, it never forgets.
 """
 
 from collections.abc import Sequence
@@ -161,6 +161,11 @@ class Leased(NamedTuple):
     pass
 
 
+class Unguarded(NamedTuple):
+    """The store did not answer, and the guard is `on_store_error="open"`: nothing was asked, nothing is to be reported.
+    Never a store's answer, only that of `stores/fallback.py`."""
+
+
 class OverLimit(NamedTuple):
     """limit: the first of the step's limits that has no room. retry_after: seconds until it has (> 0)."""
 
@@ -211,7 +216,7 @@ class NoPlace(NamedTuple):
     retry_after: float
 
 
-Receipt: TypeAlias = Taken | Permit | Counted | Begun | Leased
+Receipt: TypeAlias = Taken | Permit | Counted | Begun | Leased | Unguarded
 Refusal: TypeAlias = OverLimit | Open | UsedUp | InProgress | Done | Unknown | Mismatch | NoPlace
 
 
