@@ -70,12 +70,12 @@ class Threshold(Rule):
             if self.cumulative is not None:
                 if number > self.cumulative[1]:
                     return self._over("sum", f"{self.arg!r} alone is more than the sum of all calls may be")
-                total += Fraction(number)
+                total += _fraction(number)
         if self.cumulative is None:
             return None
         period, most = self.cumulative
         key = f"{call.shape.name}|{self.arg}|{period}"
-        return Question((), (Spend(key, _millionths(total), float(period), _millionths(Fraction(most))),))
+        return Question((), (Spend(key, _millionths(total), float(period), _millionths(_fraction(most))),))
 
     def judge(self, call: Call, answer: Answer) -> Denial | None:
         if self.cumulative is None:
@@ -84,7 +84,7 @@ class Threshold(Rule):
         asked = self.ask(call)
         if isinstance(asked, Question) and answer.spent[0] + asked.spends[0].amount <= asked.spends[0].total:
             return None
-        left = max(0, _millionths(Fraction(most)) - answer.spent[0]) / _PARTS
+        left = max(0, _millionths(_fraction(most)) - answer.spent[0]) / _PARTS
         return self._over(
             "sum", f"the sum of {self.arg!r} in {period:g} seconds may be {most} at most, and {left:g} is left of it"
         )
@@ -119,6 +119,11 @@ def positive(rule: type, argument: str, value: Any) -> float | Decimal:
     if number is None or number <= 0:
         raise wrong(rule, argument, "positive and finite", value)
     return number
+
+
+def _fraction(number: float | Decimal) -> Fraction:
+    """What was written, and not what a double makes of it: 0.1 is a tenth."""
+    return Fraction(float.__repr__(number)) if isinstance(number, float) else Fraction(number)
 
 
 def _millionths(amount: Fraction) -> int:

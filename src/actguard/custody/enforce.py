@@ -156,7 +156,10 @@ class _Judge:
         if hold is None:
             return False
         for get, kind, rank in self._quick:
-            value = get(args, kwargs)
+            try:
+                value = get(args, kwargs)
+            except Exception:  # noqa: BLE001 - it is looked at with more care, and then refused
+                return False
             if (type(value) is not str and type(value) is not int) or not hold(life.key, (kind, encode(value)), rank):
                 return False
         return True

@@ -17,6 +17,7 @@ from actguard.custody.rule import (
     Several,
     Shape,
     flag,
+    invalid,
     missing,
     name_of,
     names,
@@ -24,7 +25,7 @@ from actguard.custody.rule import (
     wrong,
 )
 from actguard.custody.trust import Trust, level
-from actguard.custody.values import Unfit, encode, is_list
+from actguard.custody.values import MOST_FACTS, Unfit, encode, is_list
 from actguard.exceptions import ActGuardUsageError
 from actguard.pipeline.arguments import MISSING
 from actguard.stores.facts import Need, Refused
@@ -142,6 +143,8 @@ class RequireFact(Rule):
         held: Sequence[Any] = value if several else (value,)
         if not held:
             raise Unfit("missing")
+        if len(held) > MOST_FACTS:
+            raise Unfit("too many parts")
         for single in held:
             if single is None or single is MISSING:
                 raise Unfit("missing")
@@ -195,6 +198,8 @@ class SameRecord(Rule):
             for value in call.each(argument):
                 if value is MISSING or value is None:
                     return missing(self, argument)
+                if len(needs) > MOST_FACTS:
+                    return invalid(argument, "has too many parts")
                 try:
                     needs.append(Need((kind, encode(normal(value) if normal else value)), group=0))
                 except Unfit as error:

@@ -15,8 +15,8 @@ from actguard.custody import order_rules
 from actguard.custody.enforce import here
 from actguard.custody.extract import Extract, Found, Reader, records
 from actguard.custody.normalise import Normaliser, normaliser
-from actguard.custody.secret_rules import HEAD, head_of
-from actguard.custody.session import LASTING, RAN, UNTRUSTED, Life, _aio  # pyright: ignore[reportPrivateUsage]
+from actguard.custody.secret_rules import head_of
+from actguard.custody.session import HEAD, LASTING, RAN, UNTRUSTED, Life, _aio  # pyright: ignore[reportPrivateUsage]
 from actguard.custody.trust import Trust, level
 from actguard.custody.values import Unfit, encode
 from actguard.exceptions import ActGuardUsageError, GuardError, StoreUnavailableError
@@ -224,10 +224,10 @@ class _Prover:
 
     def _after(self, args: Args, kwargs: Kwargs, result: Any) -> Any:
         life = here(self._guard.kind, self._target.name)
-        if isinstance(result, types.GeneratorType):
+        if type(result) is types.GeneratorType:
             if self._taint:
                 life.store.facts_put(life.key, self._taint)
-            return self._tee(life, result)  # pyright: ignore[reportUnknownArgumentType] - of whatever type
+            return self._tee(life, result)
         facts, error = self._prove(result)
         self._put(life, facts)
         if error is not None:
@@ -236,8 +236,8 @@ class _Prover:
 
     async def _aafter(self, args: Args, kwargs: Kwargs, result: Any) -> Any:
         life = here(self._guard.kind, self._target.name)
-        if isinstance(result, types.AsyncGeneratorType):
-            return self._atee(life, result)  # pyright: ignore[reportUnknownArgumentType]
+        if type(result) is types.AsyncGeneratorType:
+            return self._atee(life, result)
         facts, error = self._prove(result)
         await self._aput(life, facts)
         if error is not None:

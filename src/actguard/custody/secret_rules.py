@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from actguard.custody.rule import Call, Denial, Question, Rule, Shape, missing, names, unfit
+from actguard.custody.session import HEAD
 from actguard.custody.values import Unfit, fold, strings
 from actguard.pipeline.arguments import MISSING
 from actguard.stores.facts import Known
 
-HEAD: Final = "#head"
-"""Behind a kind: the first characters of long values, which themselves are kept hashed."""
 HEAD_LENGTH: Final = 120
 
 _SHORT: Final = 6
@@ -52,7 +51,7 @@ class NoSecret(Rule):
         if not secrets:
             return None
         try:
-            for text in strings(value):
+            for text in strings(value, joined=True):
                 if len(text) > _LONGEST:
                     raise Unfit("a text in it is too long")
                 views = list(_views(text))

@@ -32,6 +32,8 @@ OWN: Final = "actguard."
 PLAN: Final = OWN + "plan"
 RAN: Final = OWN + "ran"
 UNTRUSTED: Final = OWN + "untrusted"
+HEAD: Final = "#head"
+"""Behind a kind: the first characters of long values, which themselves are kept hashed."""
 
 
 class KnownFact(NamedTuple):
@@ -300,7 +302,7 @@ def own_kind(argument: str, kind: Any) -> str:
     Raises:
         SessionUsageError: it is none, or one of the session's own.
     """
-    if not isinstance(kind, str) or not kind.strip() or kind.startswith(OWN):
+    if not isinstance(kind, str) or not kind.strip() or kind.startswith(OWN) or kind.endswith(HEAD):
         raise SessionUsageError(
             f"{argument} must be a non-empty text that does not begin with {OWN!r}, not {kind!r}", argument=argument
         )
@@ -361,5 +363,5 @@ def _shown(known: Sequence[Known]) -> list[KnownFact]:
             None if fact.uses < 0 else fact.uses,
         )
         for fact in known
-        if not fact.key[0].startswith(OWN)
+        if not fact.key[0].startswith(OWN) and not fact.key[0].endswith(HEAD)
     ]

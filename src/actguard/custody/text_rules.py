@@ -7,7 +7,7 @@ looks right is allowed.
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from actguard.custody.patterns import SafePattern
 from actguard.custody.rule import (
@@ -34,6 +34,8 @@ class _TextRule(Rule):
     """What rules about texts share: they go through every text in one argument."""
 
     __slots__ = ()
+    joins: ClassVar[bool] = False
+    """Whether a list of texts is also read as one line."""
     arg: str
     optional: bool
     max_length: int
@@ -48,7 +50,7 @@ class _TextRule(Rule):
         if isinstance(value, tuple) and MISSING in (held for held in value if held is MISSING):  # pyright: ignore[reportUnknownVariableType]
             return missing(self, self.arg)
         try:
-            for text in strings(value):
+            for text in strings(value, joined=self.joins):
                 if len(text) > self.max_length:
                     return invalid(self.arg, f"must not be longer than {self.max_length} characters")
                 denied = self.check_text(text)
@@ -87,6 +89,7 @@ class BlockRegex(_TextRule):
     max_length: int = field(default=_LONGEST, kw_only=True)
     hint: str = field(default="", kw_only=True)
     _safe: Any = field(default=None, init=False, repr=False, compare=False)
+    joins: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._check_options()

@@ -17,6 +17,8 @@ from actguard.stores import keys
 DEEPEST = 32
 """Levels that are looked into; what is deeper, or goes in a circle, is refused."""
 MOST_PARTS = 100_000
+MOST_FACTS = 10_000
+"""Facts that one argument may need."""
 
 _PLAIN: Final = (str, bytes, int, float, Decimal)
 
@@ -108,8 +110,11 @@ def is_list(value: Any) -> bool:
     ) and not hasattr(cast("Any", value), "_fields")
 
 
-def strings(value: Any) -> Iterator[str]:
-    """Every text in *value*, however deep: keys too, numbers as they are written, and lists of words as one line.
+def strings(value: Any, *, joined: bool = False) -> Iterator[str]:
+    """Every text in *value*, however deep: keys too, and numbers as they are written.
+
+    Args:
+        joined: also every list of texts as one line, as a command is made of its words.
 
     Raises:
         Unfit: something in it cannot be looked into.
@@ -135,7 +140,7 @@ def strings(value: Any) -> Iterator[str]:
             yield _text(bytes(held))  # pyright: ignore[reportUnknownArgumentType]
         elif isinstance(held, Sequence | Set):
             inner = list(_bounded(held))
-            if len(inner) > 1 and all(isinstance(part, str) for part in inner):
+            if joined and len(inner) > 1 and all(isinstance(part, str) for part in inner):
                 yield " ".join(inner)
             waiting.extend((part, depth + 1) for part in reversed(inner))
         else:
@@ -149,6 +154,8 @@ def _text(value: Any) -> str:
         return value.decode("utf-8", "replace") if _is_utf8(value) else value.decode("latin-1")
     if isinstance(value, int) and not -(10**100) < value < 10**100:
         raise Unfit("a number with too many digits")
+    if not math.isfinite(value):
+        raise Unfit("not a finite number")
     return str(value)
 
 
