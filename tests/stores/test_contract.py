@@ -62,6 +62,16 @@ def test_a_window_begins_anywhere(here: Here) -> None:
     assert here.ask(two_a_second()) == OverLimit(0, 0, pytest.approx(0.75, abs=1e-5))
 
 
+def test_a_limit_holds_for_the_first_call_after_its_key_was_forgotten(here: Here) -> None:
+    here.ask(two_a_second())
+    here.wait(1.5)
+    here.ask(two_a_second())
+    here.wait(0.125)
+    here.ask(two_a_second())
+
+    assert isinstance(here.ask(two_a_second()), OverLimit)
+
+
 def test_a_refused_call_takes_nothing(here: Here) -> None:
     here.ask(two_a_second()), here.ask(two_a_second())
     for _ in range(5):
@@ -334,6 +344,18 @@ def test_what_an_older_generation_reports_is_dropped(here: Here) -> None:
     assert here.tell(outcome(slow, "success")) is False
     assert here.tell(outcome(slow, "failure")) is False
     assert isinstance(here.ask(acquire()), Open)
+
+
+def test_a_row_of_failures_goes_on_after_the_circuit_was_forgotten(here: Here) -> None:
+    rules = RULES._replace(idle_s=10.0)
+    fail(here, 1, rules)
+    here.wait(11)
+    for _ in range(2):  # whether or not the first failure was forgotten
+        permit = here.ask(acquire(rules=rules))
+        if isinstance(permit, Permit):
+            here.tell(outcome(permit, "failure", rules=rules))
+
+    assert isinstance(here.ask(acquire(rules=rules)), Open)
 
 
 def test_a_share_of_failures_opens_the_circuit_once_there_were_enough_calls(here: Here) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
+from math import inf
 from typing import Any, Literal, TypeVar, cast
 
 from actguard.exceptions import StoreFullError
@@ -92,7 +93,8 @@ class _Shard:
                     "give it more with MemoryStore(max_keys=...)"
                 )
             state = table[key] = make()
-            heappush(self.ends, (end, kind, key))
+            if end < inf:  # what has no end yet is given one when it is known
+                heappush(self.ends, (end, kind, key))
         return cast("T", state)
 
     def sweep(self, now: float, most: int = _SWEPT_AT_ONCE) -> int:
@@ -262,14 +264,13 @@ class MemoryStore(MemoryFacts):
 
 def _take_rate(shard: _Shard, step: RateTake, now: float) -> Taken | OverLimit:
     key, limits, cost, _ = step
+    ends = shard.ends
+    if ends and ends[0][0] <= now:  # before the key is looked up: it may be one of those that are over
+        shard.sweep(now)
     state = cast("_Meters | None", shard.tables["rate"].get(key))
     if state is None:
         longest = max(limit.period for limit in limits)
         state = shard.state("rate", key, now, lambda: _Meters(step), now + longest)
-    else:
-        ends = shard.ends
-        if ends and ends[0][0] <= now:
-            shard.sweep(now)
     room = 1 << 62
     for index, (meter, limit) in enumerate(zip(state.meters, limits, strict=True)):
         wait = meter.wait(limit, cost, now)
@@ -303,13 +304,13 @@ def _acquire(shard: _Shard, step: BreakerAcquire, now: float) -> Any:
 
 def _record(shard: _Shard, report: BreakerRecord, now: float) -> bool:
     key, rules, owner, generation, outcome, open_for = report
+    if shard.ends and shard.ends[0][0] <= now:
+        shard.sweep(now)
     machine = cast("CircuitMachine | None", shard.tables["breaker"].get(key))
     if machine is None:
         if generation != 0 or outcome == "neutral" or (outcome == "success" and rules.failure_rate is None):
             return False
         machine = shard.state("breaker", key, now, CircuitMachine, now + rules.idle_s)
-    elif shard.ends[0][0] <= now:
-        shard.sweep(now)
     return machine.record(rules, owner, generation, outcome, now, open_for)
 
 
@@ -334,14 +335,22 @@ def _end(shard: _Shard, report: IdempotencyDone | IdempotencyLost, now: float) -
     record = cast("IdempotencyMachine | None", shard.tables["idempotency"].get(report.key))
     if record is None:
         return False
+    endless = record.until == inf
     if isinstance(report, IdempotencyDone):
-        return record.end(report.owner, "done", now, report.ttl_s, result=report.result)
-    return record.end(report.owner, "unknown", now, report.ttl_s, error=report.error)
+        ended = record.end(report.owner, "done", now, report.ttl_s, result=report.result)
+    else:
+        ended = record.end(report.owner, "unknown", now, report.ttl_s, error=report.error)
+    if ended and endless:
+        heappush(shard.ends, (record.until, "idempotency", report.key))
+    return ended
 
 
 def _release(shard: _Shard, report: IdempotencyRelease, now: float) -> bool:
     record = cast("IdempotencyMachine | None", shard.tables["idempotency"].get(report.key))
-    return record is not None and record.release(report.owner, now)
+    if record is None or not record.release(report.owner, now):
+        return False
+    del shard.tables["idempotency"][report.key]
+    return True
 
 
 def _lease(shard: _Shard, step: LeaseTake, now: float) -> Any:
@@ -351,7 +360,11 @@ def _lease(shard: _Shard, step: LeaseTake, now: float) -> Any:
 
 def _unlease(shard: _Shard, report: LeaseGive, now: float) -> bool:
     leases = cast("LeaseMachine | None", shard.tables["lease"].get(report.key))
-    return leases is not None and leases.give(report.owner, now)
+    if leases is None or not leases.give(report.owner, now):
+        return False
+    if not leases.until:
+        del shard.tables["lease"][report.key]
+    return True
 
 
 _TAKE: dict[type, Callable[[_Shard, Any, float], Any]] = {
