@@ -20,7 +20,7 @@ _ATTRIBUTE = "__actguard__"
 class Pipeline:
     """The guards of one function, outermost first, and the wrapper that they share."""
 
-    __slots__ = ("__weakref__", "guards", "parts", "plan", "target", "wrapper")
+    __slots__ = ("__weakref__", "guards", "plan", "target", "wrapper")
 
     def __init__(self, target: Target, guards: Sequence[Guard]) -> None:
         self.target = target
@@ -34,15 +34,18 @@ class Pipeline:
                     "leave on_block='raise'",
                     argument="on_block",
                 )
-        self.parts = tuple(guard.bind(target) for guard in self.guards)
+        for guard in self.guards:
+            guard.bind(target)  # to say now what does not fit; bound again, under the settings of then, when called
         self.plan: Plan | None = None
-        self.wrapper = _dressed(run.wrapper(self), target)
+        hidden: frozenset[str] = frozenset().union(*(guard.hidden(target) for guard in self.guards))
+        self.wrapper = _dressed(run.wrapper(self), target, hidden)
         setattr(self.wrapper, _ATTRIBUTE, self)
         settings.remember(self)
 
     def compile(self) -> Plan:
         """The plan for the settings that hold now. They may change at any time; then there is none again."""
-        plan = Plan(self.target, self.parts, settings.current())
+        parts = [guard.bind(self.target) for guard in self.guards]
+        plan = Plan(self.target, parts, settings.current())
         self.plan = plan
         return plan
 
@@ -102,11 +105,16 @@ def explain(function: Callable[..., Any]) -> str:
     return "\n".join([*lines, inside] if inside else lines)
 
 
-def _dressed(wrapper: Callable[..., Any], target: Target) -> Any:
+def _dressed(wrapper: Any, target: Target, hidden: frozenset[str]) -> Any:
     function = target.function
     if inspect.isroutine(function):
         functools.update_wrapper(wrapper, function)
     else:  # a partial or a callable object: its attributes are not those of a function
         functools.update_wrapper(wrapper, function, updated=())
         wrapper.__name__ = wrapper.__qualname__ = target.name
+    if hidden and target.signature is not None:
+        seen = [parameter for name, parameter in target.signature.parameters.items() if name not in hidden]
+        wrapper.__signature__ = target.signature.replace(parameters=seen)
+        wrapper.__annotations__ = {name: hint for name, hint in wrapper.__annotations__.items() if name not in hidden}
+        del wrapper.__wrapped__  # who follows it would see what is hidden
     return wrapper

@@ -15,7 +15,7 @@ The hooks of a Part, in the order of a call; those that a guard has no use for s
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from actguard.exceptions import ActGuardUsageError, ToolGuardError
@@ -47,20 +47,24 @@ ORDER = (
 
 
 class Answer(NamedTuple):
-    """What the call returns without being made. replayed: it is the result of an earlier call, not a refusal."""
+    """What the call returns without being made. replayed: it is the result of an earlier call, not a refusal. blocked:
+    it says so in place of this error."""
 
     value: Any
     replayed: bool = False
+    blocked: ToolGuardError | None = None
 
 
 class Ending(NamedTuple):
     """How a body came out. error: None when it returned. neutral: it says nothing about the tool (it was cancelled, a
-    guard refused further in, a framework interrupted). seconds: 0.0 unless a part is `timed`."""
+    guard refused further in, a framework interrupted). seconds: 0.0 unless a part is `timed`. awaited: the function is
+    not `async`, and returned something to wait for, of which this is the result."""
 
     result: Any
     error: BaseException | None
     neutral: bool
     seconds: float
+    awaited: bool = False
 
 
 Args = tuple[Any, ...]
@@ -84,12 +88,16 @@ class Part(Generic[S]):
     refuse: Callable[[S, Refusal], ToolGuardError | Answer] | None = None
     patience: Callable[[Refusal, float], float | None] | None = None
     """Of a refusal, and the seconds waited so far: how long to wait before asking again; None: not at all."""
+    recourse: Callable[[Args, Kwargs, S, Refusal, Store], bool] | None = None
+    """Asked once for each call that is refused: whether it put something right, so that it is worth asking again."""
     wrap: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
     started: Callable[[S, Store | None], None] | None = None
     """The call was admitted; its body starts now."""
     report: Callable[[S, Receipt, Ending], Report | None] | None = None
     quiet: bool = False
     """`report` has nothing to say about a success whose receipt is `quiet`."""
+    quiet_success: bool = False
+    """`report` has nothing to say about any success."""
     timed: bool = False
     after: Callable[[Args, Kwargs, Any], Any] | None = None
     aafter: Callable[[Args, Kwargs, Any], Awaitable[Any]] | None = None
@@ -119,7 +127,6 @@ class Guard:
     on_block: OnBlock = "raise"
     store: Store | None = None
     on_store_error: OnStoreError | None = None
-    tool_name: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         choice("mode", self.mode, get_args(Mode))
@@ -136,6 +143,10 @@ class Guard:
 
         return guarded(function, (self,))
 
+    def store_under(self, configured: Store) -> Store:
+        """Its own store, or the one that is *configured* for all."""
+        return configured if self.store is None else self.store  # an empty store is false
+
     def bind(self, target: "Target") -> Part[Any]:
         """This guard on *target*.
 
@@ -143,6 +154,10 @@ class Guard:
             ActGuardUsageError: it cannot guard that function; says why.
         """
         raise NotImplementedError
+
+    def hidden(self, target: "Target") -> frozenset[str]:
+        """Parameters that this guard fills in, and that are left out of the visible signature."""
+        return frozenset()
 
     def explain(self) -> str:
         """One line: what it is, and with which options."""

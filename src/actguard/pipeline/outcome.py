@@ -37,10 +37,12 @@ _STEERING = frozenset(
 
 def is_neutral(error: BaseException) -> bool:
     """Whether *error* says nothing about the tool."""
-    kind = type(error)
-    if not issubclass(kind, Exception) or issubclass(kind, ToolGuardError):
-        return True
-    return any((base.__module__.partition(".")[0], base.__name__) in _STEERING for base in kind.__mro__)
+    return not isinstance(error, Exception) or isinstance(error, ToolGuardError) or is_steering(error)
+
+
+def is_steering(error: BaseException) -> bool:
+    """Whether a framework raised *error* to steer: the call is not over, it will be made again."""
+    return any((base.__module__.partition(".")[0], base.__name__) in _STEERING for base in type(error).__mro__)
 
 
 def is_cancelled(error: BaseException) -> bool:

@@ -74,7 +74,7 @@ class Call:
             for part, step, receipt in zip(held.group.parts, held.steps, held.receipts, strict=True):
                 if part.report is None or type(receipt) in SILENT:
                     continue
-                if part.quiet and receipt.quiet and ending.error is None:
+                if ending.error is None and (part.quiet_success or (part.quiet and receipt.quiet)):
                     continue
                 report = part.report(step, receipt, ending)
                 if report is not None:
@@ -127,17 +127,20 @@ class Plan:
             ToolGuardError: a guard refused. Whatever others had taken is given back.
         """
         call = Call(args, kwargs)
+        blocked: _Blocked | None = None
         try:
             for part, watched in self.checks:
                 yield from self._check(call, part, watched)
             for group in self.groups:
                 yield from self._admit(call, group, self._steps(call, group))
-        except _Blocked as blocked:
+        except _Blocked as error:
+            blocked = error
             yield from self._take_back(call)
-            return self.refusal(blocked.part, blocked.answer)
         except BaseException:
             yield from self._take_back(call)
             raise
+        if blocked is not None:
+            return self.refusal(blocked.part, blocked.answer)
         if self.starters:
             for group, store, steps, receipts in call.held:
                 for part, step, receipt in zip(group.parts, steps, receipts, strict=True):
@@ -150,13 +153,16 @@ class Plan:
         call = Call(args, kwargs)
         try:
             yield from self._admit(call, self.groups[0], [step], Refused(0, refusal))
-        except _Blocked as blocked:
-            return self.refusal(blocked.part, blocked.answer)
-        return call
+            return call
+        except _Blocked as error:
+            blocked = error
+        return self.refusal(blocked.part, blocked.answer)
 
     def refusal(self, part: Part[Any], answer: ToolGuardError | Answer) -> Answer:
         """What a refused call does, as the guard's `on_block` says."""
         if isinstance(answer, Answer):
+            if answer.blocked is not None:
+                self._tell("guard", "blocked", part, answer.blocked, "blocked")
             return answer
         if answer.tool is None:
             answer.tool = self.target.name
@@ -190,7 +196,7 @@ class Plan:
         return steps
 
     def _admit(self, call: Call, group: Group, steps: list[Step], verdict: Refused | None = None) -> Asking:
-        waited = 0.0
+        waited, resorted = 0.0, False
         store: Store | None = group.store
         while True:
             answer: Admitted | Refused
@@ -203,6 +209,11 @@ class Plan:
             if isinstance(answer, Admitted):
                 break
             part, step = group.parts[answer.step], steps[answer.step]
+            if part.recourse is not None and not resorted and store is not None:
+                resorted = True
+                resort = (call.args, call.kwargs, step, answer.refusal, store)
+                if (yield Ask(part.recourse, _in_thread(part.recourse), resort)):
+                    continue
             pause = part.patience(answer.refusal, waited) if part.patience is not None else None
             if pause is None:
                 assert part.refuse is not None
@@ -292,7 +303,7 @@ def _watched(part: Part[Any]) -> Part[Any]:
 def _groups(parts: Sequence[Part[Any]], settings: Settings) -> list[Group]:
     by_store: dict[int, tuple[Any, list[Part[Any]]]] = {}
     for part in parts:
-        store = part.guard.store or settings.store
+        store = part.guard.store_under(settings.store)
         by_store.setdefault(id(store), (store, []))[1].append(part)
     return [_group(store, tuple(members), settings) for store, members in by_store.values()]
 
@@ -302,6 +313,10 @@ def _group(store: Store, parts: tuple[Part[Any], ...], settings: Settings) -> Gr
         part.guard.on_store_error or settings.on_store_error or part.guard.safe_store_error for part in parts
     )
     return Group(store, settings.standby(store) if store.blocking else None, parts, on_error)
+
+
+def _in_thread(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    return lambda *args: asyncio.to_thread(call, *args)
 
 
 def _shielded(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

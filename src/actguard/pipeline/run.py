@@ -7,6 +7,7 @@ most guarded functions are, is driven in a straight line: no generator, no list.
 import inspect
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from actguard.context import current_frame
@@ -87,7 +88,7 @@ def _sync(pipeline: "Pipeline") -> Callable[..., Any]:
             raise
         if type(result) not in _READY and _is_lazy(result):
             return _later(plan, _call_of(plan, args, kwargs, step, receipt), result, begun)
-        if part.report is not None and not (part.quiet and receipt.quiet):
+        if part.report is not None and not (part.quiet_success or (part.quiet and receipt.quiet)):
             _report_one(plan, part, step, receipt, Ending(result, None, False, _clock() - begun if begun else 0.0))
         run = current_frame().run
         if run is not None and run.emitter is not None:
@@ -144,7 +145,7 @@ def _async(pipeline: "Pipeline") -> Callable[..., Any]:
         except BaseException as error:
             _failed_one(plan, part, step, receipt, error, begun)
             raise
-        if part.report is not None and not (part.quiet and receipt.quiet):
+        if part.report is not None and not (part.quiet_success or (part.quiet and receipt.quiet)):
             _report_one(plan, part, step, receipt, Ending(result, None, False, _clock() - begun if begun else 0.0))
         run = current_frame().run
         if run is not None and run.emitter is not None:
@@ -190,7 +191,8 @@ def _ending(error: BaseException, begun: float) -> Ending:
 
 
 def _is_lazy(result: Any) -> bool:
-    return hasattr(type(result), "__await__") or inspect.isgenerator(result) or inspect.isasyncgen(result)
+    kind = type(result)  # of the object itself nothing is asked: it may be anything
+    return hasattr(kind, "__await__") or kind is GeneratorType or kind is AsyncGeneratorType
 
 
 def _call_of(plan: Plan, args: Args, kwargs: Kwargs, step: Step, receipt: Any) -> Call:
@@ -216,7 +218,7 @@ async def _awaited(plan: Plan, call: Call, awaitable: Awaitable[Any], begun: flo
         await adrive(plan.close(call, ending))
         plan.heard(error, ending.neutral)
         raise
-    await adrive(plan.close(call, Ending(result, None, False, _clock() - begun if begun else 0.0)))
+    await adrive(plan.close(call, Ending(result, None, False, _clock() - begun if begun else 0.0, awaited=True)))
     plan.heard(None, False)
     return await adrive(plan.leave(call.args, call.kwargs, result)) if plan.afters else result
 
@@ -241,7 +243,7 @@ def _generated(plan: Plan, call: Call, items: Any, begun: float) -> Generator[An
     try:
         result = yield from items
     except GeneratorExit:
-        drive(plan.close(call, Ending(None, None, False, _clock() - begun if begun else 0.0)))
+        drive(plan.close(call, Ending(items, None, False, _clock() - begun if begun else 0.0)))
         plan.heard(None, False)
         raise
     except BaseException as error:
@@ -249,7 +251,7 @@ def _generated(plan: Plan, call: Call, items: Any, begun: float) -> Generator[An
         drive(plan.close(call, ending))
         plan.heard(error, ending.neutral)
         raise
-    drive(plan.close(call, Ending(result, None, False, _clock() - begun if begun else 0.0)))
+    drive(plan.close(call, Ending(items, None, False, _clock() - begun if begun else 0.0)))
     plan.heard(None, False)
     return result
 
@@ -301,7 +303,7 @@ async def _async_generated(plan: Plan, call: Call, items: Any, begun: float) -> 
             else:
                 asked = items.asend(sent) if sent is not None else items.__anext__()
     except GeneratorExit:
-        await adrive(plan.close(call, Ending(None, None, False, _clock() - begun if begun else 0.0)))
+        await adrive(plan.close(call, Ending(items, None, False, _clock() - begun if begun else 0.0)))
         plan.heard(None, False)
         raise
     except BaseException as error:
@@ -309,5 +311,5 @@ async def _async_generated(plan: Plan, call: Call, items: Any, begun: float) -> 
         await adrive(plan.close(call, ending))
         plan.heard(error, ending.neutral)
         raise
-    await adrive(plan.close(call, Ending(None, None, False, _clock() - begun if begun else 0.0)))
+    await adrive(plan.close(call, Ending(items, None, False, _clock() - begun if begun else 0.0)))
     plan.heard(None, False)
