@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from actguard.budget.policy import Policy
     from actguard.budget.pricing import PriceBook, prices
     from actguard.budget.usage import Usage
+    from actguard.custody.amounts import Threshold
+    from actguard.custody.enforce import enforce
+    from actguard.custody.fact_rules import RequireFact, SameRecord
+    from actguard.custody.order_rules import InPlan, NotAfter, RequireTool
+    from actguard.custody.prove import prove, track
+    from actguard.custody.rule import Denial
+    from actguard.custody.secret_rules import NoSecret
+    from actguard.custody.session import session
+    from actguard.custody.text_rules import AllowRegex, BlockRegex, OneOf, UrlHost
     from actguard.exceptions import (
         ActGuardError,
         ActGuardPaymentRequired,
@@ -20,39 +29,160 @@ if TYPE_CHECKING:
         ActGuardUsageError,
         BudgetExceededError,
         BudgetWaitTimeoutError,
+        CircuitOpenError,
+        ConcurrencyExceeded,
+        DuplicateIdempotencyKey,
+        GuardError,
+        IdempotencyError,
+        IdempotencyInProgress,
+        IdempotencyOutcomeUnknown,
+        IdempotencyPayloadMismatch,
+        InvalidIdempotentToolError,
+        InvalidToolError,
+        LoopDetected,
+        MaxAttemptsExceeded,
+        MissingIdempotencyKeyError,
+        MissingRuntimeContextError,
         MonitoringDegradedError,
+        RateLimitExceeded,
+        ScopeValueError,
+        StoreError,
+        StoreFullError,
+        StoreUnavailableError,
+        TimeoutUsageError,
+        ToolExecutionError,
+        ToolGuardError,
+        ToolTimeoutError,
+        TooManyOrphansError,
         UnknownPriceError,
         UnmeteredCallError,
         UnsupportedSDKError,
     )
+    from actguard.pipeline.decorate import explain
+    from actguard.pipeline.settings import configure
     from actguard.providers.install import install, uninstall
+    from actguard.stores.memory import MemoryStore
+    from actguard.tools.circuit_breaker import circuit_breaker, circuits
+    from actguard.tools.concurrency import concurrency
+    from actguard.tools.failures import (
+        FAIL_ON_DEFAULT,
+        FAIL_ON_INFRA_ONLY,
+        FAIL_ON_STRICT,
+        IGNORE_ON_DEFAULT,
+        FailureKind,
+    )
+    from actguard.tools.idempotent import Executed, NotExecuted, StillUnknown, idempotency, idempotent
+    from actguard.tools.max_attempts import max_attempts
+    from actguard.tools.no_repeat import no_repeat
+    from actguard.tools.rate_limit import rate_limit
+    from actguard.tools.timeout import remaining, shutdown, timeout
+    from actguard.tools.tool import tool
 
 __version__ = "2.0.0.dev0"
 
 __all__ = [
+    "FAIL_ON_DEFAULT",
+    "FAIL_ON_INFRA_ONLY",
+    "FAIL_ON_STRICT",
+    "IGNORE_ON_DEFAULT",
     "ActGuardError",
     "ActGuardPaymentRequired",
     "ActGuardRuntimeError",
     "ActGuardToolError",
     "ActGuardUsageError",
+    "AllowRegex",
+    "BlockRegex",
     "BudgetExceededError",
     "BudgetGuard",
     "BudgetWaitTimeoutError",
     "BudgetWarning",
+    "CircuitOpenError",
+    "ConcurrencyExceeded",
+    "Denial",
+    "DuplicateIdempotencyKey",
+    "Executed",
+    "FailureKind",
+    "GuardError",
+    "IdempotencyError",
+    "IdempotencyInProgress",
+    "IdempotencyOutcomeUnknown",
+    "IdempotencyPayloadMismatch",
+    "InPlan",
+    "InvalidIdempotentToolError",
+    "InvalidToolError",
+    "LoopDetected",
+    "MaxAttemptsExceeded",
+    "MemoryStore",
+    "MissingIdempotencyKeyError",
+    "MissingRuntimeContextError",
     "MonitoringDegradedError",
+    "NoSecret",
+    "NotAfter",
+    "NotExecuted",
+    "OneOf",
     "Policy",
     "PriceBook",
+    "RateLimitExceeded",
+    "RequireFact",
+    "RequireTool",
+    "SameRecord",
+    "ScopeValueError",
+    "StillUnknown",
+    "StoreError",
+    "StoreFullError",
+    "StoreUnavailableError",
+    "Threshold",
+    "TimeoutUsageError",
+    "TooManyOrphansError",
+    "ToolExecutionError",
+    "ToolGuardError",
+    "ToolTimeoutError",
     "UnknownPriceError",
     "UnmeteredCallError",
     "UnsupportedSDKError",
+    "UrlHost",
     "Usage",
     "add_cost",
+    "circuit_breaker",
+    "circuits",
+    "concurrency",
+    "configure",
+    "enforce",
+    "explain",
+    "idempotency",
+    "idempotent",
     "install",
+    "max_attempts",
+    "no_repeat",
     "prices",
+    "prove",
+    "rate_limit",
+    "remaining",
+    "session",
+    "shutdown",
+    "timeout",
+    "tool",
+    "track",
     "uninstall",
 ]
 
 _HOMES = {
+    "AllowRegex": "actguard.custody.text_rules",
+    "BlockRegex": "actguard.custody.text_rules",
+    "OneOf": "actguard.custody.text_rules",
+    "UrlHost": "actguard.custody.text_rules",
+    "Denial": "actguard.custody.rule",
+    "InPlan": "actguard.custody.order_rules",
+    "NotAfter": "actguard.custody.order_rules",
+    "RequireTool": "actguard.custody.order_rules",
+    "NoSecret": "actguard.custody.secret_rules",
+    "RequireFact": "actguard.custody.fact_rules",
+    "SameRecord": "actguard.custody.fact_rules",
+    "Threshold": "actguard.custody.amounts",
+    "enforce": "actguard.custody.enforce",
+    "prove": "actguard.custody.prove",
+    "track": "actguard.custody.prove",
+    "session": "actguard.custody.session",
     "BudgetWarning": "actguard.budget.account",
     "BudgetGuard": "actguard.budget.guard",
     "add_cost": "actguard.budget.guard",
@@ -62,6 +192,29 @@ _HOMES = {
     "Usage": "actguard.budget.usage",
     "install": "actguard.providers.install",
     "uninstall": "actguard.providers.install",
+    "explain": "actguard.pipeline.decorate",
+    "configure": "actguard.pipeline.settings",
+    "MemoryStore": "actguard.stores.memory",
+    "circuit_breaker": "actguard.tools.circuit_breaker",
+    "circuits": "actguard.tools.circuit_breaker",
+    "concurrency": "actguard.tools.concurrency",
+    "FAIL_ON_DEFAULT": "actguard.tools.failures",
+    "FAIL_ON_INFRA_ONLY": "actguard.tools.failures",
+    "FAIL_ON_STRICT": "actguard.tools.failures",
+    "IGNORE_ON_DEFAULT": "actguard.tools.failures",
+    "FailureKind": "actguard.tools.failures",
+    "Executed": "actguard.tools.idempotent",
+    "NotExecuted": "actguard.tools.idempotent",
+    "StillUnknown": "actguard.tools.idempotent",
+    "idempotency": "actguard.tools.idempotent",
+    "idempotent": "actguard.tools.idempotent",
+    "max_attempts": "actguard.tools.max_attempts",
+    "no_repeat": "actguard.tools.no_repeat",
+    "rate_limit": "actguard.tools.rate_limit",
+    "remaining": "actguard.tools.timeout",
+    "shutdown": "actguard.tools.timeout",
+    "timeout": "actguard.tools.timeout",
+    "tool": "actguard.tools.tool",
 }
 
 

@@ -3,9 +3,11 @@
     ActGuardError
     ├── ActGuardToolError
     │   ├── ToolGuardError              a guard said no: the work was not done
+    │   │   ├── RateLimitExceeded, CircuitOpenError, MaxAttemptsExceeded, IdempotencyError, LoopDetected, ...
     │   │   └── BudgetExceededError     ...or was done, and paid, and is in `.response`
     │   └── ToolExecutionError          the work was tried and failed
-    ├── ActGuardRuntimeError            the surroundings: context, gateway, an SDK we cannot watch
+    │       └── ToolTimeoutError        ...in time; also a TimeoutError
+    ├── ActGuardRuntimeError            the surroundings: context, gateway, stores, an SDK we cannot watch
     └── ActGuardUsageError              a mistake in the calling code, raised where it is written
 
 Messages are read by machines: frameworks look for words in `str(error)` and retry, or shorten the conversation, when
@@ -33,20 +35,39 @@ __all__ = [
     "BudgetTransportError",
     "BudgetWaitTimeoutError",
     "CircuitBreakerConfigurationError",
+    "CircuitOpenError",
+    "ConcurrencyExceeded",
+    "DuplicateIdempotencyKey",
     "GuardError",
+    "IdempotencyError",
+    "IdempotencyInProgress",
+    "IdempotencyOutcomeUnknown",
+    "IdempotencyPayloadMismatch",
+    "InvalidIdempotentToolError",
+    "InvalidToolError",
+    "LoopDetected",
     "MaxAttemptsConfigurationError",
+    "MaxAttemptsExceeded",
+    "MissingIdempotencyKeyError",
     "MissingRuntimeContextError",
     "MonitoringDegradedError",
     "NestedBudgetGuardError",
     "NestedRunContextError",
     "NestedRuntimeContextError",
     "PolicyViolationError",
+    "RateLimitExceeded",
     "ReportingContractError",
     "ScopeValidationError",
+    "ScopeValueError",
     "SessionUsageError",
+    "StoreError",
+    "StoreFullError",
+    "StoreUnavailableError",
     "TimeoutUsageError",
+    "TooManyOrphansError",
     "ToolExecutionError",
     "ToolGuardError",
+    "ToolTimeoutError",
     "UnknownPriceError",
     "UnmeteredCallError",
     "UnsupportedSDKError",
@@ -59,6 +80,14 @@ _SIGNALS = re.compile(r"429|rate limit|too many requests|maximum context length|
 def unmistakable(text: str) -> str:
     """*text* with no signal in it that a framework would take for a throttled or over-long request."""
     return _SIGNALS.sub(lambda found: f"{found[0][0]}·{found[0][1:]}", text)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else "twice" if count == 2 else f"{count} times"
+
+
+def _seconds(seconds: float) -> str:
+    return "1 second" if seconds == 1 else f"{seconds:.3g} seconds"
 
 
 class ActGuardError(Exception):
@@ -108,6 +137,17 @@ def _restore(cls: type[ActGuardError], args: tuple[Any, ...], state: dict[str, A
     return error
 
 
+def _without_what_stays(state: dict[str, Any], name: str) -> dict[str, Any]:
+    """*state*, where a live stream or connection under *name* stays behind: the refusal itself must travel."""
+    import pickle
+
+    try:
+        pickle.dumps(state[name])
+    except Exception:  # noqa: BLE001 - whatever an object of the caller's raises when it is pickled
+        state[name] = None
+    return state
+
+
 # ---- guards that said no ------------------------------------------------------------------------------------------
 
 
@@ -115,6 +155,13 @@ class ActGuardToolError(ActGuardError):
     """About one tool or model call."""
 
     default_code = "TOOL_ERROR"
+
+    tool: str | None = None
+    """The function it happened to, as guards name it."""
+    guard: str | None = None
+    """The guard that said so: "rate_limit", ..."""
+    retry_after: float | None = None
+    """Seconds until the same call may succeed; None: nobody knows, or never."""
 
 
 class ToolGuardError(ActGuardToolError):
@@ -129,8 +176,279 @@ class ToolExecutionError(ActGuardToolError):
     default_code = "TOOL_FAILED"
 
 
+# ---- tool guards that said no -------------------------------------------------------------------------------------
+
+
+class RateLimitExceeded(ToolGuardError):  # noqa: N818 - the public name
+    """Too many calls in the period; `retry_after` says when there is room again."""
+
+    default_code = "RATE_LIMIT_EXCEEDED"
+    default_retryable = True
+
+    def __init__(
+        self,
+        message: str = "",
+        code: str | None = None,
+        reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retryable: bool | None = None,
+        *,
+        tool: str = "tool",
+        limit: int = 0,
+        period: float = 0.0,
+        remaining: int = 0,
+        retry_after: float = 0.0,
+        scope: Any = None,
+    ) -> None:
+        super().__init__(
+            message or f"{tool} may be called {_times(limit)} in {_seconds(period)}; again in {_seconds(retry_after)}.",
+            code,
+            reason,
+            details,
+            retryable,
+        )
+        self.tool, self.guard, self.retry_after = tool, "rate_limit", retry_after
+        self.limit, self.period, self.remaining, self.scope = limit, period, remaining, scope
+
+    def to_prompt(self) -> str:
+        return unmistakable(
+            f"{self.tool} was not run: it was called too often. Go on without it, "
+            f"or call it again in {_seconds(self.retry_after or 0.0)}."
+        )
+
+
+class CircuitOpenError(ToolGuardError):
+    """The dependency failed too often just now; it is left alone until `retry_after` seconds are over."""
+
+    default_code = "CIRCUIT_OPEN"
+    default_retryable = True
+
+    def __init__(
+        self,
+        message: str = "",
+        code: str | None = None,
+        reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retryable: bool | None = None,
+        *,
+        tool: str = "tool",
+        dependency_name: str = "",
+        state: str = "open",
+        retry_after: float | None = None,
+    ) -> None:
+        when = "" if retry_after is None else f" It is tried again in {_seconds(retry_after)}."
+        super().__init__(
+            message or f"{dependency_name!r} keeps failing, so {tool} was not run.{when}",
+            code,
+            reason or state,
+            details,
+            retryable,
+        )
+        self.tool, self.guard, self.retry_after = tool, "circuit_breaker", retry_after
+        self.dependency_name, self.state = dependency_name, state
+
+    def to_prompt(self) -> str:
+        when = "later" if self.retry_after is None else f"in {_seconds(self.retry_after)}"
+        return unmistakable(
+            f"{self.tool} was not run: {self.dependency_name} is failing. Go on without it, or try again {when}."
+        )
+
+
+class MaxAttemptsExceeded(ToolGuardError):  # noqa: N818 - the public name
+    """The function was called as often as this run allows."""
+
+    default_code = "MAX_ATTEMPTS_EXCEEDED"
+
+    def __init__(
+        self,
+        message: str = "",
+        code: str | None = None,
+        reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retryable: bool | None = None,
+        *,
+        tool: str = "tool",
+        used: int = 0,
+        limit: int = 0,
+        refused: int = 0,
+        run_id: str | None = None,
+    ) -> None:
+        super().__init__(
+            message or f"{tool} was called {_times(used)} in this run, which is all that it may be.",
+            code,
+            reason,
+            details,
+            retryable,
+        )
+        self.tool, self.guard = tool, "max_attempts"
+        self.used, self.limit, self.refused, self.run_id = used, limit, refused, run_id
+
+    def to_prompt(self) -> str:
+        return unmistakable(f"{self.tool} was not run: it may not be called any more in this task. Go on without it.")
+
+
+class LoopDetected(ToolGuardError):  # noqa: N818 - says what happened
+    """The same call was made again and again: `count` times, `limit` are allowed."""
+
+    default_code = "LOOP_DETECTED"
+
+    def __init__(
+        self,
+        message: str = "",
+        code: str | None = None,
+        reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retryable: bool | None = None,
+        *,
+        tool: str = "tool",
+        count: int = 0,
+        limit: int = 0,
+        run_id: str | None = None,
+    ) -> None:
+        super().__init__(
+            message or f"{tool} was called {_times(count)} with the same arguments in this run.",
+            code,
+            reason,
+            details,
+            retryable,
+        )
+        self.tool, self.guard = tool, "no_repeat"
+        self.count, self.limit, self.run_id = count, limit, run_id
+
+    def to_prompt(self) -> str:
+        return unmistakable(
+            f"{self.tool} was not run: this exact call was made {_times(self.limit)} already. Change your approach."
+        )
+
+
+class ConcurrencyExceeded(ToolGuardError):  # noqa: N818 - says what happened
+    """As many calls of the function are running as may."""
+
+    default_code = "CONCURRENCY_EXCEEDED"
+    default_retryable = True
+
+    def __init__(
+        self,
+        message: str = "",
+        code: str | None = None,
+        reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retryable: bool | None = None,
+        *,
+        tool: str = "tool",
+        limit: int = 0,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(
+            message or f"{tool} is running {_times(limit)} already, which is all that may run at once.",
+            code,
+            reason,
+            details,
+            retryable,
+        )
+        self.tool, self.guard, self.retry_after, self.limit = tool, "concurrency", retry_after, limit
+
+    def to_prompt(self) -> str:
+        return unmistakable(f"{self.tool} was not run: it is busy. Wait for calls that run to end, then try again.")
+
+
+class ScopeValueError(ToolGuardError):
+    """The value that tells callers apart is missing from this call, or has no stable text; the call was not made."""
+
+    default_code = "SCOPE_VALUE"
+
+    def to_prompt(self) -> str:
+        return f"The call was not made: {self.message}"
+
+
+class IdempotencyError(ToolGuardError):
+    """About the idempotency key of a call: `key`, and what is wrong with it."""
+
+    default_code = "IDEMPOTENCY"
+
+    def __init__(
+        self,
+        message: str = "",
+        code: str | None = None,
+        reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retryable: bool | None = None,
+        *,
+        tool: str = "tool",
+        key: Any = None,
+        run_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, code, reason, details, retryable)
+        self.tool, self.guard, self.retry_after = tool, "idempotent", retry_after
+        self.key, self.run_id = key, run_id
+
+    def to_prompt(self) -> str:
+        return f"The call was not made: {self.message}"
+
+
+class MissingIdempotencyKeyError(IdempotencyError):
+    """The call has no key, or one that is empty or neither text nor a number."""
+
+    default_code = "MISSING_IDEMPOTENCY_KEY"
+
+
+class IdempotencyInProgress(IdempotencyError):  # noqa: N818 - the public name
+    """A call with this key is running."""
+
+    default_code = "IDEMPOTENCY_IN_PROGRESS"
+    default_retryable = True
+
+    def to_prompt(self) -> str:
+        return "The same call is running already: wait for it to end, and do not make it again."
+
+
+class DuplicateIdempotencyKey(IdempotencyError):  # noqa: N818 - the public name
+    """A call with this key was made and succeeded (`on_duplicate="raise"`)."""
+
+    default_code = "DUPLICATE_IDEMPOTENCY_KEY"
+
+    def to_prompt(self) -> str:
+        return "This call was made before and succeeded: do not make it again."
+
+
+class IdempotencyOutcomeUnknown(IdempotencyError):  # noqa: N818 - the public name
+    """A call with this key was started, and nobody knows whether it took effect: somebody has to look."""
+
+    default_code = "IDEMPOTENCY_OUTCOME_UNKNOWN"
+
+    def to_prompt(self) -> str:
+        return (
+            "This call was started before and may have taken effect: do not make it again. "
+            "Check by other means whether it did, or ask a person."
+        )
+
+
+class IdempotencyPayloadMismatch(IdempotencyError):  # noqa: N818 - beside its kin
+    """The key was used before, with other arguments."""
+
+    default_code = "IDEMPOTENCY_PAYLOAD_MISMATCH"
+
+    def to_prompt(self) -> str:
+        return "This idempotency key belongs to a call with other arguments: use a new key for a new call."
+
+
 class PolicyViolationError(ToolGuardError):
-    """A custody rule refused: see `code`, `details`, `fix_hint`."""
+    """Custody refused: see `code`, `details` and `fix_hint`.
+
+    NO_SESSION              no session is open, or the one that was is over
+    MISSING_FACT            an argument is nothing that was read (`reason`: unknown, source, trust, age, used)
+    RECORD_MISMATCH         arguments were not read together
+    THRESHOLD_EXCEEDED      a number, or a sum, is out of bounds
+    PATTERN_BLOCKED         a text matches what it must not, or does not match what it must
+    VALUE_NOT_ALLOWED, HOST_NOT_ALLOWED    an argument is none of those it may be
+    SECRET_LEAK             an argument carries a value that may not leave
+    TOOL_REQUIRED, UNTRUSTED_INPUT, NOT_IN_PLAN    what happened before does not allow the call
+    RULE_VIOLATED           a rule of the program's own refused
+    MISSING_ARGUMENT        an argument that a rule needs was not given
+    INVALID_ARGUMENT        an argument cannot be checked: NaN, a wrong type, too long or too deep
+    TOO_MANY_RESULTS, EXTRACT_FAILED    a read was made, and proves nothing: what it returned is in `result`
+    """
 
     default_code = "POLICY_VIOLATION"
 
@@ -143,13 +461,18 @@ class PolicyViolationError(ToolGuardError):
         retryable: bool | None = None,
         *,
         fix_hint: str = "",
+        result: Any = None,
     ) -> None:
         super().__init__(message, code, reason, details, retryable)
         self.fix_hint = fix_hint
+        self.result = result
 
     def to_prompt(self) -> str:
         hint = f" {self.fix_hint}" if self.fix_hint else ""
         return f"Blocked by policy: {self.message}{unmistakable(hint)}"
+
+    def _portable_state(self) -> dict[str, Any]:
+        return _without_what_stays(super()._portable_state(), "result")
 
 
 class BudgetExceededError(ToolGuardError):
@@ -213,14 +536,7 @@ class BudgetExceededError(ToolGuardError):
         )
 
     def _portable_state(self) -> dict[str, Any]:
-        import pickle
-
-        state = super()._portable_state()
-        try:
-            pickle.dumps(state["response"])
-        except (pickle.PicklingError, TypeError, AttributeError):
-            state["response"] = None  # a live stream or raw connection stays behind; the refusal itself must travel
-        return state
+        return _without_what_stays(super()._portable_state(), "response")
 
 
 class BudgetWaitTimeoutError(BudgetExceededError):
@@ -276,6 +592,56 @@ class UnmeteredCallError(ToolGuardError):
 
     def to_prompt(self) -> str:
         return "This kind of call may not be made here, because its cost cannot be measured: use another way."
+
+
+# ---- tools that failed --------------------------------------------------------------------------------------------
+
+
+class ToolTimeoutError(ToolExecutionError, TimeoutError):
+    """The function took longer than it may.
+
+    `started` is False when it never began (and never will); `still_running` is True when it could not be stopped: a
+    thread cannot be killed, and a coroutine may refuse to be cancelled.
+    """
+
+    default_code = "TOOL_TIMEOUT"
+    default_retryable = True
+
+    def __init__(
+        self,
+        message: str = "",
+        code: str | None = None,
+        reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retryable: bool | None = None,
+        *,
+        tool_name: str = "tool",
+        timeout_s: float = 0.0,
+        run_id: str | None = None,
+        started: bool = True,
+        still_running: bool = False,
+    ) -> None:
+        state = ", and is still running" if still_running else "" if started else ", and was never started"
+        super().__init__(
+            message or f"{tool_name} did not end within {_seconds(timeout_s)}{state}.", code, reason, details, retryable
+        )
+        self.tool, self.guard = tool_name, "timeout"
+        self.tool_name, self.timeout_s, self.run_id = tool_name, timeout_s, run_id
+        self.started, self.still_running = started, still_running
+
+    def to_prompt(self) -> str:
+        doubt = " It may still take effect: check before you call it again." if self.still_running else ""
+        return unmistakable(f"{self.tool_name} took too long and was stopped waiting for.{doubt}")
+
+
+class TooManyOrphansError(ToolGuardError):
+    """Calls that outlived their timeout still run, as many as may: no further one is started."""
+
+    default_code = "TOO_MANY_ORPHANS"
+    default_retryable = True
+
+    def to_prompt(self) -> str:
+        return "The tool was not run: earlier calls of it hang. Go on without it."
 
 
 # ---- surroundings -------------------------------------------------------------------------------------------------
@@ -401,6 +767,26 @@ class ActGuardPaymentRequired(ActGuardRuntimeError):  # noqa: N818 - the public 
         return f"The account's balance does not cover this call.{where}"
 
 
+class StoreError(ActGuardRuntimeError):
+    """About the store that guards keep their state in."""
+
+    default_code = "STORE"
+
+
+class StoreUnavailableError(StoreError):
+    """The store did not answer. What a guard then does is its `on_store_error`."""
+
+    default_code = "STORE_UNAVAILABLE"
+    default_retryable = True
+
+
+class StoreFullError(StoreError):
+    """The store holds as many live keys as it may; it refuses new ones, and forgets none."""
+
+    default_code = "STORE_FULL"
+    default_retryable = True
+
+
 # ---- mistakes in the calling code ---------------------------------------------------------------------------------
 
 
@@ -433,6 +819,14 @@ class SessionUsageError(ActGuardUsageError):
 
 class TimeoutUsageError(ActGuardUsageError):
     """A `timeout` that cannot be applied to this function."""
+
+
+class InvalidToolError(ActGuardUsageError):
+    """Something that cannot be guarded as it is: says why, and what to guard instead."""
+
+
+class InvalidIdempotentToolError(ActGuardUsageError):
+    """`idempotent` cannot be applied to this function."""
 
 
 class CircuitBreakerConfigurationError(ActGuardUsageError):

@@ -1,0 +1,1 @@
+"""Custody: a write may only use what a read really returned."""

@@ -1,0 +1,266 @@
+"""`enforce`: no call without what its rules ask for.
+
+Every rule is asked, in the order in which they stand. What they need to know goes to the store in one request, which
+grants and charges all of it or nothing; the first denial is raised, all of them are in its `details`.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from actguard.context import current_frame
+from actguard.custody.custom import as_rule
+from actguard.custody.fact_rules import RequireFact
+from actguard.custody.rule import Answer, Call, Denial, Question, Rule, Shape, invalid
+from actguard.custody.session import Life, _aio  # pyright: ignore[reportPrivateUsage] - one family
+from actguard.custody.values import encode
+from actguard.exceptions import ActGuardUsageError, GuardError, StoreUnavailableError
+from actguard.pipeline import settings
+from actguard.pipeline.guard import Args, Guard, Kwargs, Part, Undo
+from actguard.pipeline.target import Target
+from actguard.stores.facts import Known, Need, Receipt, Spend, Verdict
+
+_log = logging.getLogger("actguard")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Enforce(Guard):
+    """Rules that a call must meet.
+
+    Args:
+        rules: in the order in which they are asked.
+    """
+
+    kind: ClassVar[str] = "enforce"
+
+    rules: tuple[Rule, ...] = field(default=())
+
+    def bind(self, target: Target) -> Part[Any]:
+        shape = Shape(target)
+        shape.rules = self.rules
+        for rule in self.rules:
+            rule.validate(shape)
+        judge = _Judge(self, shape)
+        return Part(guard=self, check=judge.check, acheck=judge.acheck)
+
+    def explain(self) -> str:
+        return ", ".join(map(repr, self.rules))
+
+
+def enforce(rules: Sequence[Rule | Any], **options: Any) -> Enforce:
+    """Let a tool be called only with what its rules allow; needs a session.
+
+    Args:
+        rules: `RequireFact`, `Threshold`, `BlockRegex` and their kin, or rules of your own.
+        options: `mode`, `on_block`, `on_store_error` ("open" or "closed"), as every guard has them.
+
+    Raises:
+        ActGuardUsageError: there are no rules, something is none, or an option does not fit.
+    """
+    if not isinstance(rules, list | tuple) or not rules:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ActGuardUsageError(f"rules must be a list of rules, with one at least, not {rules!r}", argument="rules")
+    _known_options("enforce", options)
+    return Enforce(rules=tuple(as_rule(rule) for rule in rules), **options)
+
+
+def here(guard: str, tool: str) -> Life:
+    """The session that the running code is in.
+
+    Raises:
+        GuardError: NO_SESSION: it is in none, or in one that is over.
+    """
+    life: Life | None = current_frame().session
+    if life is None or life.ended:
+        raise GuardError(
+            f"{tool} needs a session, and {'none is open' if life is None else 'the one it was in is over'}: "
+            "call it inside `with actguard.session():`",
+            "NO_SESSION",
+            "none" if life is None else "ended",
+            {"guard": guard},
+            fix_hint="This cannot be put right by calling again.",
+        )
+    return life
+
+
+class _View:
+    """The session, as rules see it."""
+
+    __slots__ = ("_fetched", "_life", "said_by_user")
+
+    def __init__(self, life: Life, fetched: Sequence[Known] | None = None) -> None:
+        self._life = life
+        self._fetched = fetched
+        self.said_by_user = life.said_by_user
+
+    def known(self, kinds: Sequence[str] = ()) -> Sequence[Known]:
+        if self._fetched is None:
+            return self._life.store.facts_list(self._life.key, kinds)
+        return [fact for fact in self._fetched if not kinds or fact.key[0] in kinds]
+
+
+class _Judge:
+    """The rules of one tool."""
+
+    def __init__(self, guard: Enforce, shape: Shape) -> None:
+        self._guard = guard
+        self._shape = shape
+        self._rules = guard.rules
+        listed = {kind for rule in self._rules for kind in rule.lists}
+        self._lists = () if "*" in listed else tuple(sorted(listed))
+        self._fetches = bool(listed)
+        self._quick = tuple(
+            (shape.getters[rule.arg], rule.kind, rule.rank)
+            for rule in self._rules
+            if isinstance(rule, RequireFact) and rule.plain
+        )
+        if len(self._quick) != len(self._rules):
+            self._quick = ()
+
+    def check(self, args: Args, kwargs: Kwargs) -> Undo | None:
+        life = here("enforce", self._shape.name)
+        if self._quick and self._holds(life, args, kwargs):
+            return None
+        try:
+            call = Call(self._shape, args, kwargs, _View(life))
+            asked = self._ask(call)
+            needs, spends, commit = _together(asked)
+            verdict = life.store.facts_check(life.key, needs, spends, commit=commit) if needs or spends else None
+        except StoreUnavailableError as error:
+            self._without_store(error)
+            return None
+        self._decide(call, asked, verdict)
+        receipt = _charged(verdict)
+        return None if receipt is None else lambda: life.store.facts_give_back(life.key, receipt)
+
+    async def acheck(self, args: Args, kwargs: Kwargs) -> Undo | None:
+        life = here("enforce", self._shape.name)
+        if self._quick and self._holds(life, args, kwargs):
+            return None
+        try:
+            fetched = await _aio(life.store, "facts_list", life.key, self._lists) if self._fetches else None
+            call = Call(self._shape, args, kwargs, _View(life, fetched))
+            asked = self._ask(call)
+            needs, spends, commit = _together(asked)
+            verdict = await _acheck(life, needs, spends, commit) if needs or spends else None
+        except StoreUnavailableError as error:
+            self._without_store(error)
+            return None
+        self._decide(call, asked, verdict)
+        receipt = _charged(verdict)
+        return None if receipt is None else lambda: _aio(life.store, "facts_give_back", life.key, receipt)
+
+    def _holds(self, life: Life, args: Args, kwargs: Kwargs) -> bool:
+        """The quick yes: every rule asks for one plain fact, and the store, which is here, has them all."""
+        hold: Callable[..., bool] | None = getattr(life.store, "facts_hold", None)
+        if hold is None:
+            return False
+        for get, kind, rank in self._quick:
+            try:
+                value = get(args, kwargs)
+            except Exception:  # noqa: BLE001 - it is looked at with more care, and then refused
+                return False
+            if (type(value) is not str and type(value) is not int) or not hold(life.key, (kind, encode(value)), rank):
+                return False
+        return True
+
+    def _ask(self, call: Call) -> list[Denial | Question | None]:
+        asked: list[Denial | Question | None] = []
+        for rule in self._rules:
+            try:
+                asked.append(rule.ask(call))
+            except StoreUnavailableError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a value that fights back, or a rule that breaks: a no, not a crash
+                asked.append(
+                    invalid(getattr(rule, "arg", None), f"could not be checked ({type(error).__name__})")._replace(
+                        reason="unreadable"
+                    )
+                )
+        return asked
+
+    def _decide(self, call: Call, asked: Sequence[Denial | Question | None], verdict: Verdict | None) -> None:
+        denials: list[tuple[Rule, Denial]] = []
+        needs, spends = 0, 0
+        for rule, said in zip(self._rules, asked, strict=True):
+            if isinstance(said, Question) and verdict is not None:
+                answer = Answer(
+                    verdict.needs[needs : needs + len(said.needs)], verdict.spends[spends : spends + len(said.spends)]
+                )
+                needs += len(said.needs)
+                spends += len(said.spends)
+                said = rule.judge(call, answer)
+            if isinstance(said, Denial):
+                denials.append((rule, said))
+        if denials:
+            raise _error(denials)
+        if verdict is not None and verdict.receipt is None:
+            raise GuardError(f"{call.shape.name} asks for more than the session grants at once", reason="together")
+
+    def _without_store(self, error: StoreUnavailableError) -> None:
+        if (self._guard.on_store_error or settings.current().on_store_error) != "open":
+            raise error
+        _log.warning("%s was called unguarded: %s", self._shape.name, error)
+
+
+def _together(asked: Iterable[Denial | Question | None]) -> tuple[list[Need], list[Spend], bool]:
+    needs: list[Need] = []
+    spends: list[Spend] = []
+    commit = True
+    groups = 0
+    for said in asked:
+        if isinstance(said, Denial):
+            commit = False
+        elif said is not None:
+            grouped = [need if need.group is None else need._replace(group=need.group + groups) for need in said.needs]
+            groups += any(need.group is not None for need in said.needs)
+            needs += grouped
+            spends += said.spends
+    return needs, spends, commit
+
+
+async def _acheck(life: Life, needs: Sequence[Need], spends: Sequence[Spend], commit: bool) -> Verdict:
+    store: Any = life.store
+    aio: Any = getattr(store, "aio", None)
+    verdict: Verdict
+    if aio is not None:
+        verdict = await aio.facts_check(life.key, needs, spends, commit=commit)
+    elif getattr(store, "blocking", False):
+        import asyncio
+
+        verdict = await asyncio.to_thread(store.facts_check, life.key, needs, spends, commit=commit)
+    else:
+        verdict = store.facts_check(life.key, needs, spends, commit=commit)
+    return verdict
+
+
+def _charged(verdict: Verdict | None) -> Receipt | None:
+    receipt = None if verdict is None else verdict.receipt
+    return receipt if receipt is not None and (receipt.charges or receipt.spends) else None
+
+
+def _error(denials: Sequence[tuple[Rule, Denial]]) -> GuardError:
+    _, first = denials[0]
+    told: list[Mapping[str, Any]] = [
+        {
+            "rule": type(rule).__name__,
+            "code": denial.code,
+            "argument": denial.argument,
+            "reason": denial.reason,
+            "message": denial.message,
+            **denial.facts,
+        }
+        for rule, denial in denials
+    ]
+    return GuardError(f"{first.message}.", first.code, first.reason, {**told[0], "denials": told}, fix_hint=first.hint)
+
+
+def _known_options(guard: str, options: Mapping[str, Any]) -> None:
+    allowed = ("mode", "on_block", "on_store_error")
+    for name in options:
+        if name not in allowed:
+            raise ActGuardUsageError(f"{guard} has no option {name!r}; there are {', '.join(allowed)}", argument=name)
+    if options.get("on_store_error") == "local":
+        raise ActGuardUsageError(
+            "on_store_error must be 'open' or 'closed': facts of another store are not here", argument="on_store_error"
+        )

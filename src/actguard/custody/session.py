@@ -1,0 +1,367 @@
+"""A session: what was read in it may be used in it, and nowhere else.
+
+    with session():            facts live until the block ends
+    with session("chat-42"):   the same, with a name for logs; blocks of one name in one process share their facts
+    session("chat-42", shared=True)   facts live in the store under that name, for every process, until `close`
+
+A session may be entered again while it is open, and from any number of tasks and threads; its facts end when the last
+has left. Work that outlives it finds that it is over, also if another one of the same name has begun since.
+"""
+
+import contextlib
+import threading
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+from actguard.budget.guard import before_first_call
+from actguard.context import Frame, current_frame, end_frame, enter_frame
+from actguard.custody.prompts import Prompt
+from actguard.custody.trust import LABELS, Trust, level
+from actguard.custody.values import Unfit, encode
+from actguard.exceptions import SessionUsageError, UnsupportedSDKError
+from actguard.pipeline import settings
+from actguard.stores import keys
+from actguard.stores.facts import Fact, FactStore, Known
+
+LASTING: Final = 7 * 86_400.0
+"""Seconds that plans, marks and facts without a `ttl` are kept, at most."""
+OWN: Final = "actguard."
+"""Kinds that begin so are the session's own."""
+PLAN: Final = OWN + "plan"
+RAN: Final = OWN + "ran"
+UNTRUSTED: Final = OWN + "untrusted"
+HEAD: Final = "#head"
+"""Behind a kind: the first characters of long values, which themselves are kept hashed."""
+
+
+class KnownFact(NamedTuple):
+    """A fact of a session, for people to look at. *value* is as the store keeps it: with its type, long ones hashed."""
+
+    kind: str
+    value: str
+    trust: Trust
+    source: str
+    age: float
+    expires_in: float
+    uses: int | None
+    """How often it may be used yet; None: as often as it likes."""
+
+
+class Life:
+    """One life of a session, from the first entry to the last exit: what frames hold, and what its facts hang on."""
+
+    __slots__ = ("ended", "entries", "id", "key", "prompts", "scope", "shared", "store")
+
+    def __init__(self, id: str, scope: str | None, store: FactStore, *, shared: bool) -> None:
+        self.id = id
+        self.scope = scope
+        self.store = store
+        self.shared = shared
+        named = keys.encode((id,) if scope is None else (id, scope))
+        self.key = named if shared else f"{named}/{uuid.uuid4().hex}"
+        self.entries = 0
+        self.ended = False
+        self.prompts: tuple[Prompt, ...] = ()
+
+    def said_by_user(self, kind: str, value: Any) -> bool:
+        """Whether a prompt of the user's names *value* for *kind*."""
+        return any(prompt.names(kind, value) for prompt in self.prompts)
+
+
+_lives: dict[tuple[int, str | None, str], Life] = {}
+"""Lives that are open in this process, by store, scope and id."""
+_lock = threading.Lock()
+
+
+class _Entry:
+    """One entry into a session."""
+
+    __slots__ = ("frame", "left", "previous", "session")
+
+    def __init__(self, session: "session", previous: Frame, frame: Frame) -> None:
+        self.session = session
+        self.previous = previous
+        self.frame = frame
+        self.left = False
+
+
+class session:  # noqa: N801 - used as a word: `with session():`
+    """Open a session; see the module.
+
+    Args:
+        id: its name; None: one that is generated.
+        scope: what the name belongs to, such as a tenant: the same id in another scope is another session.
+        prompt: what the user asked for: `trust_prompt`.
+        store: where its facts are kept; None: where `actguard.configure` says.
+        shared: keep the facts under the name, for other processes and later entries, until `close`.
+
+    Raises:
+        SessionUsageError: an argument does not fit.
+    """
+
+    def __init__(
+        self,
+        id: str | None = None,
+        scope: str | None = None,
+        *,
+        prompt: str | None = None,
+        store: Any = None,
+        shared: bool = False,
+    ) -> None:
+        for name, value in (("id", id), ("scope", scope)):
+            if value is not None and (not isinstance(value, str) or not value.strip()):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise SessionUsageError(f"{name} must be a non-empty text or None, not {value!r}", argument=name)
+        if store is not None and not callable(getattr(store, "facts_check", None)):
+            raise SessionUsageError(f"store must be one that keeps facts, not {store!r}", argument="store")
+        if not isinstance(shared, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise SessionUsageError(f"shared must be True or False, not {shared!r}", argument="shared")
+        if shared and id is None:
+            raise SessionUsageError("a shared session needs an id, by which others find it", argument="shared")
+        self.id = id if id is not None else uuid.uuid4().hex
+        self.scope = scope
+        self._prompts = () if prompt is None else (Prompt(prompt),)
+        self._store: FactStore | None = store
+        self._shared = shared
+        self._life: Life | None = None
+        self._entries: list[_Entry] = []
+
+    def __enter__(self) -> Self:
+        for prepare in before_first_call:
+            with contextlib.suppress(UnsupportedSDKError):  # it has seen to threads by then
+                prepare()
+        previous = current_frame()
+        life = self._join()
+        frame = previous._replace(session=life)
+        with _lock:
+            self._entries.append(_Entry(self, previous, frame))
+        enter_frame(frame)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        over = self._leave()
+        if over is not None:
+            over.store.facts_end(over.key)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        over = self._leave()
+        if over is not None:
+            await _aio(over.store, "facts_end", over.key)
+
+    def close(self) -> None:
+        """End the facts now, also those of a shared session. Whoever is still inside finds the session over."""
+        life = self._end()
+        life.store.facts_end(life.key)
+
+    async def aclose(self) -> None:
+        """`close`, on an event loop."""
+        life = self._end()
+        await _aio(life.store, "facts_end", life.key)
+
+    def trust_prompt(self, text: str, kinds: Iterable[str] | Mapping[str, Any] | None = None) -> None:
+        """Trust the values that the user names in *text* as much as the user; see `prompts.Prompt`.
+
+        Args:
+            text: the user's own words; nothing that was pasted or fetched.
+            kinds: the kinds that he may name; with patterns, what such a value looks like. None: all.
+        """
+        prompt = Prompt(text, kinds)
+        life = self._open()
+        with _lock:
+            life.prompts = (*life.prompts, prompt)
+
+    def add_fact(
+        self, kind: str, value: Any, trust: Trust = "user", *, ttl: float = LASTING, max_uses: int | None = None
+    ) -> None:
+        """State a fact that no tool read. Raises SessionUsageError if *value* is none."""
+        life = self._open()
+        life.store.facts_put(life.key, _stated(kind, value, trust, ttl, max_uses))
+
+    async def aadd_fact(
+        self, kind: str, value: Any, trust: Trust = "user", *, ttl: float = LASTING, max_uses: int | None = None
+    ) -> None:
+        """`add_fact`, on an event loop."""
+        life = self._open()
+        await _aio(life.store, "facts_put", life.key, _stated(kind, value, trust, ttl, max_uses))
+
+    def revoke(self, kind: str, value: Any = None) -> int:
+        """Forget a fact; without a value, all facts of the kind. How many were known."""
+        life = self._open()
+        return life.store.facts_revoke(life.key, kind, None if value is None else _encoded(value))
+
+    async def arevoke(self, kind: str, value: Any = None) -> int:
+        """`revoke`, on an event loop."""
+        life = self._open()
+        gone: int = await _aio(life.store, "facts_revoke", life.key, kind, None if value is None else _encoded(value))
+        return gone
+
+    def facts(self, *kinds: str) -> list[KnownFact]:
+        """What is known, of these kinds or of all: for people to look at."""
+        life = self._open()
+        return _shown(life.store.facts_list(life.key, kinds))
+
+    async def afacts(self, *kinds: str) -> list[KnownFact]:
+        """`facts`, on an event loop."""
+        life = self._open()
+        return _shown(await _aio(life.store, "facts_list", life.key, kinds))
+
+    def plan(self, tools: Iterable[Any]) -> None:
+        """Say which tools this task may call, before anything untrusted is read: what `InPlan` asks for."""
+        life = self._open()
+        planned = _planned(tools)
+        life.store.facts_revoke(life.key, PLAN)
+        life.store.facts_put(life.key, planned)
+
+    async def aplan(self, tools: Iterable[Any]) -> None:
+        """`plan`, on an event loop."""
+        life = self._open()
+        planned = _planned(tools)
+        await _aio(life.store, "facts_revoke", life.key, PLAN)
+        await _aio(life.store, "facts_put", life.key, planned)
+
+    def _join(self) -> Life:
+        store = self._store if self._store is not None else default_store()
+        with _lock:
+            life = _lives.get((id(store), self.scope, self.id))
+            if life is None or life.ended or life.shared is not self._shared:
+                life = Life(self.id, self.scope, store, shared=self._shared)
+                _lives[id(store), self.scope, self.id] = life
+            life.entries += 1
+            if self._life is not life:
+                life.prompts = (*life.prompts, *self._prompts)
+            self._life = life
+        return life
+
+    def _leave(self) -> Life | None:
+        """Undo the innermost entry of the running code; the life, if it is over with that."""
+        here = current_frame()
+        with _lock:
+            entry = next((entry for entry in reversed(self._entries) if entry.frame is here), None)
+            if entry is None:  # left elsewhere than it was entered, or in another order
+                if not self._entries:
+                    raise SessionUsageError(f"session {self.id!r} was left more often than it was entered")
+                entry = self._entries[-1]
+            self._entries.remove(entry)
+            life: Life = entry.frame.session
+            life.entries -= 1
+            over = life.entries == 0 and not life.ended
+            if life.entries == 0:
+                life.ended = True
+                if _lives.get((id(life.store), life.scope, life.id)) is life:
+                    del _lives[id(life.store), life.scope, life.id]
+                if self._life is life:
+                    self._life = None
+        end_frame(entry.frame, entry.previous)
+        return life if over and not life.shared else None
+
+    def _end(self) -> Life:
+        with _lock:
+            life = self._life
+            if life is None:
+                if not self._shared:
+                    raise SessionUsageError(f"session {self.id!r} is not open")
+                store = self._store if self._store is not None else default_store()
+                return Life(self.id, self.scope, store, shared=True)
+            life.ended = True
+            if _lives.get((id(life.store), life.scope, life.id)) is life:
+                del _lives[id(life.store), life.scope, life.id]
+            self._life = None
+            return life
+
+    def _open(self) -> Life:
+        life = self._life
+        if life is None or life.ended:
+            raise SessionUsageError(f"session {self.id!r} is not open: use it inside `with session(...)`")
+        return life
+
+    def __repr__(self) -> str:
+        scope = "" if self.scope is None else f", scope={self.scope!r}"
+        return f"session({self.id!r}{scope})"
+
+
+def default_store() -> FactStore:
+    """The store where none is named: the configured one, if it keeps facts."""
+    store: Any = settings.current().store
+    if not callable(getattr(store, "facts_check", None)):
+        raise SessionUsageError(f"the configured store keeps no facts: {store!r}", argument="store")
+    keeps: FactStore = store
+    return keeps
+
+
+def own_kind(argument: str, kind: Any) -> str:
+    """*kind*, if it may be the name of a kind of facts.
+
+    Raises:
+        SessionUsageError: it is none, or one of the session's own.
+    """
+    if not isinstance(kind, str) or not kind.strip() or kind.startswith(OWN) or kind.endswith(HEAD):
+        raise SessionUsageError(
+            f"{argument} must be a non-empty text that does not begin with {OWN!r}, not {kind!r}", argument=argument
+        )
+    return kind
+
+
+async def _aio(store: Any, operation: str, *arguments: Any) -> Any:
+    """The operation, without blocking the loop."""
+    aio = getattr(store, "aio", None)
+    if aio is not None:
+        return await getattr(aio, operation)(*arguments)
+    if getattr(store, "blocking", False):
+        import asyncio
+
+        return await asyncio.to_thread(getattr(store, operation), *arguments)
+    return getattr(store, operation)(*arguments)
+
+
+def _stated(kind: str, value: Any, trust: Trust, ttl: float, max_uses: int | None) -> list[Fact]:
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 0 < ttl < float("inf"):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SessionUsageError(f"ttl must be a positive number of seconds, not {ttl!r}", argument="ttl")
+    if max_uses is not None and (type(max_uses) is not int or max_uses < 1):
+        raise SessionUsageError(f"max_uses must be a whole number, 1 or more, not {max_uses!r}", argument="max_uses")
+    key = (own_kind("kind", kind), _encoded(value))
+    return [Fact(key, float(ttl), level("trust", trust), uses=-1 if max_uses is None else max_uses)]
+
+
+def _encoded(value: Any) -> str:
+    if value is None:
+        raise SessionUsageError("None is no fact", argument="value")
+    try:
+        return encode(value)
+    except (Unfit, TypeError, ValueError) as error:
+        raise SessionUsageError(f"value is no fact: {error}", argument="value") from None
+
+
+def _planned(tools: Iterable[Any]) -> list[Fact]:
+    if isinstance(tools, str):
+        raise SessionUsageError("tools must be a list of names or functions, not a text", argument="tools")
+    planned: list[Fact] = []
+    for tool in tools:
+        name = tool if isinstance(tool, str) else getattr(tool, "__name__", None)
+        if not name:
+            raise SessionUsageError(f"tools must be names or functions, not {tool!r}", argument="tools")
+        planned.append(Fact((PLAN, encode(name)), LASTING, 2))
+    return planned
+
+
+def _shown(known: Sequence[Known]) -> list[KnownFact]:
+    return [
+        KnownFact(
+            fact.key[0],
+            fact.key[1],
+            LABELS[fact.trust],
+            fact.source,
+            fact.age,
+            fact.expires_in,
+            None if fact.uses < 0 else fact.uses,
+        )
+        for fact in known
+        if not fact.key[0].startswith(OWN) and not fact.key[0].endswith(HEAD)
+    ]

@@ -1,0 +1,1 @@
+"""How guards become one wrapper around a function: what `tools` and `custody` are plugged into."""

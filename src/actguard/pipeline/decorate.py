@@ -1,0 +1,120 @@
+"""Putting guards on functions: however they are stacked, there is one wrapper, and one order."""
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+from actguard.exceptions import ActGuardUsageError, InvalidToolError
+from actguard.pipeline import run, settings
+from actguard.pipeline.guard import ORDER, Guard
+from actguard.pipeline.plan import Plan
+from actguard.pipeline.target import Target, target_of
+
+F = TypeVar("F")
+
+_ATTRIBUTE = "__actguard__"
+
+
+class Pipeline:
+    """The guards of one function, outermost first, and the wrapper that they share."""
+
+    __slots__ = ("__weakref__", "guards", "plan", "target", "wrapper")
+
+    def __init__(self, target: Target, guards: Sequence[Guard]) -> None:
+        self.target = target
+        self.guards: tuple[Guard, ...] = tuple(sorted(guards, key=lambda guard: ORDER.index(guard.kind)))
+        for guard in self.guards:
+            if guard.once and sum(other.kind == guard.kind for other in self.guards) > 1:
+                raise ActGuardUsageError(f"{target.name} has two {guard.kind} guards; one is all it can have")
+            if target.kind in ("generator", "async_generator") and guard.on_block != "raise":
+                raise InvalidToolError(
+                    f"{target.name} is a generator: what a refused call would return cannot be iterated over; "
+                    "leave on_block='raise'",
+                    argument="on_block",
+                )
+        for guard in self.guards:
+            guard.bind(target)  # to say now what does not fit; bound again, under the settings of then, when called
+        self.plan: Plan | None = None
+        hidden: frozenset[str] = frozenset().union(*(guard.hidden(target) for guard in self.guards))
+        self.wrapper = _dressed(run.wrapper(self), target, hidden)
+        setattr(self.wrapper, _ATTRIBUTE, self)
+        settings.remember(self)
+
+    def compile(self) -> Plan:
+        """The plan for the settings that hold now. They may change at any time; then there is none again."""
+        parts = [guard.bind(self.target) for guard in self.guards]
+        plan = Plan(self.target, parts, settings.current())
+        self.plan = plan
+        return plan
+
+
+def guarded(function: F, guards: Sequence[Guard]) -> F:
+    """*function* with *guards* around those that it has already.
+
+    Class and static methods stay what they are.
+
+    Raises:
+        InvalidToolError: it is nothing that can be guarded.
+        ActGuardUsageError: a guard does not fit it.
+    """
+    thing: Any = function
+    if isinstance(thing, staticmethod | classmethod):
+        method = cast("Callable[..., Any]", thing.__func__)  # pyright: ignore[reportUnknownMemberType]
+        return cast("F", type(thing)(guarded(method, guards)))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    if isinstance(thing, functools.partialmethod):
+        inner = cast("Callable[..., Any]", thing.func)  # pyright: ignore[reportUnknownMemberType]
+        again = functools.partialmethod(guarded(inner, guards), *thing.args, **thing.keywords)  # pyright: ignore[reportUnknownMemberType]
+        return cast("F", again)
+    before = pipeline_of(thing)
+    if before is not None:
+        return cast("F", Pipeline(before.target, (*guards, *before.guards)).wrapper)
+    return cast("F", Pipeline(target_of(thing), guards).wrapper)
+
+
+def pipeline_of(function: Any) -> Pipeline | None:
+    """The pipeline whose wrapper *function* is; None for anything else, also for what merely wraps such a wrapper."""
+    if isinstance(function, types.MethodType):
+        function = function.__func__
+    if isinstance(function, staticmethod | classmethod):
+        function = cast("Any", function.__func__)  # pyright: ignore[reportUnknownMemberType]
+    pipeline = getattr(function, _ATTRIBUTE, None)
+    if isinstance(pipeline, Pipeline) and pipeline.wrapper is function:
+        return pipeline
+    return None
+
+
+def explain(function: Callable[..., Any]) -> str:
+    """The pipeline of a guarded function, one line per guard, outermost first.
+
+    Raises:
+        ActGuardUsageError: it has no guards.
+    """
+    pipeline = pipeline_of(function)
+    if pipeline is None:
+        raise ActGuardUsageError(f"{function!r} has no guards", argument="function")
+    width = max(len(guard.kind) for guard in pipeline.guards)
+    lines = [pipeline.target.tool_id]
+    inside = f"  -> {pipeline.target.name}()"
+    for guard in pipeline.guards:
+        if guard.kind == "prove":
+            lines, inside = [*lines, inside] if inside else lines, ""
+        mode = "" if guard.mode == "enforce" else f"  [{guard.mode}]"
+        lines.append(f"  {guard.kind:<{width}}  {guard.explain()}{mode}")
+    return "\n".join([*lines, inside] if inside else lines)
+
+
+def _dressed(wrapper: Any, target: Target, hidden: frozenset[str]) -> Any:
+    function = target.function
+    if inspect.isroutine(function):
+        functools.update_wrapper(wrapper, function)
+    else:  # a partial or a callable object: its attributes are not those of a function
+        functools.update_wrapper(wrapper, function, updated=())
+        wrapper.__name__ = wrapper.__qualname__ = target.name
+    if hidden and target.signature is not None:
+        seen = [parameter for name, parameter in target.signature.parameters.items() if name not in hidden]
+        wrapper.__signature__ = target.signature.replace(parameters=seen)
+        wrapper.__annotations__ = {name: hint for name, hint in wrapper.__annotations__.items() if name not in hidden}
+        del wrapper.__wrapped__  # who follows it would see what is hidden
+    return wrapper

@@ -1,0 +1,210 @@
+"""What a guard is: data that may be put on a function, and, once it is there, a few hooks around each call.
+
+    Guard    what a decorator such as `rate_limit(...)` returns: options, validated. Stacking guards collects them.
+    Part     a guard on one function, made by `Guard.bind`: argument getters compiled, keys begun.
+
+The hooks of a Part, in the order of a call; those that a guard has no use for stay None:
+
+    check    before everything else; raises to refuse. May return what undoes it, if a later guard refuses.
+    step     what to ask of the store. All guards of a function ask at once.
+    refuse   the store said no: the error, or the `Answer` that takes the place of the call.
+    wrap     once, at compile time: the body, as it is really called.
+    report   how it came out, as what to tell the store, or None when there is nothing to tell.
+    after    the result on its way out, also one that came from the store.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
+
+from actguard.exceptions import ActGuardUsageError, ToolGuardError
+from actguard.stores.protocol import Receipt, Refusal, Report, Step, Store
+
+if TYPE_CHECKING:
+    from actguard.pipeline.target import Target
+
+F = TypeVar("F")
+S = TypeVar("S", bound=Step)
+
+Mode = Literal["enforce", "observe", "off"]
+OnStoreError = Literal["local", "open", "closed"]
+OnBlock = Literal["raise", "return_prompt"] | Callable[[ToolGuardError], Any]
+
+ORDER = (
+    "enforce",
+    "approve",
+    "idempotent",
+    "no_repeat",
+    "max_attempts",
+    "circuit_breaker",
+    "rate_limit",
+    "concurrency",
+    "timeout",
+    "prove",
+)
+"""Outermost first; `prove` comes after the function. Guards of one kind keep the order they are written in."""
+
+
+class Answer(NamedTuple):
+    """What the call returns without being made. replayed: it is the result of an earlier call, not a refusal. blocked:
+    it says so in place of this error."""
+
+    value: Any
+    replayed: bool = False
+    blocked: ToolGuardError | None = None
+
+
+class Ending(NamedTuple):
+    """How a body came out. error: None when it returned. neutral: it says nothing about the tool (it was cancelled, a
+    guard refused further in, a framework interrupted). seconds: 0.0 unless a part is `timed`. awaited: the function is
+    not `async`, and returned something to wait for, of which this is the result."""
+
+    result: Any
+    error: BaseException | None
+    neutral: bool
+    seconds: float
+    awaited: bool = False
+
+
+Args = tuple[Any, ...]
+Kwargs = Mapping[str, Any]
+Undo = Callable[[], Any]
+"""May return an awaitable, if the function is asynchronous."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Part(Generic[S]):
+    """A guard on one function. Mode, store and the rest are the guard's; see the module for the hooks.
+
+    `acheck` and `aafter` are used instead of `check` and `after` where the function is asynchronous, if they are there.
+    For generator functions, `after` gets the generator that was just made, and may return another.
+    """
+
+    guard: "Guard"
+    check: Callable[[Args, Kwargs], Undo | None] | None = None
+    acheck: Callable[[Args, Kwargs], Awaitable[Undo | None]] | None = None
+    step: Callable[[Args, Kwargs], S] | None = None
+    refuse: Callable[[S, Refusal], ToolGuardError | Answer] | None = None
+    patience: Callable[[Refusal, float], float | None] | None = None
+    """Of a refusal, and the seconds waited so far: how long to wait before asking again; None: not at all."""
+    recourse: Callable[[Args, Kwargs, S, Refusal, Store], bool] | None = None
+    """Asked once for each call that is refused: whether it put something right, so that it is worth asking again."""
+    wrap: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
+    started: Callable[[S, Store | None], None] | None = None
+    """The call was admitted; its body starts now."""
+    report: Callable[[S, Receipt, Ending], Report | None] | None = None
+    quiet: bool = False
+    """`report` has nothing to say about a success whose receipt is `quiet`."""
+    quiet_success: bool = False
+    """`report` has nothing to say about any success."""
+    timed: bool = False
+    after: Callable[[Args, Kwargs, Any], Any] | None = None
+    aafter: Callable[[Args, Kwargs, Any], Awaitable[Any]] | None = None
+    summary: str = ""
+    """One line for `explain`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Guard:
+    """The options that every guard has.
+
+    Args:
+        mode: "observe" lets through what "enforce" would refuse, and says so in an event; "off" takes the guard out.
+        on_block: what a refused call does. "return_prompt": returns the error's sentence for the model, instead of
+            raising; a callable gets the error, and what it returns is returned.
+        store: where the state is kept; None: where `actguard.configure` says.
+        on_store_error: what happens when the store does not answer. "local": go on with this process's own memory;
+            "open": let the call pass unguarded; "closed": raise. None: as is safe for the guard.
+    """
+
+    kind: ClassVar[str]
+    once: ClassVar[bool] = False
+    """At most one of this kind on a function."""
+    safe_store_error: ClassVar[OnStoreError] = "closed"
+
+    mode: Mode = "enforce"
+    on_block: OnBlock = "raise"
+    store: Store | None = None
+    on_store_error: OnStoreError | None = None
+
+    def __post_init__(self) -> None:
+        choice("mode", self.mode, get_args(Mode))
+        if not callable(self.on_block):
+            choice("on_block", self.on_block, ("raise", "return_prompt"), also="a callable that gets the error")
+        if self.on_store_error is not None:
+            choice("on_store_error", self.on_store_error, get_args(OnStoreError))
+        if self.store is not None:
+            a_store("store", self.store)
+
+    def __call__(self, function: F) -> F:
+        """Put this guard on *function*, around the guards that it has already."""
+        from actguard.pipeline.decorate import guarded
+
+        return guarded(function, (self,))
+
+    def store_under(self, configured: Store) -> Store:
+        """Its own store, or the one that is *configured* for all."""
+        return configured if self.store is None else self.store  # an empty store is false
+
+    def bind(self, target: "Target") -> Part[Any]:
+        """This guard on *target*.
+
+        Raises:
+            ActGuardUsageError: it cannot guard that function; says why.
+        """
+        raise NotImplementedError
+
+    def hidden(self, target: "Target") -> frozenset[str]:
+        """Parameters that this guard fills in, and that are left out of the visible signature."""
+        return frozenset()
+
+    def explain(self) -> str:
+        """One line: what it is, and with which options."""
+        raise NotImplementedError
+
+
+# ---- validation, said in one way everywhere -----------------------------------------------------------------------
+
+
+def choice(argument: str, value: Any, allowed: tuple[Any, ...], *, also: str = "") -> None:
+    """Refuse what is not one of *allowed*."""
+    if not isinstance(value, str) or value not in allowed:
+        options = ", ".join(repr(option) for option in allowed) + (f", or {also}" if also else "")
+        raise ActGuardUsageError(f"{argument} must be one of {options}, not {value!r}", argument=argument)
+
+
+def whole(argument: str, value: Any, *, least: int = 1, error: type[ActGuardUsageError] = ActGuardUsageError) -> int:
+    """*value*, if it is an int of at least *least*."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise error(f"{argument} must be a whole number, {least} or more, not {value!r}", argument=argument)
+    return value
+
+
+def positive(argument: str, value: Any, *, error: type[ActGuardUsageError] = ActGuardUsageError) -> float:
+    """*value* as a float, if it is a positive, finite number (of seconds, mostly)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise error(f"{argument} must be a positive, finite number, not {value!r}", argument=argument)
+    return float(value)
+
+
+def named(argument: str, value: Any, *, error: type[ActGuardUsageError] = ActGuardUsageError) -> str:
+    """*value*, if it is a non-empty string."""
+    if not isinstance(value, str) or not value.strip():
+        raise error(f"{argument} must be a non-empty string, not {value!r}", argument=argument)
+    return value
+
+
+def a_store(argument: str, value: Any) -> None:
+    """Refuse what is no synchronous `Store`."""
+    admit = getattr(value, "admit", None)
+    if inspect.iscoroutinefunction(admit):
+        raise ActGuardUsageError(
+            f"{argument} is the asynchronous side of a store: give the store itself; asynchronous functions use "
+            "its .aio by themselves",
+            argument=argument,
+        )
+    if not callable(admit) or not callable(getattr(value, "finish", None)):
+        raise ActGuardUsageError(
+            f"{argument} must be a MemoryStore, a RedisStore or another Store, not {value!r}", argument=argument
+        )

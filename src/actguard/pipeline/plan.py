@@ -1,0 +1,338 @@
+"""A pipeline, compiled: who is asked what, in which order, and what is written down afterwards.
+
+Nothing here waits or does I/O. What needs it is yielded as an `Ask`, and answered by one of the drivers in `run.py`:
+there is one course of a call, for synchronous and asynchronous functions alike.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+from actguard.context import current_frame
+from actguard.events.emitter import emit
+from actguard.exceptions import ActGuardUsageError, ToolGuardError
+from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, OnStoreError, Part, Undo
+from actguard.pipeline.settings import Settings
+from actguard.pipeline.target import Target
+from actguard.stores.fallback import Standby
+from actguard.stores.protocol import Admitted, Refusal, Refused, Report, Step, Store, Unguarded
+from actguard.stores.undo import REFUSALS, undoing
+
+
+class Ask(NamedTuple):
+    """Something that may wait. ado: how, on an event loop; None: as everywhere else."""
+
+    do: Callable[..., Any]
+    ado: Callable[..., Awaitable[Any]] | None
+    args: tuple[Any, ...]
+
+
+Asking = Generator[Ask, Any, Any]
+
+
+class Group(NamedTuple):
+    """The parts that are asked of one store, in one request. standby: None for a store that always answers."""
+
+    store: Store
+    standby: Standby | None
+    parts: tuple[Part[Any], ...]
+    on_error: tuple[OnStoreError, ...]
+    """One for each part."""
+
+
+class Held(NamedTuple):
+    """What a call was given, and by whom; store: None when nobody was asked."""
+
+    group: Group
+    store: Store | None
+    steps: tuple[Step, ...]
+    receipts: tuple[Any, ...]
+
+
+SILENT = REFUSALS | {Unguarded}
+"""Receipts of those who have nothing to report."""
+
+
+class Call:
+    """One call on its way."""
+
+    __slots__ = ("args", "held", "kwargs", "undos")
+
+    def __init__(self, args: Args, kwargs: Kwargs) -> None:
+        self.args = args
+        self.kwargs = kwargs
+        self.held: list[Held] = []
+        self.undos: list[Undo] = []
+
+    def reports(self, ending: Ending) -> list[tuple[Held, list[Report]]]:
+        """What has to be told to whom, now that the body has ended."""
+        told: list[tuple[Held, list[Report]]] = []
+        for held in self.held:
+            reports: list[Report] = []
+            for part, step, receipt in zip(held.group.parts, held.steps, held.receipts, strict=True):
+                if part.report is None or type(receipt) in SILENT:
+                    continue
+                if ending.error is None and (part.quiet_success or (part.quiet and receipt.quiet)):
+                    continue
+                report = part.report(step, receipt, ending)
+                if report is not None:
+                    reports.append(report)
+            if reports:
+                told.append((held, reports))
+        return told
+
+
+class _Blocked(Exception):  # noqa: N818 - never leaves this module
+    def __init__(self, part: Part[Any], answer: ToolGuardError | Answer) -> None:
+        super().__init__()
+        self.part = part
+        self.answer = answer
+
+
+class Plan:
+    """The parts that are in force, sorted by what they do; see the module."""
+
+    __slots__ = ("admit_one", "afters", "body", "checks", "finish", "groups", "one", "starters", "target", "timed")
+
+    def __init__(self, target: Target, parts: Sequence[Part[Any]], settings: Settings) -> None:
+        self.target = target
+        live = [part for part in parts if part.guard.mode != "off" and settings.mode != "off"]
+        watched = {id(part) for part in live if settings.mode == "observe" or part.guard.mode == "observe"}
+        self.checks = tuple((part, id(part) in watched) for part in live if part.check or part.acheck)
+        self.afters = tuple((part, id(part) in watched) for part in live if part.after or part.aafter)
+        self.timed = any(part.timed for part in live)
+        self.body: Callable[..., Any] = target.function
+        for part in reversed(live):
+            if part.wrap is not None and id(part) not in watched:
+                self.body = part.wrap(self.body)
+        takers = [_watched(part) if id(part) in watched else part for part in live if part.step is not None]
+        self.groups = tuple(_groups(takers, settings))
+        self.starters = any(part.started for part in takers)
+        # A single step in a store that answers at once, which is what most guarded functions are.
+        only = self.groups[0] if len(self.groups) == 1 and len(takers) == 1 else None
+        direct = getattr(only.store, "admit_one", None) if only is not None and only.standby is None else None
+        simple = direct is not None and not (watched or self.checks or self.afters or self.starters)
+        self.one: Part[Any] | None = takers[0] if simple else None
+        self.admit_one: Callable[[Step], Any] = direct if direct is not None else _never
+        self.finish: Callable[[Sequence[Report]], Any] = only.store.finish if only is not None else _never
+
+    # ---- before the body ----
+
+    def open(self, args: Args, kwargs: Kwargs) -> Generator[Ask, Any, Call | Answer]:
+        """Ask everybody. A `Call` may go on; an `Answer` takes its place.
+
+        Raises:
+            ToolGuardError: a guard refused. Whatever others had taken is given back.
+        """
+        call = Call(args, kwargs)
+        blocked: _Blocked | None = None
+        try:
+            for part, watched in self.checks:
+                yield from self._check(call, part, watched)
+            for group in self.groups:
+                yield from self._admit(call, group, self._steps(call, group))
+        except _Blocked as error:
+            blocked = error
+            yield from self._take_back(call)
+        except BaseException:
+            yield from self._take_back(call)
+            raise
+        if blocked is not None:
+            return self.refusal(blocked.part, blocked.answer)
+        if self.starters:
+            for group, store, steps, receipts in call.held:
+                for part, step, receipt in zip(group.parts, steps, receipts, strict=True):
+                    if part.started is not None and type(receipt) not in SILENT:
+                        part.started(step, store)
+        return call
+
+    def refused(self, args: Args, kwargs: Kwargs, step: Step, refusal: Refusal) -> Generator[Ask, Any, Call | Answer]:
+        """`open`, for a plan of one step that was asked already, and refused."""
+        call = Call(args, kwargs)
+        try:
+            yield from self._admit(call, self.groups[0], [step], Refused(0, refusal))
+            return call
+        except _Blocked as error:
+            blocked = error
+        return self.refusal(blocked.part, blocked.answer)
+
+    def refusal(self, part: Part[Any], answer: ToolGuardError | Answer) -> Answer:
+        """What a refused call does, as the guard's `on_block` says."""
+        if isinstance(answer, Answer):
+            if answer.blocked is not None:
+                self._tell("guard", "blocked", part, answer.blocked, "blocked")
+            return answer
+        if answer.tool is None:
+            answer.tool = self.target.name
+        if answer.guard is None:
+            answer.guard = part.guard.kind
+        self._tell("guard", "blocked", part, answer, "blocked")
+        on_block = part.guard.on_block
+        if on_block == "raise":
+            raise answer
+        return Answer(answer.to_prompt() if on_block == "return_prompt" else on_block(answer))
+
+    def _check(self, call: Call, part: Part[Any], watched: bool) -> Asking:
+        try:
+            undo = yield Ask(part.check or _only_async, part.acheck, (call.args, call.kwargs))
+        except ToolGuardError as error:
+            if not watched:
+                raise _Blocked(part, error) from None
+            self._tell("guard", "intervention", part, error, "observed")
+        else:
+            if undo is not None:
+                call.undos.append(undo)
+
+    def _steps(self, call: Call, group: Group) -> list[Step]:
+        steps: list[Step] = []
+        for part in group.parts:
+            assert part.step is not None
+            try:
+                steps.append(part.step(call.args, call.kwargs))
+            except ToolGuardError as error:
+                raise _Blocked(part, error) from None
+        return steps
+
+    def _admit(self, call: Call, group: Group, steps: list[Step], verdict: Refused | None = None) -> Asking:
+        waited, resorted = 0.0, False
+        store: Store | None = group.store
+        while True:
+            answer: Admitted | Refused
+            if verdict is not None:
+                answer, verdict = verdict, None
+            elif group.standby is None:
+                answer = group.store.admit(steps)
+            else:
+                answer, store = yield Ask(group.standby.admit, group.standby.aadmit, (steps, group.on_error))
+            if isinstance(answer, Admitted):
+                break
+            part, step = group.parts[answer.step], steps[answer.step]
+            if part.recourse is not None and not resorted and store is not None:
+                resorted = True
+                resort = (call.args, call.kwargs, step, answer.refusal, store)
+                if (yield Ask(part.recourse, _in_thread(part.recourse), resort)):
+                    continue
+            pause = part.patience(answer.refusal, waited) if part.patience is not None else None
+            if pause is None:
+                assert part.refuse is not None
+                raise _Blocked(part, part.refuse(step, answer.refusal))
+            yield Ask(time.sleep, asyncio.sleep, (pause,))
+            waited += pause
+        call.held.append(Held(group, store, tuple(steps), answer.receipts))
+        for part, step, receipt in zip(group.parts, steps, answer.receipts, strict=True):
+            if type(receipt) in REFUSALS and part.refuse is not None:
+                would = part.refuse(step, cast("Refusal", receipt))
+                if isinstance(would, ToolGuardError):
+                    self._tell("guard", "intervention", part, would, "observed")
+
+    def _take_back(self, call: Call) -> Asking:
+        for held in reversed(call.held):
+            reports = [
+                report
+                for step, receipt in zip(held.steps, held.receipts, strict=True)
+                if (report := undoing(step, receipt)) is not None
+            ]
+            if reports:
+                yield from self._tell_store(held, reports)
+        for undo in reversed(call.undos):
+            yield Ask(undo, partial(_maybe_await, undo), ())
+
+    # ---- after the body ----
+
+    def close(self, call: Call, ending: Ending) -> Asking:
+        """Write down how the body came out. What cannot be written now is written later: the result stands."""
+        for held, reports in call.reports(ending):
+            yield from self._tell_store(held, reports)
+
+    def _tell_store(self, held: Held, reports: list[Report]) -> Asking:
+        standby = held.group.standby
+        if standby is None:
+            held.group.store.finish(reports)
+        else:
+            yield Ask(standby.finish, _shielded(standby.afinish), (held.store, reports))
+
+    def leave(self, args: Args, kwargs: Kwargs, result: Any) -> Asking:
+        """*result* on its way out, past everybody who looks at it."""
+        for part, watched in self.afters:
+            try:
+                result = yield Ask(part.after or _only_async, part.aafter, (args, kwargs, result))
+            except ToolGuardError as error:
+                if not watched:
+                    return self.refusal(part, error).value
+                self._tell("guard", "intervention", part, error, "observed")
+        return result
+
+    def heard(self, error: BaseException | None, neutral: bool) -> None:
+        """Tell the run how the body came out, if somebody listens."""
+        run = current_frame().run
+        if run is None or run.emitter is None:
+            return
+        if error is None:
+            emit("tool", "invoke", {}, tool_name=self.target.name, outcome="success")
+        elif not neutral:
+            emit(
+                "tool",
+                "failure",
+                {"error_type": type(error).__qualname__},
+                tool_name=self.target.name,
+                outcome="failure",
+            )
+
+    def _tell(self, category: str, name: str, part: Part[Any], error: ToolGuardError, outcome: str) -> None:
+        run = current_frame().run
+        if run is not None and run.emitter is not None:
+            payload = {"guard": part.guard.kind, "code": error.code, "retry_after": error.retry_after}
+            emit(category, name, payload, tool_name=self.target.name, outcome=outcome)
+
+
+def _watched(part: Part[Any]) -> Part[Any]:
+    """*part*, asking with `observe`."""
+    from dataclasses import replace
+
+    ask = part.step
+    assert ask is not None
+
+    def step(args: Args, kwargs: Kwargs) -> Any:
+        return ask(args, kwargs)._replace(observe=True)
+
+    return replace(part, step=step, patience=None)
+
+
+def _groups(parts: Sequence[Part[Any]], settings: Settings) -> list[Group]:
+    by_store: dict[int, tuple[Any, list[Part[Any]]]] = {}
+    for part in parts:
+        store = part.guard.store_under(settings.store)
+        by_store.setdefault(id(store), (store, []))[1].append(part)
+    return [_group(store, tuple(members), settings) for store, members in by_store.values()]
+
+
+def _group(store: Store, parts: tuple[Part[Any], ...], settings: Settings) -> Group:
+    on_error: tuple[OnStoreError, ...] = tuple(
+        part.guard.on_store_error or settings.on_store_error or part.guard.safe_store_error for part in parts
+    )
+    return Group(store, settings.standby(store) if store.blocking else None, parts, on_error)
+
+
+def _in_thread(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    return lambda *args: asyncio.to_thread(call, *args)
+
+
+def _shielded(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """*call*, carried out also when whoever waits for it is cancelled meanwhile: it frees what others wait for."""
+    return lambda *args: asyncio.shield(asyncio.ensure_future(call(*args)))
+
+
+async def _maybe_await(undo: Undo) -> None:
+    result = undo()
+    if hasattr(result, "__await__"):
+        await result
+
+
+def _only_async(*args: Any) -> Any:
+    raise ActGuardUsageError("this guard works on asynchronous functions only: its store has no synchronous side")
+
+
+def _never(*args: Any) -> Any:
+    raise AssertionError("this plan has no such store")

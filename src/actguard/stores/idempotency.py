@@ -1,0 +1,139 @@
+"""The machine of one idempotency key: pure, told the time.
+
+    (none) -> in_progress -> done                  the owner says what came of it
+                          -> unknown               the owner says that nobody knows, or his lease ends
+                          -> (none)                the owner says that nothing was done
+              unknown     -> done | (none)         the owner is late, or somebody looked and resolved it
+
+A record is forgotten `ttl_s` after its call ended. Nobody but the owner ends a call that is in progress.
+"""
+
+from math import inf
+from typing import Any, Literal
+
+from actguard.stores.protocol import Begun, Done, IdempotencyBegin, IdempotencyRecord, InProgress, Mismatch, Unknown
+
+LOST = "the process that ran it did not say how it came out"
+
+
+class IdempotencyMachine:
+    """See the module. A machine that is `over` is as good as none."""
+
+    __slots__ = ("_ended_by_hand", "_lease_end", "_ttl_s", "error", "fingerprint", "owner", "result", "state", "until")
+
+    def __init__(self) -> None:
+        self.state: Literal["new", "in_progress", "done", "unknown"] = "new"
+        self.owner = ""
+        self.fingerprint: str | None = None
+        self.result: Any = None
+        self.error = ""
+        self.until = inf  # when it is forgotten
+        self._lease_end = inf
+        self._ttl_s = 0.0
+        self._ended_by_hand = False
+
+    def saved(self) -> tuple[Any, ...]:
+        """Everything it knows, for a store that keeps it elsewhere between two questions; see `restored`."""
+        return (
+            self.state,
+            self.owner,
+            self.fingerprint,
+            self.result,
+            self.error,
+            self.until,
+            self._lease_end,
+            self._ttl_s,
+            int(self._ended_by_hand),
+        )
+
+    @classmethod
+    def restored(cls, saved: tuple[Any, ...]) -> "IdempotencyMachine":
+        machine = cls()
+        (
+            machine.state,
+            machine.owner,
+            machine.fingerprint,
+            machine.result,
+            machine.error,
+            machine.until,
+            machine._lease_end,
+            machine._ttl_s,
+            ended,
+        ) = saved
+        machine._ended_by_hand = bool(ended)
+        return machine
+
+    def begin(self, step: IdempotencyBegin, now: float) -> Begun | InProgress | Done | Unknown | Mismatch:
+        self.age(now)
+        if self.state == "new":
+            self.state, self.owner, self.fingerprint = "in_progress", step.owner, step.fingerprint
+            self.result, self.error, self._ended_by_hand = None, "", False
+            self._ttl_s = step.ttl_s
+            self._lease_end = now + step.lease_s
+            self.until = self._lease_end + step.ttl_s
+            return Begun()
+        if step.fingerprint is not None and self.fingerprint is not None and step.fingerprint != self.fingerprint:
+            return Mismatch()
+        if self.state == "done":
+            return Done(self.result)
+        if self.state == "unknown":
+            return Unknown(self.error)
+        return InProgress(self._lease_end - now)
+
+    def heartbeat(self, owner: str, lease_s: float, now: float) -> bool:
+        self.age(now)
+        if self.state != "in_progress" or owner != self.owner:
+            return False
+        self._lease_end = now + lease_s
+        self.until = self._lease_end + self._ttl_s
+        return True
+
+    def end(
+        self,
+        owner: str,
+        state: Literal["done", "unknown"],
+        now: float,
+        ttl_s: float,
+        result: Any = None,
+        error: str = "",
+    ) -> bool:
+        if not self._may_end(owner, now):
+            return False
+        self._ended_by_hand = True
+        self.state, self.result, self.error = state, result, error
+        self.until = now + ttl_s
+        return True
+
+    def release(self, owner: str, now: float) -> bool:
+        if not self._may_end(owner, now):
+            return False
+        self.state, self.until = "new", now
+        return True
+
+    def resolve(self, outcome: Done | None, now: float, ttl_s: float) -> bool:
+        self.age(now)
+        if self.state != "unknown":
+            return False
+        self._ended_by_hand = True
+        if outcome is None:
+            self.state, self.until = "new", now
+        else:
+            self.state, self.result, self.error, self.until = "done", outcome.result, "", now + ttl_s
+        return True
+
+    def look(self, key: str, now: float) -> IdempotencyRecord | None:
+        self.age(now)
+        if self.state == "new":
+            return None
+        return IdempotencyRecord(key, self.state, self.owner, self.fingerprint, self.result, self.error)
+
+    def age(self, now: float) -> None:
+        """Let the time do its work: a lease that is over, a record that is forgotten."""
+        if self.until <= now:
+            self.state = "new"
+        elif self.state == "in_progress" and self._lease_end <= now:
+            self.state, self.error = "unknown", LOST
+
+    def _may_end(self, owner: str, now: float) -> bool:
+        self.age(now)
+        return self.owner == owner and self.state in ("in_progress", "unknown") and not self._ended_by_hand

@@ -1,0 +1,86 @@
+"""Keys that cannot be confused: every value says its type, every value but the last its length.
+
+    1 -> i:1      "1" -> s:1      ("a", "bc") -> t:2:3:s:a,4:s:bc
+
+A value without a stable text (an object with an address for a repr, NaN) is no key; None means that a value is missing,
+and is no key either.
+"""
+
+import hashlib
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+LONGEST = 200
+"""Longer texts are replaced by their SHA-256: keys are bounded whatever a model sends."""
+
+
+def encode(value: Any) -> str:
+    """*value* as the last part of a key.
+
+    Raises:
+        TypeError: it has no stable text; says which type.
+        ValueError: it is None or NaN.
+    """
+    kind: type[object] = type(value)
+    encoder = _ENCODERS.get(kind)
+    if encoder is not None:
+        return encoder(value)
+    if value is None:
+        raise ValueError("None")
+    if isinstance(value, Enum):
+        return _bounded("e:", f"{kind.__module__}.{kind.__qualname__}.{value.name}")
+    for base, encoder in _ENCODERS.items():
+        if isinstance(value, base):
+            return encoder(value)
+    raise TypeError(type(value).__name__)
+
+
+def encode_text(value: str) -> str:
+    return "s:" + value if len(value) <= LONGEST else _digest("s", value)
+
+
+def prefix(app: str, env: str, guard: str, tool: str) -> str:
+    """What every key of a guard on a tool starts with."""
+    return "".join(f"{len(part)}:{part}/" for part in (app, env, guard, tool))
+
+
+def _digest(tag: str, text: str) -> str:
+    return f"{tag}#:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def _bounded(tag: str, text: str) -> str:
+    return tag + text if len(text) <= LONGEST else _digest(tag[0], text)
+
+
+def _real(value: float) -> str:
+    if value != value:
+        raise ValueError("NaN")
+    return f"f:{value!r}"
+
+
+def _whole(value: int) -> str:
+    return f"i:{value}" if -(10**100) < value < 10**100 else _digest("i", hex(value))
+
+
+def _sequence(value: tuple[Any, ...] | list[Any]) -> str:
+    parts = [encode(item) for item in value]
+    return _bounded("t:", f"{len(parts)}:" + ",".join(f"{len(part)}:{part}" for part in parts))
+
+
+_ENCODERS: dict[type, Callable[[Any], str]] = {
+    str: encode_text,
+    bool: lambda value: "b:1" if value else "b:0",
+    int: _whole,
+    float: _real,
+    bytes: lambda value: _bounded("y:", value.hex()),
+    UUID: lambda value: f"u:{value.hex}",
+    datetime: lambda value: f"d:{value.isoformat()}",
+    date: lambda value: f"d:{value.isoformat()}",
+    Decimal: lambda value: _bounded("n:", str(value.normalize())) if value == value else _real(float("nan")),
+    tuple: _sequence,
+    list: _sequence,
+}

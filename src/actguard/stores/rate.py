@@ -1,0 +1,128 @@
+"""How full a limit is: three meters, pure, told the time and asked for room.
+
+`wait` says how long until *cost* calls fit (0.0: now), `add` counts them, `give` takes one addition back. A meter is
+asked and told at times that never go back. `until` is when it is as good as new, and may be forgotten.
+"""
+
+import math
+from collections import deque
+
+from actguard.stores.protocol import Limit
+
+MOST_ENTRIES = 1024
+"""A log of more calls keeps those that start close together as one entry."""
+
+
+class Sliding:
+    """A log of the calls of the last period: exact, wherever the window begins."""
+
+    __slots__ = ("_begun", "_entries", "until", "used")
+
+    def __init__(self) -> None:
+        self._entries: deque[tuple[float, int]] = deque()  # last call of the entry, how many calls
+        self._begun = -math.inf  # first call of the youngest entry
+        self.used = 0
+        self.until = -math.inf
+
+    def wait(self, limit: Limit, cost: int, now: float) -> float:
+        entries, period = self._entries, limit.period
+        while entries and entries[0][0] + period <= now:
+            self.used -= entries.popleft()[1]
+        missing = self.used + cost - limit.max_calls
+        if missing <= 0:
+            return 0.0
+        for stamp, count in entries:
+            missing -= count
+            if missing <= 0:
+                return stamp + period - now
+        return period
+
+    def add(self, limit: Limit, cost: int, now: float) -> None:
+        entries = self._entries
+        if entries and limit.max_calls > MOST_ENTRIES and now - self._begun < limit.period / MOST_ENTRIES:
+            entries[-1] = (now, entries[-1][1] + cost)
+        else:
+            entries.append((now, cost))
+            self._begun = now
+        self.used += cost
+        self.until = now + limit.period
+
+    def give(self, limit: Limit, cost: int, stamp: float, now: float) -> bool:
+        entries = self._entries
+        for index in range(len(entries) - 1, -1, -1):
+            youngest, count = entries[index]
+            if youngest < stamp:
+                break
+            if (index == 0 or entries[index - 1][0] < stamp) and count >= cost and youngest + limit.period > now:
+                self.used -= cost
+                if count == cost:
+                    del entries[index]
+                else:
+                    entries[index] = (youngest, count - cost)
+                return True
+        return False
+
+
+class Gcra:
+    """A bucket that drips: `burst` at once, then evenly. Two numbers, whatever the limit."""
+
+    __slots__ = ("until",)
+
+    def __init__(self) -> None:
+        self.until = -math.inf  # the theoretical arrival time: when the bucket is empty again
+
+    def wait(self, limit: Limit, cost: int, now: float) -> float:
+        spacing = limit.period / limit.max_calls
+        wait = max(self.until, now) + (cost - (limit.burst or limit.max_calls)) * spacing - now
+        return wait if wait > spacing * 1e-6 else 0.0  # sums of floats: the last of a burst is not to be refused
+
+    def add(self, limit: Limit, cost: int, now: float) -> None:
+        self.until = max(self.until, now) + cost * limit.period / limit.max_calls
+
+    def give(self, limit: Limit, cost: int, stamp: float, now: float) -> bool:
+        if self.until <= now:
+            return False
+        self.until -= cost * limit.period / limit.max_calls
+        return True
+
+
+class Fixed:
+    """One count for each window, which begins at a multiple of the period."""
+
+    __slots__ = ("_window", "until", "used")
+
+    def __init__(self) -> None:
+        self._window = -1
+        self.used = 0
+        self.until = -math.inf
+
+    def wait(self, limit: Limit, cost: int, now: float) -> float:
+        window = math.floor(now / limit.period)
+        if window != self._window:
+            self._window, self.used = window, 0
+        if self.used + cost <= limit.max_calls:
+            return 0.0
+        return max((window + 1) * limit.period - now, 1e-9)
+
+    def add(self, limit: Limit, cost: int, now: float) -> None:
+        self.used += cost
+        self.until = (self._window + 1) * limit.period
+
+    def give(self, limit: Limit, cost: int, stamp: float, now: float) -> bool:
+        if math.floor(stamp / limit.period) != self._window or self.until <= now:
+            return False
+        self.used -= cost
+        return True
+
+
+Meter = Sliding | Gcra | Fixed
+METERS: dict[str, type[Sliding] | type[Gcra] | type[Fixed]] = {"sliding": Sliding, "gcra": Gcra, "fixed": Fixed}
+
+
+def remaining(meter: Meter, limit: Limit, now: float) -> int:
+    """Calls of cost 1 that *meter* has room for, right after it was asked or told something at *now*."""
+    if isinstance(meter, Gcra):
+        spacing = limit.period / limit.max_calls
+        burst = limit.burst or limit.max_calls
+        return max(0, min(burst, math.floor(burst - (max(meter.until, now) - now) / spacing + 1e-6)))
+    return max(0, limit.max_calls - meter.used)

@@ -1,0 +1,126 @@
+"""How Redis is reached: clients that wait briefly and never ask twice, and errors that name the server, no password."""
+
+import math
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from actguard.exceptions import ActGuardUsageError, StoreError, StoreFullError, StoreUnavailableError
+
+_SCHEMES = ("redis", "rediss", "unix")
+
+
+class RedisOptions:
+    """What RedisStore was given, checked; see there."""
+
+    def __init__(
+        self,
+        url: Any,
+        client: Any,
+        async_client: Any,
+        timeout_s: Any,
+        connect_timeout_s: Any,
+        max_connections: Any,
+    ) -> None:
+        _need_redis()
+        if (url is None) == (client is None):
+            raise ActGuardUsageError("give RedisStore a url or a client: one of the two", argument="url")
+        if url is not None and (not isinstance(url, str) or urlsplit(url).scheme not in _SCHEMES):
+            raise ActGuardUsageError("url must begin with redis://, rediss:// or unix://", argument="url")
+        if async_client is not None and (url is not None or not callable(async_client)):
+            raise ActGuardUsageError(
+                "async_client goes with client, and is a callable that makes a redis.asyncio client",
+                argument="async_client",
+            )
+        for name, seconds in (("timeout_s", timeout_s), ("connect_timeout_s", connect_timeout_s)):
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+                raise ActGuardUsageError(f"{name} must be a positive, finite number, not {seconds!r}", argument=name)
+        if isinstance(max_connections, bool) or not isinstance(max_connections, int) or max_connections < 1:
+            raise ActGuardUsageError(
+                f"max_connections must be a whole number, 1 or more, not {max_connections!r}",
+                argument="max_connections",
+            )
+        self._url: str | None = url
+        self._given = client
+        self._async_client: Callable[[], Any] | None = async_client
+        self._settings = {
+            "socket_timeout": timeout_s,
+            "socket_connect_timeout": connect_timeout_s,
+            "max_connections": max_connections,
+            "timeout": timeout_s,
+            "decode_responses": False,
+        }
+        self.place = _place(url) if url is not None else type(client).__name__
+        if client is not None and _decodes(client):
+            raise ActGuardUsageError("client must be made with decode_responses=False", argument="client")
+
+    @property
+    def has_async(self) -> bool:
+        return self._url is not None or self._async_client is not None
+
+    def client(self) -> Any:
+        """A client for threads. It does no I/O yet."""
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        if self._given is not None:
+            return self._given
+        pools: Any = redis.BlockingConnectionPool
+        return redis.Redis(connection_pool=pools.from_url(self._url, retry=Retry(NoBackoff(), 0), **self._settings))
+
+    def async_client(self) -> Any:
+        """A client for the event loop that is running."""
+        import redis.asyncio
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+
+        if self._async_client is not None:
+            return self._async_client()
+        pools: Any = redis.asyncio.BlockingConnectionPool
+        pool = pools.from_url(self._url, retry=Retry(NoBackoff(), 0), **self._settings)
+        return redis.asyncio.Redis(connection_pool=pool)
+
+    def close(self, client: Any) -> None:
+        if client is not self._given:
+            client.connection_pool.disconnect()
+
+
+@contextmanager
+def translated(options: RedisOptions) -> Generator[type[Exception]]:
+    """Run a block that talks to Redis; its errors become ours. Gives the error that says "this script is not known"."""
+    from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
+
+    try:
+        yield NoScriptError
+    except OutOfMemoryError as error:
+        raise StoreFullError(
+            f"The Redis server at {options.place} has no memory left for another key.", details={"store": options.place}
+        ) from error
+    except (RedisError, OSError) as error:
+        said = f"refused: {error}" if isinstance(error, ResponseError) else f"did not answer: {type(error).__name__}"
+        raise StoreUnavailableError(
+            f"The Redis server at {options.place} {said}.",
+            details={"store": options.place},
+        ) from error
+
+
+def _need_redis() -> None:
+    try:
+        import redis  # noqa: F401  # pyright: ignore[reportUnusedImport] - whether it is there
+    except ImportError as missing:
+        raise StoreError("RedisStore needs redis-py: pip install 'actguard[redis]'") from missing
+
+
+def _place(url: str) -> str:
+    """Host, port and database, without whoever logs in there."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return parts.path
+    return f"{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path if parts.path != '/' else ''}"
+
+
+def _decodes(client: Any) -> bool:
+    settings: dict[str, Any] = getattr(client, "get_connection_kwargs", dict[str, Any])()
+    return bool(settings.get("decode_responses"))

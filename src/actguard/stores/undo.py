@@ -1,0 +1,50 @@
+"""Giving back what a step took: one answer for every kind, within a store's `admit` and for a pipeline."""
+
+from actguard.stores.protocol import (
+    Begun,
+    BreakerAcquire,
+    BreakerRecord,
+    Counted,
+    CounterGive,
+    CounterTake,
+    Done,
+    IdempotencyBegin,
+    IdempotencyRelease,
+    InProgress,
+    Leased,
+    LeaseGive,
+    LeaseTake,
+    Mismatch,
+    NoPlace,
+    Open,
+    OverLimit,
+    Permit,
+    RateGive,
+    RateTake,
+    Receipt,
+    Refusal,
+    Report,
+    Step,
+    Taken,
+    Unknown,
+    UsedUp,
+)
+
+REFUSALS: frozenset[type] = frozenset({OverLimit, Open, UsedUp, InProgress, Done, Unknown, Mismatch, NoPlace})
+
+
+def undoing(step: Step, receipt: Receipt | Refusal) -> Report | None:
+    """What takes *step* back, of which *receipt* was the answer; None when it took nothing."""
+    match step, receipt:
+        case RateTake(), Taken():
+            return RateGive(step.key, step.limits, receipt.token, step.cost)
+        case BreakerAcquire(), Permit(probe=True):
+            return BreakerRecord(step.key, step.rules, step.owner, receipt.generation, "neutral")
+        case CounterTake(), Counted():
+            return CounterGive(step.key)
+        case IdempotencyBegin(), Begun():
+            return IdempotencyRelease(step.key, step.owner)
+        case LeaseTake(), Leased():
+            return LeaseGive(step.key, step.owner)
+        case _:
+            return None

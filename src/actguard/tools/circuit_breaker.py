@@ -1,0 +1,283 @@
+"""`circuit_breaker`: leave a dependency alone that keeps failing."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+from actguard.exceptions import CircuitBreakerConfigurationError, CircuitOpenError, ToolGuardError
+from actguard.pipeline import settings
+from actguard.pipeline.guard import Ending, Guard, OnStoreError, Part, named, positive, whole
+from actguard.pipeline.target import Target
+from actguard.stores.keys import encode
+from actguard.stores.protocol import (
+    BreakerAcquire,
+    BreakerRecord,
+    BreakerRules,
+    BreakerState,
+    CallOutcome,
+    Circuit,
+    Open,
+    Permit,
+    Receipt,
+    Refusal,
+)
+from actguard.tools.failures import FAIL_ON_DEFAULT, IGNORE_ON_DEFAULT, FailureKind, classify, retry_after
+from actguard.tools.owners import new_owner
+from actguard.tools.scope import Scope, check_scope, described, key_maker, key_prefix
+
+_Error = CircuitBreakerConfigurationError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CircuitBreaker(Guard):
+    """Stop calling a dependency after *max_fails* failures in a row, for *reset_timeout* seconds; then try it with
+    a few probes, and go on when they succeed.
+
+    A failure is an exception whose `FailureKind` is in *fail_on*. Everything else that is raised is neutral: it neither
+    counts, nor makes good for failures before it.
+
+    Args:
+        name: of the dependency. All functions with the same name share one circuit, and must agree about it.
+        max_fails: failures in a row that open the circuit.
+        reset_timeout: seconds that it stays open.
+        fail_on: kinds of failures that count.
+        ignore_on: kinds that do not, whatever *fail_on* says of others.
+        failure_rate: opens the circuit at this share of failures instead, among the calls of the last *window* seconds,
+            if there were *min_calls* at least.
+        slow_call_s: a call that took longer counts as a failure, though it succeeded.
+        half_open_probes: how many calls may try at once.
+        successes_to_close: how many of them must succeed.
+        backoff: each time in a row that a probe fails, the circuit stays open this many times longer, up to
+            *max_open_s*.
+        probe_lease_s: a probe that has not come back by then is given up, and its place is free again.
+        classify: gets the exception, returns its `FailureKind`, or None for the usual one.
+        is_failure: gets the exception and decides alone.
+        scope: one circuit for each value, as in `rate_limit`.
+
+    Raises:
+        CircuitOpenError: on a call that is not let through; `retry_after` says when the next probe may.
+    """
+
+    kind: ClassVar[str] = "circuit_breaker"
+    safe_store_error: ClassVar[OnStoreError] = "local"
+
+    name: str
+    max_fails: int = 3
+    reset_timeout: float = 60.0
+    fail_on: Iterable[FailureKind] = FAIL_ON_DEFAULT
+    ignore_on: Iterable[FailureKind] = IGNORE_ON_DEFAULT
+    failure_rate: float | None = None
+    window: float | None = None
+    min_calls: int | None = None
+    slow_call_s: float | None = None
+    half_open_probes: int = 1
+    successes_to_close: int = 1
+    backoff: float = 1.0
+    max_open_s: float | None = None
+    probe_lease_s: float = 60.0
+    classify: Callable[[BaseException], FailureKind | None] | None = None
+    is_failure: Callable[[BaseException], bool] | None = None
+    scope: Scope = None
+
+    def __post_init__(self) -> None:
+        Guard.__post_init__(self)
+        named("name", self.name, error=_Error)
+        whole("max_fails", self.max_fails, error=_Error)
+        positive("reset_timeout", self.reset_timeout, error=_Error)
+        kinds = {argument: _kinds(argument, getattr(self, argument)) for argument in ("fail_on", "ignore_on")}
+        both = kinds["fail_on"] & kinds["ignore_on"]
+        if kinds["ignore_on"] == IGNORE_ON_DEFAULT:
+            kinds["ignore_on"] -= both  # the default makes room for what was asked for
+        elif both:
+            raise _Error(f"fail_on and ignore_on both name {', '.join(sorted(both))}", argument="ignore_on")
+        for argument, value in kinds.items():
+            object.__setattr__(self, argument, value)
+        if self.failure_rate is None:
+            for argument in ("window", "min_calls"):
+                if getattr(self, argument) is not None:
+                    raise _Error(f"{argument} needs failure_rate", argument=argument)
+        elif positive("failure_rate", self.failure_rate, error=_Error) > 1:
+            raise _Error(f"failure_rate must be at most 1, not {self.failure_rate!r}", argument="failure_rate")
+        for argument in ("window", "slow_call_s", "max_open_s"):
+            if getattr(self, argument) is not None:
+                positive(argument, getattr(self, argument), error=_Error)
+        if self.min_calls is not None:
+            whole("min_calls", self.min_calls, error=_Error)
+        whole("half_open_probes", self.half_open_probes, error=_Error)
+        whole("successes_to_close", self.successes_to_close, error=_Error)
+        if not 1 <= positive("backoff", self.backoff, error=_Error) <= 1000:
+            raise _Error(f"backoff must be between 1 and 1000, not {self.backoff!r}", argument="backoff")
+        if self.max_open_s is not None and self.max_open_s < self.reset_timeout:
+            raise _Error("max_open_s must not be less than reset_timeout", argument="max_open_s")
+        positive("probe_lease_s", self.probe_lease_s, error=_Error)
+        for argument in ("classify", "is_failure"):
+            if getattr(self, argument) is not None and not callable(getattr(self, argument)):
+                raise _Error(f"{argument} must be callable, not {getattr(self, argument)!r}", argument=argument)
+        check_scope(self.scope)
+        circuits.agree(self.name, self.rules())
+
+    def rules(self) -> BreakerRules:
+        """What the options say, as the store reads it."""
+        return BreakerRules(
+            max_fails=self.max_fails,
+            reset_timeout=float(self.reset_timeout),
+            failure_rate=self.failure_rate,
+            window=self.window or 60.0,
+            min_calls=self.min_calls or 10,
+            half_open_probes=self.half_open_probes,
+            successes_to_close=self.successes_to_close,
+            backoff=float(self.backoff),
+            max_open_s=self.max_open_s or max(3600.0, self.reset_timeout),
+            probe_lease_s=float(self.probe_lease_s),
+            idle_s=max(86_400.0, 10 * self.reset_timeout),
+        )
+
+    def bind(self, target: Target) -> Part[BreakerAcquire]:
+        rules = self.rules()
+        key = key_maker(target, self.scope, _begin(self.name))
+
+        def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BreakerAcquire:
+            return BreakerAcquire(key(args, kwargs), rules, new_owner())
+
+        def refuse(step: BreakerAcquire, refusal: Refusal) -> ToolGuardError:
+            assert isinstance(refusal, Open)
+            return CircuitOpenError(
+                tool=target.name, dependency_name=self.name, state=refusal.state, retry_after=refusal.retry_after
+            )
+
+        def report(step: BreakerAcquire, receipt: Receipt, ending: Ending) -> BreakerRecord | None:
+            assert isinstance(receipt, Permit)
+            outcome, open_for = self.judge(ending)
+            if outcome == "success" and receipt.quiet:
+                return None
+            if outcome == "neutral" and not receipt.probe:
+                return None
+            return BreakerRecord(step.key, rules, step.owner, receipt.generation, outcome, open_for)
+
+        return Part(
+            guard=self,
+            step=step,
+            refuse=refuse,
+            report=report,
+            quiet=self.slow_call_s is None,
+            timed=self.slow_call_s is not None,
+        )
+
+    def judge(self, ending: Ending) -> tuple[CallOutcome, float | None]:
+        """What *ending* says about the dependency, and for how long it asked to be left alone."""
+        error = ending.error
+        if error is None:
+            slow = self.slow_call_s is not None and ending.seconds > self.slow_call_s
+            return ("failure" if slow else "success"), None
+        if ending.neutral:
+            return "neutral", None
+        if self.is_failure is not None:
+            try:
+                return ("failure" if self.is_failure(error) else "neutral"), None
+            except Exception:  # noqa: BLE001 - the tool's own error is what must reach the caller
+                return "neutral", None
+        kind = self._kind(error)
+        if kind not in cast("frozenset[FailureKind]", self.fail_on):
+            return "neutral", None
+        return "failure", retry_after(error) if kind is FailureKind.THROTTLED else None
+
+    def explain(self) -> str:
+        when = (
+            f"after {self.max_fails} failures in a row"
+            if self.failure_rate is None
+            else f"at {self.failure_rate:.0%} failures in {self.window or 60.0:g} s"
+        )
+        return f"{self.name!r}: opens {when}, for {self.reset_timeout:g} s{described(self.scope)}"
+
+    def _kind(self, error: BaseException) -> FailureKind:
+        if self.classify is not None:
+            try:
+                kind = self.classify(error)
+            except Exception:  # noqa: BLE001 - the tool's own error is what must reach the caller
+                kind = None
+            if isinstance(kind, FailureKind):
+                return kind
+        return classify(error)
+
+
+circuit_breaker = CircuitBreaker
+
+
+class Circuits:
+    """The circuits of this process, by name: what they agree on, how they stand, and putting them right by hand."""
+
+    def __init__(self) -> None:
+        self._rules: dict[str, BreakerRules] = {}
+        self._lock = threading.Lock()
+
+    def agree(self, name: str, rules: BreakerRules) -> None:
+        """Note the settings of *name*.
+
+        Raises:
+            CircuitBreakerConfigurationError: a guard with other settings has that name already.
+        """
+        with self._lock:
+            before = self._rules.setdefault(name, rules)
+        if before != rules:
+            differs = next(field for field in rules._fields if getattr(before, field) != getattr(rules, field))
+            raise _Error(
+                f"the circuit {name!r} has {differs}={getattr(before, differs)!r} elsewhere, and "
+                f"{getattr(rules, differs)!r} here: give both the same, or another name; "
+                "actguard.circuits.forget(name) drops the old settings",
+                argument=differs,
+            )
+
+    def state(self, name: str, scope: Any = None) -> Circuit:
+        """How the circuit stands: `.state`, `.fails`, `.retry_after`."""
+        return settings.current().store.circuit(_key(name, scope), self._of(name))
+
+    def force(self, name: str, state: BreakerState, scope: Any = None) -> None:
+        """Put the circuit into *state*; "forced_open", "disabled" and "observe" last until the next time."""
+        settings.current().store.force_circuit(_key(name, scope), self._of(name), state)
+
+    def reset(self, name: str, scope: Any = None) -> None:
+        """Close the circuit."""
+        self.force(name, "closed", scope)
+
+    def forget(self, name: str) -> None:
+        """Drop its settings and all its state, so that it may be defined anew."""
+        with self._lock:
+            self._rules.pop(name, None)
+        settings.current().store.forget("breaker", _begin(name))
+
+    def __iter__(self) -> Any:
+        return iter(sorted(self._rules))
+
+    def _of(self, name: str) -> BreakerRules:
+        try:
+            return self._rules[name]
+        except KeyError:
+            known = ", ".join(map(repr, self._rules)) or "none"
+            raise _Error(f"there is no circuit {name!r}, but {known}", argument="name") from None
+
+
+circuits = Circuits()
+"""actguard.circuits: `circuits.state("mail_api")`, `circuits.force("mail_api", "forced_open")`, ..."""
+
+
+def _begin(name: str) -> str:
+    return key_prefix(CircuitBreaker.kind, name)
+
+
+def _key(name: str, scope: Any) -> str:
+    return _begin(name) + ("" if scope is None else encode(scope))
+
+
+def _kinds(argument: str, kinds: Any) -> frozenset[FailureKind]:
+    if isinstance(kinds, str) or not isinstance(kinds, Iterable):
+        kinds = [kinds]
+    found: list[FailureKind] = []
+    for kind in kinds:  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(kind, FailureKind):
+            allowed = ", ".join(FailureKind.__members__)
+            raise _Error(f"{argument} must hold FailureKinds ({allowed}), not {kind!r}", argument=argument)
+        found.append(kind)
+    if not found and argument == "fail_on":
+        raise _Error("fail_on must name one kind of failure at least, or the circuit never opens", argument=argument)
+    return frozenset(found)

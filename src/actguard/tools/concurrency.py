@@ -1,0 +1,90 @@
+"""`concurrency`: so many calls at once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any, ClassVar
+
+from actguard.exceptions import ConcurrencyExceeded, ToolGuardError
+from actguard.pipeline import settings
+from actguard.pipeline.guard import Ending, Guard, OnStoreError, Part, named, positive, whole
+from actguard.pipeline.target import Target
+from actguard.stores.protocol import LeaseGive, LeaseTake, NoPlace, Receipt, Refusal, Store
+from actguard.tools.heartbeat import heartbeats
+from actguard.tools.owners import new_owner
+from actguard.tools.scope import Scope, check_scope, described, key_maker, key_prefix
+
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Concurrency(Guard):
+    """At most *limit* calls at the same time.
+
+    Args:
+        limit: how many.
+        scope: whom to count apart, as in `rate_limit`.
+        name: shares the places between all functions with the same name.
+        wait: seconds a call may wait for a place.
+        lease_s: a call whose process died frees its place after so many seconds.
+
+    Raises:
+        ConcurrencyExceeded: on a call without a place.
+    """
+
+    kind: ClassVar[str] = "concurrency"
+    safe_store_error: ClassVar[OnStoreError] = "local"
+
+    limit: int
+    scope: Scope = None
+    name: str | None = None
+    wait: float = 0.0
+    lease_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        Guard.__post_init__(self)
+        whole("limit", self.limit)
+        check_scope(self.scope)
+        if self.name is not None:
+            named("name", self.name)
+        if self.wait != 0:
+            positive("wait", self.wait)
+        positive("lease_s", self.lease_s)
+
+    def bind(self, target: Target) -> Part[LeaseTake]:
+        key = key_maker(target, self.scope, key_prefix(self.kind, self.name or target.tool_id))
+        shared = self.store_under(settings.current().store).blocking
+        lease_s = float(self.lease_s) if shared else inf  # in memory, no call outlives its place
+
+        def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> LeaseTake:
+            return LeaseTake(key(args, kwargs), new_owner(), self.limit, lease_s)
+
+        def refuse(step: LeaseTake, refusal: Refusal) -> ToolGuardError:
+            assert isinstance(refusal, NoPlace)
+            return ConcurrencyExceeded(
+                tool=target.name, limit=self.limit, retry_after=refusal.retry_after if shared else None
+            )
+
+        def started(step: LeaseTake, store: Store | None) -> None:
+            if store is not None:
+                heartbeats.begin(step.owner, store, "lease", step.key, step.lease_s)
+
+        def report(step: LeaseTake, receipt: Receipt, ending: Ending) -> LeaseGive:
+            if shared:
+                heartbeats.end(step.owner)
+            return LeaseGive(step.key, step.owner)
+
+        return Part(
+            guard=self,
+            step=step,
+            refuse=refuse,
+            patience=(lambda refusal, waited: _POLL_S if waited < self.wait else None) if self.wait else None,
+            started=started if shared else None,
+            report=report,
+        )
+
+    def explain(self) -> str:
+        return f"{self.limit} at once{described(self.scope)}"
+
+
+concurrency = Concurrency

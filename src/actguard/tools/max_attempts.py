@@ -1,0 +1,141 @@
+"""`max_attempts`: so many calls in a run, and no more."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from actguard.context import Run, current_frame
+from actguard.exceptions import (
+    MaxAttemptsConfigurationError,
+    MaxAttemptsExceeded,
+    MissingRuntimeContextError,
+    ToolGuardError,
+)
+from actguard.pipeline.guard import Ending, Guard, OnStoreError, Part, choice, named, whole
+from actguard.pipeline.outcome import is_steering
+from actguard.pipeline.target import Target
+from actguard.stores.keys import encode_text
+from actguard.stores.protocol import CounterGive, CounterTake, Receipt, Refusal, UsedUp
+from actguard.tools.scope import key_prefix
+
+Per = Literal["run", "session", "thread"]
+
+KEPT_S = 86_400.0
+"""A run that does not call for a day is over: a run may end in another process, or in none."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaxAttempts(Guard):
+    """At most *calls* calls in a run.
+
+    Args:
+        calls: how many.
+        per: "run"; "session": in a custody session, which may last for several runs; "thread": in a conversation, as
+            the run's `thread_id` names it (the run's id, where it has none).
+        count: "failures" gives a call back that returned.
+        name: shares the count between all functions with the same name. None: each function has its own.
+
+    Raises:
+        MaxAttemptsExceeded: on a further call.
+        MissingRuntimeContextError: on a call outside a run.
+    """
+
+    kind: ClassVar[str] = "max_attempts"
+    safe_store_error: ClassVar[OnStoreError] = "local"
+
+    calls: int
+    per: Per = "run"
+    count: Literal["calls", "failures"] = "calls"
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        Guard.__post_init__(self)
+        whole("calls", self.calls, error=MaxAttemptsConfigurationError)
+        choice("per", self.per, ("run", "session", "thread"))
+        choice("count", self.count, ("calls", "failures"))
+        if self.name is not None:
+            named("name", self.name, error=MaxAttemptsConfigurationError)
+
+    def bind(self, target: Target) -> Part[CounterTake]:
+        begin = key_prefix(self.kind, self.name or target.tool_id) + f"{self.per}/"
+        calls = self.calls
+
+        if self.per == "run":
+
+            def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CounterTake:
+                run = current_frame().run
+                if run is None:
+                    raise _no_run(self.kind, target)
+                return CounterTake(begin + encode_text(run.run_id), calls, KEPT_S)
+        else:
+
+            def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CounterTake:
+                return CounterTake(begin + encode_text(self._whose(target)), calls, KEPT_S)
+
+        def refuse(step: CounterTake, refusal: Refusal) -> ToolGuardError:
+            assert isinstance(refusal, UsedUp)
+            run = current_frame().run
+            return MaxAttemptsExceeded(
+                tool=target.name,
+                used=refusal.used,
+                limit=calls,
+                refused=refusal.refused,
+                run_id=None if run is None else run.run_id,
+            )
+
+        def give_back(step: CounterTake, receipt: Receipt, ending: Ending) -> CounterGive | None:
+            if ending.error is None:
+                return CounterGive(step.key) if self.count == "failures" else None
+            return CounterGive(step.key) if spent_nothing(ending.error) else None
+
+        return Part(guard=self, step=step, refuse=refuse, report=give_back, quiet_success=self.count == "calls")
+
+    def explain(self) -> str:
+        what = "calls" if self.count == "calls" else "failed calls"
+        return f"{self.calls} {what} in a {self.per}"
+
+    def _whose(self, target: Target) -> str:
+        if self.per == "session":
+            return session_id(self.kind, target)
+        run = run_of(self.kind, target)
+        return str(getattr(run, "thread_id", None) or run.run_id)
+
+
+max_attempts = MaxAttempts
+
+
+def _no_run(kind: str, target: Target) -> MissingRuntimeContextError:
+    """What a guard raises that needs a run, outside of any."""
+    return MissingRuntimeContextError(
+        f"{kind} on {target.name} needs a run: with actguard.Client().run(...), or inside an actguard.BudgetGuard"
+    )
+
+
+def run_of(kind: str, target: Target) -> Run:
+    """The run that the call is made in.
+
+    Raises:
+        MissingRuntimeContextError: there is none.
+    """
+    run = current_frame().run
+    if run is None:
+        raise _no_run(kind, target)
+    return run
+
+
+def session_id(kind: str, target: Target) -> str:
+    """The id of the custody session that the call is made in.
+
+    Raises:
+        MissingRuntimeContextError: there is none.
+    """
+    session = current_frame().session
+    found = getattr(session, "session_id", None) or getattr(session, "id", None)
+    if not isinstance(found, str):
+        raise MissingRuntimeContextError(f"{kind} on {target.name} needs a session: with actguard.session(...)")
+    return found
+
+
+def spent_nothing(error: BaseException) -> bool:
+    """Whether a call that ended with *error* is not to count: a framework interrupted it, to make it again later."""
+    return is_steering(error)

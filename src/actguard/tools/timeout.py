@@ -1,0 +1,314 @@
+"""`timeout`: a call ends in time, or its caller goes on without it."""
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from actguard.context import current_frame
+from actguard.exceptions import TimeoutUsageError, ToolTimeoutError, TooManyOrphansError
+from actguard.pipeline.guard import Guard, Part, choice, positive, whole
+from actguard.pipeline.target import Target
+from actguard.tools.bounded import Bounded, Overrun
+from actguard.tools.workers import Job, Workers
+
+_deadline: ContextVar[float | None] = ContextVar("actguard.deadline", default=None)
+_workers = Workers()
+
+
+@dataclass(frozen=True, eq=False)
+class Timeout(Guard):
+    """Give the function *seconds*.
+
+    A coroutine is cancelled; if it does not listen, its caller goes on after *grace* seconds more. A thread cannot be
+    stopped: a synchronous function goes on running, and its caller goes on without it; the error says `still_running`.
+        Nested
+    ones: whichever is over first counts.
+
+    Args:
+        seconds: how long it may take.
+        executor: runs synchronous functions there instead. Then a full pool counts against the time; a call that
+            has not started by then is taken back.
+        grace: seconds that a cancelled coroutine has for cleaning up.
+        thread: "daemon": a thread of its own for each call at a time. "none": the function stays on its thread, for
+            what must not change it (sqlite3 connections, say); it is not interrupted, but an overrun raises afterwards.
+        on_orphan: called when a call that was given up ends after all, with its result, or its exception.
+        max_orphans: so many calls that were given up may still run; more are not started.
+
+    Raises:
+        ToolTimeoutError: it took longer. Also a TimeoutError; a TimeoutError of the function's own stays what it is.
+    """
+
+    kind: ClassVar[str] = "timeout"
+
+    seconds: float
+    executor: Executor | None = None
+    grace: float = 1.0
+    thread: Literal["daemon", "none"] = "daemon"
+    on_orphan: Callable[[Any], None] | None = None
+    max_orphans: int | None = None
+
+    def __post_init__(self) -> None:
+        Guard.__post_init__(self)
+        positive("seconds", self.seconds, error=TimeoutUsageError)
+        if self.seconds > threading.TIMEOUT_MAX:
+            raise TimeoutUsageError("seconds is more than a thread can wait for", argument="seconds")
+        if self.executor is not None and not isinstance(self.executor, Executor):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TimeoutUsageError(
+                f"executor must be a concurrent.futures.Executor, not {self.executor!r}", argument="executor"
+            )
+        if self.grace != 0:
+            positive("grace", self.grace, error=TimeoutUsageError)
+        choice("thread", self.thread, ("daemon", "none"))
+        if self.executor is not None and self.thread != "daemon":
+            raise TimeoutUsageError("thread='none' and an executor exclude each other", argument="thread")
+        if self.on_orphan is not None and not callable(self.on_orphan):
+            raise TimeoutUsageError("on_orphan must be callable", argument="on_orphan")
+        if self.max_orphans is not None:
+            whole("max_orphans", self.max_orphans, error=TimeoutUsageError)
+
+    def bind(self, target: Target) -> Part[Any]:
+        if target.kind == "generator":
+            raise TimeoutUsageError(
+                f"{target.name} is a generator: it runs on its consumer's thread, and cannot be left in time",
+                argument="seconds",
+            )
+        return Part(guard=self, wrap=lambda body: _wrapped(self, target, body))
+
+    def explain(self) -> str:
+        return f"{self.seconds:g} s"
+
+
+timeout = Timeout
+
+
+def remaining() -> float | None:
+    """Seconds until the nearest timeout around the running code; None: there is none."""
+    deadline = _deadline.get()
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def shutdown(wait: bool = True) -> None:
+    """End the threads that timed functions ran on and that have nothing to do any more.
+
+    They are daemons: a program need not call this. Timed functions go on working afterwards.
+
+    Args:
+        wait: until calls that run have come back (at most 5 seconds).
+    """
+    limit = time.monotonic() + 5.0
+    while wait and _workers.busy and time.monotonic() < limit:
+        time.sleep(0.01)
+    _workers.stop()
+
+
+class _Orphans:
+    """Calls of one function that were given up and still run."""
+
+    def __init__(self, guard: Timeout, target: Target) -> None:
+        self._guard = guard
+        self._target = target
+        self._lock = threading.Lock()
+        self.count = 0
+
+    def check(self) -> None:
+        most = self._guard.max_orphans
+        if most is not None and self.count >= most:
+            error = TooManyOrphansError(f"{self.count} calls of {self._target.name} hang, and no more may.")
+            error.tool, error.guard = self._target.name, Timeout.kind
+            raise error
+
+    def add(self) -> None:
+        with self._lock:
+            self.count += 1
+
+    def leave(self, job: Job) -> bool:
+        """Stop waiting for *job*. False when it ended in the same moment."""
+        self.add()
+        if job.leave(lambda job: self.ended(job.error or job.result)):
+            if not job.started:
+                self._drop()
+            return True
+        self._drop()
+        return False
+
+    def _drop(self) -> None:
+        with self._lock:
+            self.count -= 1
+
+    def ended(self, outcome: Any) -> None:
+        """A call that was given up is over."""
+        self._drop()
+        if self._guard.on_orphan is not None:
+            self._guard.on_orphan(outcome)
+
+
+def _wrapped(guard: Timeout, target: Target, body: Callable[..., Any]) -> Callable[..., Any]:
+    orphans = _Orphans(guard, target)
+    if target.kind == "async":
+        return _timed_async(guard, target, body, orphans)
+    if target.kind == "async_generator":
+        return _timed_generator(guard, target, body)
+    if guard.thread == "none":
+        return _timed_here(guard, target, body, orphans)
+    if guard.executor is not None:
+        return _timed_in_pool(guard, target, body, orphans, guard.executor)
+    return _timed_in_thread(guard, target, body, orphans)
+
+
+def _error(guard: Timeout, target: Target, *, started: bool = True, still_running: bool = False) -> ToolTimeoutError:
+    run = current_frame().run
+    return ToolTimeoutError(
+        tool_name=target.name,
+        timeout_s=guard.seconds,
+        run_id=None if run is None else run.run_id,
+        started=started,
+        still_running=still_running,
+    )
+
+
+def _until(seconds: float) -> float:
+    """The deadline of a call that begins now: its own, or that of a timed call around it, if that is nearer."""
+    deadline = time.monotonic() + seconds
+    outer = _deadline.get()
+    return deadline if outer is None or outer > deadline else outer
+
+
+# ---- asynchronous functions ---------------------------------------------------------------------------------------
+
+
+def _timed_async(guard: Timeout, target: Target, body: Callable[..., Any], orphans: _Orphans) -> Callable[..., Any]:
+    seconds, grace = guard.seconds, guard.grace
+
+    async def timed(*args: Any, **kwargs: Any) -> Any:
+        if guard.max_orphans is not None:
+            orphans.check()
+        token = _deadline.set(_until(seconds))
+        try:
+            return await Bounded(body(*args, **kwargs), seconds, grace, orphans.ended)
+        except Overrun as overrun:
+            if overrun.still_running:
+                orphans.add()
+            error = _error(guard, target, still_running=overrun.still_running)
+        finally:
+            _deadline.reset(token)
+        raise error
+
+    return timed
+
+
+def _timed_generator(guard: Timeout, target: Target, body: Callable[..., Any]) -> Callable[..., Any]:
+    """The time counts from the first item asked for to the last, the consumer's own included."""
+
+    async def timed(*args: Any, **kwargs: Any) -> Any:
+        items = body(*args, **kwargs)
+        end = asyncio.get_running_loop().time() + guard.seconds
+        try:
+            while True:
+                clock = asyncio.timeout_at(end)
+                try:
+                    async with clock:
+                        item = await anext(items)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    if not clock.expired():
+                        raise
+                    raise _error(guard, target) from None
+                yield item
+        finally:
+            await items.aclose()
+
+    return timed
+
+
+# ---- synchronous functions ----------------------------------------------------------------------------------------
+
+
+def _timed_in_thread(guard: Timeout, target: Target, body: Callable[..., Any], orphans: _Orphans) -> Callable[..., Any]:
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        orphans.check()
+        deadline = _until(guard.seconds)
+        token = _deadline.set(deadline)
+        try:
+            job = Job(body, args, kwargs)
+        finally:
+            _deadline.reset(token)
+        _workers.start(job)
+        try:
+            ended = job.wait(max(0.0, deadline - time.monotonic()))
+        except BaseException:  # a KeyboardInterrupt, say
+            orphans.leave(job)
+            raise
+        if not ended and orphans.leave(job):
+            raise _error(guard, target, started=job.started, still_running=job.started)
+        job.carry_context()
+        return _bounded_further(guard, target, job.outcome(), deadline, orphans)
+
+    return timed
+
+
+def _timed_in_pool(
+    guard: Timeout, target: Target, body: Callable[..., Any], orphans: _Orphans, executor: Executor
+) -> Callable[..., Any]:
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        orphans.check()
+        deadline = _until(guard.seconds)
+        token = _deadline.set(deadline)
+        try:
+            context = contextvars.copy_context()
+        finally:
+            _deadline.reset(token)
+        future = executor.submit(context.run, body, *args, **kwargs)
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        if not done.wait(max(0.0, deadline - time.monotonic())):
+            if future.cancel():
+                raise _error(guard, target, started=False)
+            if not future.done():
+                orphans.add()
+                future.add_done_callback(lambda future: orphans.ended(future.exception() or future.result()))
+                raise _error(guard, target, still_running=True)
+        return future.result()
+
+    return timed
+
+
+def _timed_here(guard: Timeout, target: Target, body: Callable[..., Any], orphans: _Orphans) -> Callable[..., Any]:
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        deadline = _until(guard.seconds)
+        token = _deadline.set(deadline)
+        try:
+            result = body(*args, **kwargs)
+        finally:
+            _deadline.reset(token)
+        if time.monotonic() > deadline:
+            raise _error(guard, target)
+        return _bounded_further(guard, target, result, deadline, orphans)
+
+    return timed
+
+
+def _bounded_further(guard: Timeout, target: Target, result: Any, deadline: float, orphans: _Orphans) -> Any:
+    """*result*, or, if it is something to wait for, itself with what is left of the time."""
+    if not hasattr(type(result), "__await__"):
+        return result
+
+    async def body() -> Any:
+        return await result
+
+    async def timed() -> Any:
+        try:
+            return await Bounded(body(), max(0.0, deadline - time.monotonic()), guard.grace, orphans.ended)
+        except Overrun as overrun:
+            if overrun.still_running:
+                orphans.add()
+            error = _error(guard, target, still_running=overrun.still_running)
+        raise error
+
+    return timed()
