@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         UnsupportedSDKError,
     )
     from actguard.providers.install import install, uninstall
+    from actguard.runtime.client import Client
 
 __version__ = "2.0.0.dev0"
 
@@ -39,6 +40,7 @@ __all__ = [
     "BudgetGuard",
     "BudgetWaitTimeoutError",
     "BudgetWarning",
+    "Client",
     "MonitoringDegradedError",
     "Policy",
     "PriceBook",
@@ -60,6 +62,7 @@ _HOMES = {
     "PriceBook": "actguard.budget.pricing",
     "prices": "actguard.budget.pricing",
     "Usage": "actguard.budget.usage",
+    "Client": "actguard.runtime.client",
     "install": "actguard.providers.install",
     "uninstall": "actguard.providers.install",
 }

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from actguard.budget.account import Account, Outputs, logger
+from actguard.budget.backing import Spend
 from actguard.budget.estimate import InputRatios, RequestFacts, input_bound, output_bound
 from actguard.budget.hosts import Host
 from actguard.budget.pricing import Price, merged
@@ -187,7 +188,10 @@ class Call(Hold):
         account = self.account
         if account.policy.lost_attempts == "ignore":
             return
-        refusal = account.admission.charge_beside(self, self.likely_charge())
+        charge = self.likely_charge()
+        refusal = account.admission.charge_beside(self, charge)
+        if account.listener is not None:
+            account.listener.spent(account, Spend(charge, "call", self.provider))
         if refusal is not None:
             self.settled = True
             raise account.error(refusal)
@@ -235,11 +239,15 @@ class Call(Hold):
         account = self.account
         if not self.settled:
             self.settled = True
-            _, refusal = account.admission.settle(self, self._charge(bill, received), response_id)
+            charge = self._charge(bill, received)
+            counted, refusal = account.admission.settle(self, charge, response_id)
         elif bill is not None and response_id is not None:  # a middleware sent twice: each has an id, and is billed
-            _, refusal = account.admission.charge(account, self._charge(bill, received), response_id)
+            charge = self._charge(bill, received)
+            counted, refusal = account.admission.charge(account, charge, response_id)
         else:
             return
+        if account.listener is not None and counted:
+            account.listener.spent(account, Spend(charge, "call", self.provider, response_id))
         if self.deferred_as is not None:
             self._no_longer_deferred()
         if refusal is not None:
@@ -261,10 +269,13 @@ class Call(Hold):
         self.settled = True
         charge = self._charge(bill, received, lookup=False)
         response_id = bill.response_id if bill is not None else response_id
-        admission = self.account.admission
+        account = self.account
+        admission = account.admission
 
         def settle() -> None:
-            admission.settle_locked(self, charge, response_id)
+            counted, _ = admission.settle_locked(self, charge, response_id)
+            if account.listener is not None and counted:
+                account.listener.spent(account, Spend(charge, "call", self.provider, response_id))
 
         admission.later(settle)
 
