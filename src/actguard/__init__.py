@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from actguard.budget.policy import Policy
     from actguard.budget.pricing import PriceBook, prices
     from actguard.budget.usage import Usage
+    from actguard.events.emitter import emit_event, emit_violation
     from actguard.exceptions import (
         ActGuardError,
         ActGuardPaymentRequired,
@@ -49,6 +50,8 @@ __all__ = [
     "UnsupportedSDKError",
     "Usage",
     "add_cost",
+    "emit_event",
+    "emit_violation",
     "install",
     "prices",
     "uninstall",
@@ -63,6 +66,8 @@ _HOMES = {
     "prices": "actguard.budget.pricing",
     "Usage": "actguard.budget.usage",
     "Client": "actguard.runtime.client",
+    "emit_event": "actguard.events.emitter",
+    "emit_violation": "actguard.events.emitter",
     "install": "actguard.providers.install",
     "uninstall": "actguard.providers.install",
 }

@@ -9,7 +9,7 @@ A budget without a run, or in one that nobody stands behind, has none of them.
 
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from actguard.budget.scope import Charge
+from actguard.budget.scope import Charge, Hold
 
 if TYPE_CHECKING:
     from actguard.budget.account import Account
@@ -24,6 +24,10 @@ class Spend(NamedTuple):
     """A paid call, or external spend."""
     provider: str = ""
     response_id: str | None = None
+    model: str = ""
+    """As the request named it; the charge has it as the reply did."""
+    contexts: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """For each item of the charge, what selected the variant of its price."""
 
 
 class Listener(Protocol):
@@ -36,6 +40,10 @@ class Listener(Protocol):
     def spent(self, account: "Account", spend: Spend) -> None: ...
 
     def refused(self, account: "Account", error: "BudgetExceededError") -> None: ...
+
+    def unfinished(self, account: "Account", hold: Hold) -> None:
+        """*account* is left while *hold* runs on: it is charged by estimate for now, and `spent` when it ends."""
+        ...
 
 
 class Ask(NamedTuple):

@@ -219,6 +219,8 @@ class BudgetGuard(Readings):
         if not self._entries:
             for hold in account.admission.open_holds(account):
                 account.admission.settle(hold, hold.likely_charge(), final=False)
+                if account.listener is not None:
+                    account.listener.unfinished(account, hold)
         blocked = account.standing_block()
         if blocked is not None and isinstance(error, Exception) and not isinstance(error, BudgetExceededError):
             raise blocked from error
@@ -294,7 +296,9 @@ class BudgetGuard(Readings):
             if price is None and account.usd_limited:
                 raise UnknownPriceError(model=model, provider=provider or None)
             pico = price.cost(usage) if price else 0
-        _count(account, Spend(Charge(pico, usage.tokens, ((model, usage, pico),)), "call", provider, response_id))
+        _count(
+            account, Spend(Charge(pico, usage.tokens, ((model, usage, pico),)), "call", provider, response_id, model)
+        )
 
     def _live(self) -> Account:
         if self._account is None:

@@ -191,7 +191,7 @@ class Call(Hold):
         charge = self.likely_charge()
         refusal = account.admission.charge_beside(self, charge)
         if account.listener is not None:
-            account.listener.spent(account, Spend(charge, "call", self.provider))
+            account.listener.spent(account, self._spend(charge, None, None))
         if refusal is not None:
             self.settled = True
             raise account.error(refusal)
@@ -247,7 +247,7 @@ class Call(Hold):
         else:
             return
         if account.listener is not None and counted:
-            account.listener.spent(account, Spend(charge, "call", self.provider, response_id))
+            account.listener.spent(account, self._spend(charge, bill, response_id))
         if self.deferred_as is not None:
             self._no_longer_deferred()
         if refusal is not None:
@@ -275,7 +275,7 @@ class Call(Hold):
         def settle() -> None:
             counted, _ = admission.settle_locked(self, charge, response_id)
             if account.listener is not None and counted:
-                account.listener.spent(account, Spend(charge, "call", self.provider, response_id))
+                account.listener.spent(account, self._spend(charge, bill, response_id))
 
         admission.later(settle)
 
@@ -336,6 +336,12 @@ class Call(Hold):
             self.account.admission.release(self)
 
     # ---- money ----
+
+    def _spend(self, charge: Charge, bill: Bill | None, response_id: str | None) -> Spend:
+        """What a listener is told of *charge*."""
+        context = self.host.context
+        contexts = tuple(merged(line.context, context) for line in bill.lines) if bill is not None else (context,)
+        return Spend(charge, "call", self.provider, response_id, self.model, contexts)
 
     def _charge(self, bill: Bill | None, received: tuple[int, int] | None, *, lookup: bool = True) -> Charge:
         if bill is None or received is not None:

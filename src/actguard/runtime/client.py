@@ -1,18 +1,31 @@
 """Client: where runs come from; what it is told, and who it reports to."""
 
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from actguard.events.channel import Channel, all_flushed, sink_named
+from actguard.events.envelope import Origin
+from actguard.events.run_events import RunEvents, surrounding_span
+from actguard.events.sinks import JsonLines, Sink
 from actguard.exceptions import ActGuardUsageError
 from actguard.runtime import config as configured
+from actguard.runtime import direct
 from actguard.runtime.backing import RunBacking
 from actguard.runtime.config import OPTIONS, Config, EventMode, OnGatewayError, no_such_option
+from actguard.runtime.delivery import GatewaySink
+from actguard.runtime.lifecycle import die, live
+from actguard.runtime.remote import RESERVE, SETTLE, Remote
 from actguard.runtime.run import ClientBudgetGuard, ClientRun
+from actguard.runtime.waiting import await_for
+from actguard.transport.workers import Workers
 
 if TYPE_CHECKING:
     from actguard.budget.guard import BudgetGuard
+
+META = {"sdk": "actguard-python"}
 
 
 class Client:
@@ -58,6 +71,30 @@ class Client:
             raise no_such_option(name)
         self.config = Config(**{name: given[name] for name in OPTIONS})
         self.config.warn_if_exposed()
+        self.remote: Remote | None = None
+        self._closed = False
+        self._channels: list[Channel] = []
+        self._gateway_sink: GatewaySink | None = None
+        sinks = [sink_named(sink) for sink in self.config.event_sinks]
+        if self.config.events_file is not None:
+            sinks.append(JsonLines(self.config.events_file))
+        if self.config.remote:
+            self.remote = Remote(self.config)
+            self._gateway_sink = GatewaySink(self.remote.transport, self.config.events, self.config.max_batch_bytes)
+            sinks.append(self._gateway_sink)
+        if self.config.event_mode != "off":
+            self._channels = [self._channel(sink) for sink in sinks]
+        if self._channels or self.remote is not None:
+            live(self)
+
+    def _channel(self, sink: Sink) -> Channel:
+        config = self.config
+        return Channel(
+            sink,
+            interval_s=config.flush_interval_ms / 1000,
+            batch=config.max_batch_events,
+            limit=config.max_queue_events,
+        )
 
     @classmethod
     def from_env(cls) -> Self:
@@ -146,7 +183,106 @@ class Client:
 
     def open_run(self, run_id: str, user_id: str | None) -> RunBacking:
         """What stands behind a run that is entered now; for `ClientRun`."""
-        return RunBacking(self, run_id, user_id, None)
+        if self._closed:
+            raise ActGuardUsageError("this Client is closed: make a new one")
+        emitter = None
+        if self._channels:
+            for channel in self._channels:
+                channel.start()
+            trace_id, span_id = surrounding_span()
+            origin = Origin(run_id, user_id, self.config.agent_id, trace_id or os.urandom(16).hex(), span_id, META)
+            emitter = RunEvents(origin, self.config.event_mode, self._channels)
+        if self.remote is not None:
+            self.remote.courier.start()
+        return RunBacking(self, run_id, user_id, emitter)
+
+    # ---- budgets without a guard ----
+
+    def reserve_budget(
+        self,
+        *,
+        run_id: str,
+        user_id: str | None = None,
+        usd_limit: float | None = None,
+        token_limit: int | None = None,
+        plan_key: str | None = None,
+        cost_limit: int | None = None,
+        reserve_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Have a budget set aside at the gateway, for spend that no guard watches. Settle it yourself.
+
+        Args:
+            cost_limit: like `usd_limit`, in thousandths of a dollar.
+            reserve_id: your own id for it, which makes a repetition the same request; None: a new one.
+
+        Returns:
+            The gateway's answer; its `reserve_id` is what `settle_budget` needs.
+
+        Raises:
+            ActGuardUsageError: a wrong argument, or the client has no gateway.
+            BudgetExceededError, ActGuardPaymentRequired: the gateway's decision.
+            BudgetTransportError: it could not be reached, or refused the request. Whatever `on_gateway_error` says.
+        """
+        remote = self._with_gateway()
+        body = direct.reserve_body(run_id, user_id, usd_limit, token_limit, plan_key, cost_limit, reserve_id)
+        return remote.ask(RESERVE, body, body["reserve_id"], release=body["reserve_id"])
+
+    async def areserve_budget(self, **options: Any) -> dict[str, Any]:
+        """`reserve_budget` without blocking the event loop."""
+        remote = self._with_gateway()
+        body = direct.reserve_body(**options)
+        return await remote.aask(RESERVE, body, body["reserve_id"], release=body["reserve_id"])
+
+    def settle_budget(
+        self,
+        *,
+        reserve_id: str,
+        input_tokens: int = 0,
+        cached_input_tokens: int = 0,
+        output_tokens: int = 0,
+        usage_breakdown: Sequence[Mapping[str, Any]] = (),
+        **more: Any,
+    ) -> dict[str, Any]:
+        """Say what was spent of what `reserve_budget` set aside. Twice is once.
+
+        Args:
+            usage_breakdown: entries as docs/runtime.md has them; without any, *more* names the model.
+            **more: `provider`, `provider_model_id`, `cache_write_tokens_5m`, `final`, `seq`, and whatever else the
+                gateway knows.
+
+        Raises:
+            ActGuardUsageError: a wrong argument, or the client has no gateway.
+            BudgetTransportError: it could not be reached: call again with the same arguments.
+        """
+        remote = self._with_gateway()
+        body, key = direct.settle_body(
+            reserve_id, input_tokens, cached_input_tokens, output_tokens, usage_breakdown, more
+        )
+        return remote.ask(SETTLE, body, key)
+
+    async def asettle_budget(
+        self,
+        *,
+        reserve_id: str,
+        input_tokens: int = 0,
+        cached_input_tokens: int = 0,
+        output_tokens: int = 0,
+        usage_breakdown: Sequence[Mapping[str, Any]] = (),
+        **more: Any,
+    ) -> dict[str, Any]:
+        """`settle_budget` without blocking the event loop."""
+        remote = self._with_gateway()
+        body, key = direct.settle_body(
+            reserve_id, input_tokens, cached_input_tokens, output_tokens, usage_breakdown, more
+        )
+        return await remote.aask(SETTLE, body, key)
+
+    def _with_gateway(self) -> Remote:
+        if self.remote is None:
+            raise ActGuardUsageError(
+                "this Client is local: give it gateway_url and api_key to reserve budgets", argument="gateway_url"
+            )
+        return self.remote
 
     # ---- its end ----
 
@@ -159,17 +295,51 @@ class Client:
         Returns:
             Whether it has.
         """
-        return True
+        deadline = time.monotonic() + (self.config.events.timeout_s if timeout is None else timeout)
+        delivered = all_flushed(self._channels, deadline - time.monotonic())
+        if self.remote is not None:
+            delivered = self.remote.courier.flush(max(0.05, deadline - time.monotonic())) and delivered
+        return delivered
 
     async def aflush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as `flush` has it
         """`flush` without blocking the event loop."""
-        return True
+        return await await_for(self._threads(), lambda: self.flush(timeout), None)
 
     def close(self) -> None:
-        """Deliver what waits, and let go of connections and threads. Twice is once."""
+        """Deliver what waits, and let go of connections and threads. Twice is once.
+
+        Spend that cannot be delivered now stays on disk, and is by a later process.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        die(self)
+        deadline = time.monotonic() + self.config.events.timeout_s
+        if self._gateway_sink is not None:
+            self._gateway_sink.hurried = True
+        for channel in self._channels:
+            channel.close(max(0.05, deadline - time.monotonic()))
+        if self.remote is not None:
+            self.remote.close(max(0.05, deadline - time.monotonic()))
 
     async def aclose(self) -> None:
         """`close` without blocking the event loop."""
+        await await_for(self._threads(), self.close, None)
+
+    @property
+    def dropped_events(self) -> int:
+        """Events that no sink got: dropped from a full queue, refused, or left over at the end."""
+        return sum(channel.dropped for channel in self._channels)
+
+    def forked(self) -> None:
+        """In a forked child: threads stayed behind, and what waits is the parent's to deliver."""
+        for channel in self._channels:
+            channel.forked()
+        if self.remote is not None:
+            self.remote.forked()
+
+    def _threads(self) -> Workers:
+        return self.remote.workers if self.remote is not None else Workers()
 
     def __enter__(self) -> Self:
         return self

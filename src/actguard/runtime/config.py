@@ -108,7 +108,7 @@ class Config:
         self._check_gateway()
 
     def _check_gateway(self) -> None:
-        key: object = self.api_key
+        key = cast("object", self.api_key)
         if key is not None and not (isinstance(key, str) and _API_KEY.fullmatch(key)):
             raise ActGuardUsageError(
                 "api_key must look like ag_live_<key id>.<secret>; `actguard keys create` prints one",

@@ -23,7 +23,7 @@ from actguard.runtime.backing import RunBacking
 if TYPE_CHECKING:
     from actguard.runtime.client import Client
 
-PLAN_KEY = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_PLAN_KEY = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _LONGEST_NAME = 200
 
 
@@ -80,16 +80,9 @@ class ClientBudgetGuard(BudgetGuard):
 
     def __init__(self, client: "Client", *, plan_key: str | None = None, **options: Any) -> None:
         super().__init__(**options)
-        text("plan_key", plan_key)
-        if plan_key is not None and not PLAN_KEY.fullmatch(plan_key):
-            raise ActGuardUsageError(
-                f"plan_key must be lower-case letters, digits, - and _, and begin with a letter or digit, "
-                f"not {plan_key!r}",
-                argument="plan_key",
-            )
         if self.name is not None and len(self.name) > _LONGEST_NAME:
             raise ScopeValidationError(f"name must have at most {_LONGEST_NAME} characters", argument="name")
-        self.plan_key = plan_key
+        self.plan_key = None if plan_key is None else checked_plan_key(plan_key)
         self._client = client
 
     def _backing(self, frame: Frame) -> Backing | None:
@@ -120,6 +113,21 @@ class ClientBudgetGuard(BudgetGuard):
 
     def _ask(self, frame: Frame) -> Ask:
         return super()._ask(frame)._replace(plan_key=self.plan_key)
+
+
+def checked_plan_key(plan_key: str) -> str:
+    """*plan_key*, if it can be one.
+
+    Raises:
+        ActGuardUsageError: otherwise.
+    """
+    text("plan_key", plan_key)
+    if not _PLAN_KEY.fullmatch(plan_key):
+        raise ActGuardUsageError(
+            f"plan_key must be lower-case letters, digits, - and _, and begin with a letter or digit, not {plan_key!r}",
+            argument="plan_key",
+        )
+    return plan_key
 
 
 def _of_another_process(frame: Frame) -> bool:
