@@ -19,4 +19,5 @@ def encoded_hold(hold: Hold) -> tuple[Any, ...]:
 
 
 def decoded_hold(row: tuple[Any, ...]) -> Hold:
-    return Hold(*row[:-2], seqs=_seqs.decode(row[-2]), counters=_counters.decode(row[-1]))
+    values: list[Any] = [*row[:-2], _seqs.decode(row[-2]), _counters.decode(row[-1])]
+    return Hold(*values)
