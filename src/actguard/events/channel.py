@@ -41,7 +41,7 @@ class Channel:
         self._write_lock = threading.Lock()
         self._failed = False
         self._closed = False
-        self._lost = 0
+        self._lost = self._in_hand = 0
         self._renew()
 
     def _renew(self) -> None:
@@ -138,6 +138,7 @@ class Channel:
             self._awake = False
             self._count_drops()
             while batch := self._take():
+                self._in_hand = len(batch)
                 try:
                     self.sink.write([record.envelope() for record in batch])
                 except NotNow as failed:
@@ -147,6 +148,8 @@ class Channel:
                 except Exception as failed:  # noqa: BLE001 - a sink is somebody else's code, and the thread must live
                     self._lost += len(batch)
                     self._report(failed)
+                finally:
+                    self._in_hand = 0
             return True
 
     def _take(self) -> list[Record]:
@@ -202,8 +205,9 @@ class Channel:
         self._closed = True
         self._wake.put(None)
         if not delivered:
-            logger.warning("%d events to %r were not delivered before the end", self.waiting, self.sink)
-            self._lost += self.waiting
+            left = self.waiting + self._in_hand
+            logger.warning("%d events to %r were not delivered before the end", left, self.sink)
+            self._lost += left
         if self._write_lock.acquire(timeout=0 if not delivered else 1.0):
             try:
                 self.sink.close()

@@ -112,11 +112,6 @@ class RunBacking:
         if self.emitter is not None and self.pid == os.getpid():
             self.emitter.emit("run", name, payload, fields)
 
-    def plan_key_of(self, scope: Any) -> str | None:
-        """The plan that the outermost scope around *scope* was reserved under."""
-        listener = scope.listener if isinstance(scope, Account) else None
-        return listener.plan_key if isinstance(listener, ScopeListener) else None
-
     # ---- outermost scopes ----
 
     def reserve(self, ask: Ask) -> Reservation:
@@ -172,7 +167,7 @@ class RunBacking:
                 reservation.away(error)
                 return
             remote.release(key)  # it may have been granted, and the answer lost
-            raise BudgetTransportError(error.message, reason=error.reason, retryable=True) from error
+            raise BudgetTransportError(error.message, reason=error.reason) from error
         if isinstance(error, BudgetExceededError):
             error.user_id = error.user_id or ask.user_id
             error.scope_id = ask.scope_id

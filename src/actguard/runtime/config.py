@@ -114,6 +114,8 @@ class Config:
                 "api_key must look like ag_live_<key id>.<secret>; `actguard keys create` prints one",
                 argument="api_key",
             )
+        if self.ca_file is not None and not os.access(self.ca_file, os.R_OK):
+            raise ActGuardUsageError(f"ca_file {self.ca_file} cannot be read", argument="ca_file")
         if self.gateway_url is not None:
             _set(self, "gateway_url", _gateway_url(self.gateway_url))
         if (self.api_key is None) == (self.gateway_url is None):

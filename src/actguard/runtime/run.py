@@ -18,7 +18,7 @@ from actguard.exceptions import (
     NestedRuntimeContextError,
     ScopeValidationError,
 )
-from actguard.runtime.backing import RunBacking
+from actguard.runtime.backing import RunBacking, ScopeListener
 
 if TYPE_CHECKING:
     from actguard.runtime.client import Client
@@ -103,11 +103,11 @@ class ClientBudgetGuard(BudgetGuard):
             )
         asked = super()._backing(frame)
         if asked is None and self.plan_key is not None and not self._reservations:
-            plan_key = backing.plan_key_of(frame.scope)
-            if plan_key != self.plan_key:
+            outermost = frame.scope.listener if isinstance(frame.scope, Account) else None
+            if isinstance(outermost, ScopeListener) and outermost.plan_key != self.plan_key:
                 raise BudgetConfigurationError(
                     f"This guard is nested, and has plan_key {self.plan_key!r}, but the plan is that of the outermost "
-                    f"guard: {plan_key!r}. Give plan_key there."
+                    f"guard: {outermost.plan_key!r}. Give plan_key there."
                 )
         return asked
 
