@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from actguard.custody.secret_rules import NoSecret
     from actguard.custody.session import session
     from actguard.custody.text_rules import AllowRegex, BlockRegex, OneOf, UrlHost
+    from actguard.events.emitter import emit_event, emit_violation
     from actguard.exceptions import (
         ActGuardError,
         ActGuardPaymentRequired,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from actguard.pipeline.decorate import explain
     from actguard.pipeline.settings import configure
     from actguard.providers.install import install, uninstall
+    from actguard.runtime.client import Client
     from actguard.stores.memory import MemoryStore
     from actguard.tools.circuit_breaker import circuit_breaker, circuits
     from actguard.tools.concurrency import concurrency
@@ -97,6 +99,7 @@ __all__ = [
     "BudgetWaitTimeoutError",
     "BudgetWarning",
     "CircuitOpenError",
+    "Client",
     "ConcurrencyExceeded",
     "Denial",
     "DuplicateIdempotencyKey",
@@ -147,6 +150,8 @@ __all__ = [
     "circuits",
     "concurrency",
     "configure",
+    "emit_event",
+    "emit_violation",
     "enforce",
     "explain",
     "idempotency",
@@ -190,6 +195,9 @@ _HOMES = {
     "PriceBook": "actguard.budget.pricing",
     "prices": "actguard.budget.pricing",
     "Usage": "actguard.budget.usage",
+    "Client": "actguard.runtime.client",
+    "emit_event": "actguard.events.emitter",
+    "emit_violation": "actguard.events.emitter",
     "install": "actguard.providers.install",
     "uninstall": "actguard.providers.install",
     "explain": "actguard.pipeline.decorate",

@@ -20,6 +20,8 @@ class Run(NamedTuple):
     user_id: str | None = None
     emitter: Any = None
     """Takes its events (events/emitter.py); None: nobody listens."""
+    backing: Any = None
+    """Asked before its outermost scopes are entered (budget/backing.py); None: nobody stands behind them."""
 
 
 class Frame(NamedTuple):

@@ -14,6 +14,7 @@ from actguard.exceptions import BudgetExceededError, BudgetWaitTimeoutError
 from actguard.money import format_usd, to_usd
 
 if TYPE_CHECKING:
+    from actguard.budget.backing import Listener
     from actguard.budget.pricing import PriceBook
 
 logger = logging.getLogger("actguard")
@@ -54,6 +55,7 @@ class Account(BudgetScope):
         "book",
         "estimated",
         "limited",
+        "listener",
         "on_warning",
         "outputs",
         "parent_account",
@@ -81,6 +83,7 @@ class Account(BudgetScope):
         limit_tokens: float = math.inf,
         strict: bool = False,
         on_warning: Callable[[], None] | None = None,
+        listener: "Listener | None" = None,
     ) -> None:
         super().__init__(id, parent=parent, name=name, limit_pico=limit_pico, limit_tokens=limit_tokens, strict=strict)
         self.parent_account = parent
@@ -92,12 +95,11 @@ class Account(BudgetScope):
         self.outputs: dict[str, Outputs] = parent.outputs if parent else {}
         self.told: set[str] = parent.told if parent else set()  # what was warned about once
         self.on_warning = on_warning
+        self.listener = listener
         self.warned = False
         self.blocked: BudgetExceededError | None = None
         self.pid = os.getpid()
-        # Fixed for life: a limit can be raised, but not appear.
-        self.usd_limited = any(scope.limit_pico != math.inf for scope in self.chain)
-        self.limited = self.usd_limited or any(scope.limit_tokens != math.inf for scope in self.chain)
+        self.mark_limited()
         self.estimated = not all(scope.strict for scope in self.chain)  # a strict scope asks for bounds alone
         self.watched: bool = policy.warn_at is not None or (parent is not None and parent.watched)
 
@@ -107,6 +109,21 @@ class Account(BudgetScope):
         while account is not None:
             yield account
             account = account.parent_account
+
+    def mark_limited(self) -> None:
+        """Note which kinds of limit there are: a limit can be raised while calls run, but not appear."""
+        self.usd_limited = any(scope.limit_pico != math.inf for scope in self.chain)
+        self.limited = self.usd_limited or any(scope.limit_tokens != math.inf for scope in self.chain)
+
+    def restrict(self, limit_pico: float, limit_tokens: float) -> None:
+        """Lower the limits to what somebody else has granted. Before the first call, or between two entries."""
+
+        def lower() -> None:
+            self.limit_pico = min(self.limit_pico, limit_pico)
+            self.limit_tokens = min(self.limit_tokens, limit_tokens)
+
+        self.admission.locked(lower)
+        self.mark_limited()
 
     # ---- told by a call ----
 
@@ -121,6 +138,8 @@ class Account(BudgetScope):
                 account.blocked = error
             if account is stopped:
                 break
+        if self.listener is not None:
+            self.listener.refused(self, error)
         return error
 
     def standing_block(self) -> BudgetExceededError | None:
@@ -134,11 +153,14 @@ class Account(BudgetScope):
         assert isinstance(scope, Account)
         refusal = Refusal(scope, "usd" if scope.limit_pico != math.inf else "token")
         waited = f"waited {self.policy.wait_timeout:g} s" if self.policy.wait_timeout else "had to wait, and cannot,"
-        return BudgetWaitTimeoutError(
+        error = BudgetWaitTimeoutError(
             f"The call {waited} for other calls in budget {label(scope)} to settle. "
             "Raise wait_timeout or the limit, or give the calls smaller output caps.",
             **scope._fields(refusal),
         )
+        if self.listener is not None:
+            self.listener.refused(self, error)
+        return error
 
     def _fields(self, refusal: Refusal) -> dict[str, Any]:
         return {

@@ -84,7 +84,7 @@ class Admission:
         verdict = self.try_hold(hold)
         if not isinstance(verdict, Wait):
             return verdict
-        wait, wake = _async_signal()
+        wait, wake = async_signal()
         waiter = _Waiter(hold, wake)
         try:
             if self._enqueue(waiter) and not await wait(wait_timeout):
@@ -352,7 +352,7 @@ def _nobody(scope: BudgetScope, asking: Hold) -> tuple[int, int, int]:
     return 0, 0, 0
 
 
-def _async_signal() -> tuple[Callable[[float | None], Awaitable[bool]], Callable[[], bool]]:
+def async_signal() -> tuple[Callable[[float | None], Awaitable[bool]], Callable[[], bool]]:
     """A one-shot event of the running event loop: `await wait(seconds)` -> woken?
 
     `wake()` may be called from any thread; it is False when the loop is gone, and with it whoever waited.

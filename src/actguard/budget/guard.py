@@ -6,7 +6,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from actguard.budget.account import Account, calm_tokens, calm_usd
+from actguard.budget.account import Account
+from actguard.budget.backing import Ask, Backing, Reservation, Spend
 from actguard.budget.policy import (
     OPTIONS,
     Policy,
@@ -21,6 +22,7 @@ from actguard.budget.policy import (
     whole_number,
 )
 from actguard.budget.pricing import PriceBook, prices
+from actguard.budget.readings import Readings
 from actguard.budget.scope import Charge
 from actguard.budget.usage import NOTHING, Usage
 from actguard.context import Frame, Run, current_frame, end_frame, enter_frame
@@ -30,7 +32,7 @@ from actguard.exceptions import (
     NestedBudgetGuardError,
     UnknownPriceError,
 )
-from actguard.money import from_usd, to_usd
+from actguard.money import from_usd
 
 before_first_call: list[Callable[[], None]] = []
 """Run when a guard is entered, before anything in it: `providers.install` puts itself here. May raise."""
@@ -38,7 +40,7 @@ before_first_call: list[Callable[[], None]] = []
 _ARGUMENTS = ("user_id", "token_limit", "usd_limit", "name", "strict", "on_warning", "prices", "run_id")
 
 
-class BudgetGuard:
+class BudgetGuard(Readings):
     """A token and dollar budget around code that calls LLMs; `with` and `async with`.
 
     Args:
@@ -92,43 +94,90 @@ class BudgetGuard:
         self._on_warning = on_warning
         self._book = prices
         self._account: Account | None = None
+        self._reservations: list[Reservation] = []
         self._entries: list[tuple[Frame, Frame]] = []
 
     # ---- entering and leaving ----
 
     def __enter__(self) -> Self:
-        for prepare in before_first_call:
-            prepare()
-        frame = current_frame()
-        account = self._account
-        if account is None:
-            account = self._account = self._open(frame)
-        elif account in (frame.scope.chain if frame.scope else ()):
-            raise NestedBudgetGuardError("This guard is already active here; make a new BudgetGuard to nest one.")
-        run = frame.run or Run(account.run_id, self.user_id)
-        entered = frame._replace(run=run, scope=account)
-        enter_frame(entered)
-        self._entries.append((entered, frame))
+        frame = self._prepare()
+        backing = self._backing(frame)
+        self._enter(frame, None if backing is None else backing.reserve(self._ask(frame)))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._leave()
-        self._close(error)
+        reservations = self._leave()
+        try:
+            self._close(error)
+        finally:
+            for reservation in reservations:
+                reservation.settle(error)
 
     async def __aenter__(self) -> Self:
-        return self.__enter__()
+        frame = self._prepare()
+        backing = self._backing(frame)
+        self._enter(frame, None if backing is None else await backing.areserve(self._ask(frame)))
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.__exit__(kind, error, traceback)
+        reservations = self._leave()
+        try:
+            self._close(error)
+        finally:
+            for reservation in reservations:
+                await reservation.asettle(error)
+
+    def _prepare(self) -> Frame:
+        for prepare in before_first_call:
+            prepare()
+        frame = current_frame()
+        if self._account is not None and self._account in (frame.scope.chain if frame.scope else ()):
+            raise NestedBudgetGuardError("This guard is already active here; make a new BudgetGuard to nest one.")
+        return frame
+
+    def _backing(self, frame: Frame) -> Backing | None:
+        """Whom to ask before this guard is entered: whoever stands behind the run, if it is the outermost one."""
+        run = frame.run
+        if run is None or run.backing is None or self._reservations or _parent(frame) is not None:
+            return None
+        backing: Backing = run.backing
+        return backing
+
+    def _ask(self, frame: Frame) -> Ask:
+        assert frame.run is not None
+        account = self._account  # of an earlier entry, which has spent something
+        return Ask(
+            frame.run.run_id,
+            self.scope_id,
+            user_id=self.user_id or frame.run.user_id,
+            name=self.name,
+            pico=self._limit_pico - (account.used_pico if account else 0),
+            tokens=self._limit_tokens - (account.used_tokens if account else 0),
+        )
+
+    def _enter(self, frame: Frame, reservation: Reservation | None) -> None:
+        account = self._account
+        if account is None:
+            account = self._open(frame)
+        if reservation is not None:
+            if not self._reservations:  # else two tasks entered at once: what the second was granted is given back
+                account.listener = reservation.listener
+                self._limit_pico = min(self._limit_pico, account.used_pico + reservation.pico)
+                self._limit_tokens = min(self._limit_tokens, account.used_tokens + reservation.tokens)
+                account.restrict(self._limit_pico, self._limit_tokens)
+                reservation.opened(account)
+            self._reservations.append(reservation)
+        self._account = account
+        entered = frame._replace(run=frame.run or Run(account.run_id, self.user_id), scope=account)
+        enter_frame(entered)
+        self._entries.append((entered, frame))
 
     def _open(self, frame: Frame) -> Account:
-        parent = frame.scope if isinstance(frame.scope, Account) else None
-        if parent is not None and parent.pid != os.getpid():
-            parent = None  # of another process: its limits, and its lock, do not reach here
+        parent = _parent(frame)
         book = self._book or (parent.book if parent else prices)
         run_id = self._run_id or (frame.run.run_id if frame.run else None) or f"run_{os.urandom(16).hex()}"
         if self.user_id is None and frame.run:
@@ -145,9 +194,11 @@ class BudgetGuard:
             limit_tokens=self._limit_tokens,
             strict=self.strict,
             on_warning=None if self._on_warning is None else self._warn,
+            listener=parent.listener if parent else None,
         )
 
-    def _leave(self) -> None:
+    def _leave(self) -> list[Reservation]:
+        """Leave the last entry. Returns what is to be settled now: nothing while others are inside."""
         here = current_frame()
         for index in range(len(self._entries) - 1, -1, -1):
             if self._entries[index][0] is here:
@@ -156,6 +207,10 @@ class BudgetGuard:
             index = len(self._entries) - 1
         if index >= 0:
             end_frame(*self._entries.pop(index))
+        if self._entries:
+            return []
+        reservations, self._reservations = self._reservations, []
+        return reservations
 
     def _close(self, error: BaseException | None) -> None:
         """Charge provisionally what still runs, and show the refusal that a framework may have hidden."""
@@ -164,6 +219,8 @@ class BudgetGuard:
         if not self._entries:
             for hold in account.admission.open_holds(account):
                 account.admission.settle(hold, hold.likely_charge(), final=False)
+                if account.listener is not None:
+                    account.listener.unfinished(account, hold)
         blocked = account.standing_block()
         if blocked is not None and isinstance(error, Exception) and not isinstance(error, BudgetExceededError):
             raise blocked from error
@@ -208,7 +265,7 @@ class BudgetGuard:
         """
         text("name", name, optional=False)
         pico = from_usd(amount(usd))
-        self._count(Charge(pico, 0, ((name, NOTHING, pico),)), None)
+        _count(self._live(), Spend(Charge(pico, 0, ((name, NOTHING, pico),)), "cost"))
 
     def add_usage(
         self, model: str, usage: Usage, *, usd: float | None = None, provider: str = "", response_id: str | None = None
@@ -239,147 +296,14 @@ class BudgetGuard:
             if price is None and account.usd_limited:
                 raise UnknownPriceError(model=model, provider=provider or None)
             pico = price.cost(usage) if price else 0
-        self._count(Charge(pico, usage.tokens, ((model, usage, pico),)), response_id)
-
-    def _count(self, charge: Charge, response_id: str | None) -> None:
-        account = self._live()
-        _, refusal = account.admission.charge(account, charge, response_id)
-        account.warn_if_due()
-        if refusal is not None:
-            raise account.error(refusal)
+        _count(
+            account, Spend(Charge(pico, usage.tokens, ((model, usage, pico),)), "call", provider, response_id, model)
+        )
 
     def _live(self) -> Account:
         if self._account is None:
             raise ActGuardUsageError("enter the guard first: with guard: ...")
         return self._account
-
-    # ---- reading ----
-
-    @property
-    def run_id(self) -> str | None:
-        """The run this guard counts in; known once it was entered, or was given."""
-        return self._account.run_id if self._account else self._run_id
-
-    @property
-    def token_limit(self) -> float:
-        """Tokens; `math.inf` if unlimited."""
-        return self._limit_tokens
-
-    @property
-    def usd_limit(self) -> float:
-        """Dollars; `math.inf` if unlimited."""
-        return math.inf if self._limit_pico == math.inf else to_usd(int(self._limit_pico))
-
-    @property
-    def tokens_used(self) -> int:
-        """Tokens used here and in nested guards."""
-        return self._settled().used_tokens if self._account else 0
-
-    @property
-    def usd_used(self) -> float:
-        """Dollars used here and in nested guards."""
-        return to_usd(self._settled().used_pico) if self._account else 0.0
-
-    @property
-    def tokens_remaining(self) -> float:
-        """Tokens to this guard's own limit, never below 0; `math.inf` if unlimited."""
-        return max(0, self._limit_tokens - self.tokens_used)
-
-    @property
-    def usd_remaining(self) -> float:
-        """Dollars to this guard's own limit, never below 0; `math.inf` if unlimited."""
-        used = self._settled().used_pico if self._account else 0
-        return math.inf if self._limit_pico == math.inf else to_usd(max(0, int(self._limit_pico) - used))
-
-    @property
-    def local_tokens_used(self) -> int:
-        """Tokens used here, without nested guards."""
-        return self._settled().local_tokens if self._account else 0
-
-    @property
-    def local_usd_used(self) -> float:
-        """Dollars used here, without nested guards."""
-        return to_usd(self._settled().local_pico) if self._account else 0.0
-
-    @property
-    def root_tokens_used(self) -> int:
-        """Tokens used in the outermost guard around this one."""
-        return self._settled().root.used_tokens if self._account else 0
-
-    @property
-    def root_usd_used(self) -> float:
-        """Dollars used in the outermost guard around this one."""
-        return to_usd(self._settled().root.used_pico) if self._account else 0.0
-
-    @property
-    def usage(self) -> dict[str, int]:
-        """What was used by token kind (see `actguard.Usage`), kinds that occurred only."""
-        total = NOTHING
-        if self._account:
-            for tally in list(self._settled().by_model.values()):
-                total = total.plus(tally.usage)
-        return total.by_kind()
-
-    @property
-    def by_model(self) -> dict[str, dict[str, Any]]:
-        """Per model: `calls`, `tokens`, `usd`, `usage`."""
-        tallies = dict(self._settled().by_model) if self._account else {}
-        return {
-            model: {
-                "calls": tally.calls,
-                "tokens": tally.usage.tokens,
-                "usd": to_usd(tally.pico),
-                "usage": tally.usage.by_kind(),
-            }
-            for model, tally in tallies.items()
-        }
-
-    @property
-    def calls(self) -> int:
-        """Calls that were billed, nested ones included."""
-        return self._settled().calls if self._account else 0
-
-    @property
-    def estimated(self) -> bool:
-        """Whether any figure comes from an estimate: a stream ended early, usage missing, an answer lost."""
-        return self._account is not None and self._settled().estimates > 0
-
-    @property
-    def unmetered_calls(self) -> int:
-        """Calls that went through without any known usage."""
-        return self._settled().unmetered_calls if self._account else 0
-
-    @property
-    def exceeded(self) -> bool:
-        """Whether a call in this guard was refused, or passed a limit; until `extend`."""
-        return self._account is not None and (
-            self._account.standing_block() is not None or self._account.refused is not None
-        )
-
-    @property
-    def account(self) -> Account | None:
-        """The scope itself, for adapters; None before the guard is entered for the first time."""
-        return self._account
-
-    def _settled(self) -> Account:
-        account = self._account
-        assert account is not None
-        account.admission.settle_pending()
-        return account
-
-    def __repr__(self) -> str:
-        who = f" {self.name!r}" if self.name else ""
-        user = f" for {self.user_id!r}" if self.user_id else ""
-        used = self._account.used_pico if self._account else 0
-        parts = [
-            f"{calm_usd(used)} of {calm_usd(self._limit_pico)}" if self._limit_pico != math.inf else calm_usd(used),
-            f"{calm_tokens(self.tokens_used)} of {calm_tokens(self._limit_tokens)} tokens"
-            if self._limit_tokens != math.inf
-            else f"{calm_tokens(self.tokens_used)} tokens",
-            f"{self.calls} call{'' if self.calls == 1 else 's'}",
-        ]
-        flags = [flag for flag, on in (("estimated", self.estimated), ("exceeded", self.exceeded)) if on]
-        return f"<BudgetGuard{who}{user}: {', '.join(parts + flags)}>"
 
 
 def add_cost(*, name: str, usd: float) -> None:
@@ -392,9 +316,20 @@ def add_cost(*, name: str, usd: float) -> None:
     text("name", name, optional=False)
     pico = from_usd(amount(usd))
     account = current_frame().scope
-    if not isinstance(account, Account):
-        return
-    _, refusal = account.admission.charge(account, Charge(pico, 0, ((name, NOTHING, pico),)))
+    if isinstance(account, Account):
+        _count(account, Spend(Charge(pico, 0, ((name, NOTHING, pico),)), "cost"))
+
+
+def _count(account: Account, spend: Spend) -> None:
+    counted, refusal = account.admission.charge(account, spend.charge, spend.response_id)
+    if account.listener is not None and counted:
+        account.listener.spent(account, spend)
     account.warn_if_due()
     if refusal is not None:
         raise account.error(refusal)
+
+
+def _parent(frame: Frame) -> Account | None:
+    """The scope around, if its limits, and its lock, reach into this process."""
+    scope = frame.scope
+    return scope if isinstance(scope, Account) and scope.pid == os.getpid() else None

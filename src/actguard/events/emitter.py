@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from actguard.context import current_frame
+from actguard.events.envelope import FIELDS
+from actguard.exceptions import ActGuardError, ReportingContractError
+
+_GATEWAYS_OWN = frozenset({"reserved", "settled", "expired", "overrun"})
 
 
 @runtime_checkable
@@ -28,3 +32,48 @@ def emit(category: str, name: str, payload: Mapping[str, Any], **fields: Any) ->
     run = current_frame().run
     if run is not None and run.emitter is not None:
         run.emitter.emit(category, name, payload, fields)
+
+
+def emit_event(category: str, name: str, payload: Mapping[str, Any] | None = None, **fields: Any) -> None:
+    """Say that something happened, in an event of your own. Outside a run nobody is told.
+
+    Args:
+        category, name: what it is called: "order" and "placed" for `order.placed`.
+        payload: facts that JSON can hold; whatever else is in it is named by its type alone.
+        **fields: keys of the envelope, such as `tool_name`, `outcome` or `severity`.
+
+    Raises:
+        ReportingContractError: a name is empty, the payload is no mapping, a field is none of the envelope's, or it
+            is an event that only the gateway may emit.
+    """
+    for argument, given in (("category", category), ("name", name)):
+        if not isinstance(given, str) or not given:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ReportingContractError(f"{argument} must be a non-empty string, not {given!r}", argument=argument)
+    if payload is not None and not isinstance(payload, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ReportingContractError(f"payload must be a mapping, not {type(payload).__name__}", argument="payload")
+    for field in fields:
+        if field not in FIELDS:
+            raise ReportingContractError(
+                f"An event has no field {field!r}; put it into payload. There are {', '.join(sorted(FIELDS))}.",
+                argument=field,
+            )
+    if category == "budget" and name in _GATEWAYS_OWN:
+        raise ReportingContractError(f"budget.{name} is what the gateway alone can know", argument="name")
+    emit(category, name, payload or {}, **fields)
+
+
+def emit_violation(error: ActGuardError, **context: Any) -> None:
+    """Report a refusal of your own making as `guard.blocked`. Outside a run nobody is told.
+
+    Args:
+        error: what is raised; its code, reason and message are reported, its details are not.
+        **context: fields of the envelope, such as `tool_name`; what is none goes into the payload.
+
+    Raises:
+        ReportingContractError: *error* is no ActGuardError.
+    """
+    if not isinstance(error, ActGuardError):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ReportingContractError(f"error must be an ActGuardError, not {type(error).__name__}", argument="error")
+    payload = {"error": type(error).__name__, "code": error.code, "reason": error.reason, "message": error.message}
+    payload |= {name: value for name, value in context.items() if name not in FIELDS}
+    emit("guard", "blocked", payload, **{name: value for name, value in context.items() if name in FIELDS})

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from actguard.budget.account import Account, Outputs, logger
+from actguard.budget.backing import Spend
 from actguard.budget.estimate import CapTooSmall, InputRatios, RequestFacts, input_bound, output_bound
 from actguard.budget.hosts import Host
 from actguard.budget.pricing import Price, merged
@@ -211,7 +212,10 @@ class Call(Hold):
         account = self.account
         if account.policy.lost_attempts == "ignore":
             return
-        refusal = account.admission.charge_beside(self, self.likely_charge())
+        charge = self.likely_charge()
+        refusal = account.admission.charge_beside(self, charge)
+        if account.listener is not None:
+            account.listener.spent(account, self._spend(charge, None, None))
         if refusal is not None:
             self.settled = True
             raise account.error(refusal)
@@ -259,11 +263,15 @@ class Call(Hold):
         account = self.account
         if not self.settled:
             self.settled = True
-            _, refusal = account.admission.settle(self, self._charge(bill, received), response_id)
+            charge = self._charge(bill, received)
+            counted, refusal = account.admission.settle(self, charge, response_id)
         elif bill is not None and response_id is not None:  # a middleware sent twice: each has an id, and is billed
-            _, refusal = account.admission.charge(account, self._charge(bill, received), response_id)
+            charge = self._charge(bill, received)
+            counted, refusal = account.admission.charge(account, charge, response_id)
         else:
             return
+        if account.listener is not None and counted:
+            account.listener.spent(account, self._spend(charge, bill, response_id))
         if self.deferred_as is not None:
             self._no_longer_deferred()
         if refusal is not None:
@@ -285,10 +293,13 @@ class Call(Hold):
         self.settled = True
         charge = self._charge(bill, received, lookup=False)
         response_id = bill.response_id if bill is not None else response_id
-        admission = self.account.admission
+        account = self.account
+        admission = account.admission
 
         def settle() -> None:
-            admission.settle_locked(self, charge, response_id)
+            counted, _ = admission.settle_locked(self, charge, response_id)
+            if account.listener is not None and counted:
+                account.listener.spent(account, self._spend(charge, bill, response_id))
 
         admission.later(settle)
 
@@ -349,6 +360,12 @@ class Call(Hold):
             self.account.admission.release(self)
 
     # ---- money ----
+
+    def _spend(self, charge: Charge, bill: Bill | None, response_id: str | None) -> Spend:
+        """What a listener is told of *charge*."""
+        context = self.host.context
+        contexts = tuple(merged(line.context, context) for line in bill.lines) if bill is not None else (context,)
+        return Spend(charge, "call", self.provider, response_id, self.model, contexts)
 
     def _charge(self, bill: Bill | None, received: tuple[int, int] | None, *, lookup: bool = True) -> Charge:
         if bill is None or received is not None:

@@ -85,9 +85,7 @@ class MemoryFacts:
     def _start_sweeper(self) -> None:
         if self._clock is not time.monotonic:
             return  # somebody else's time: it is his to sweep by
-        self._sweeper = threading.Thread(
-            target=_sweep, args=(weakref.ref(self),), name="actguard-facts", daemon=True
-        )
+        self._sweeper = threading.Thread(target=_sweep, args=(weakref.ref(self),), name="actguard-facts", daemon=True)
         with inside(OUTSIDE):  # it serves every session, and belongs to none
             self._sweeper.start()
 

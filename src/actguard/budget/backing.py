@@ -1,0 +1,96 @@
+"""Who stands behind the budgets of a run, as a budget sees them: protocols, and what is told over them. No I/O here.
+
+    Backing      is asked before the outermost scope of a run is entered, and answers with
+    Reservation  what was granted; it is settled when that scope is left. Its
+    Listener     is told of every charge and refusal in the tree of scopes.
+
+A budget without a run, or in one that nobody stands behind, has none of them.
+"""
+
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from actguard.budget.scope import Charge, Hold
+
+if TYPE_CHECKING:
+    from actguard.budget.account import Account
+    from actguard.exceptions import BudgetExceededError
+
+
+class Spend(NamedTuple):
+    """A charge that was counted, and will not be corrected any more."""
+
+    charge: Charge
+    kind: Literal["call", "cost"] = "call"
+    """A paid call, or external spend."""
+    provider: str = ""
+    response_id: str | None = None
+    model: str = ""
+    """As the request named it; the charge has it as the reply did."""
+    contexts: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """For each item of the charge, what selected the variant of its price."""
+
+
+class Listener(Protocol):
+    """Told what happens in one tree of scopes.
+
+    It may be called from any thread, and from finalizers, which run at any allocation: it takes no lock, does no I/O,
+    and raises nothing.
+    """
+
+    def spent(self, account: "Account", spend: Spend) -> None: ...
+
+    def refused(self, account: "Account", error: "BudgetExceededError") -> None: ...
+
+    def unfinished(self, account: "Account", hold: Hold) -> None:
+        """*account* is left while *hold* runs on: it is charged by estimate for now, and `spent` when it ends."""
+        ...
+
+
+class Ask(NamedTuple):
+    """What an outermost scope wants to be set aside."""
+
+    run_id: str
+    scope_id: str
+    user_id: str | None = None
+    name: str | None = None
+    plan_key: str | None = None
+    pico: float = float("inf")
+    """Pico-dollars; `inf` for no limit."""
+    tokens: float = float("inf")
+
+
+class Reservation(Protocol):
+    """What was granted to one outermost scope, until it is settled."""
+
+    pico: float
+    """Pico-dollars that may be spent; `inf` for no limit."""
+    tokens: float
+    listener: Listener | None
+
+    def opened(self, account: "Account") -> None:
+        """The scope is entered now, as *account*."""
+        ...
+
+    def settle(self, error: BaseException | None) -> None:
+        """Say what was spent; *error* is what the scope was left with, and must not be hidden by one of ours."""
+        ...
+
+    async def asettle(self, error: BaseException | None) -> None:
+        """`settle` without blocking the event loop."""
+        ...
+
+
+class Backing(Protocol):
+    """Grants reservations to the outermost scopes of a run."""
+
+    def reserve(self, ask: Ask) -> Reservation:
+        """Have *ask* set aside.
+
+        Raises:
+            BudgetExceededError: a budget that is shared with others has nothing left for it.
+        """
+        ...
+
+    async def areserve(self, ask: Ask) -> Reservation:
+        """`reserve` without blocking the event loop."""
+        ...

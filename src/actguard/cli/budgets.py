@@ -1,0 +1,121 @@
+"""`actguard budgets`: set, list, remove, pay in."""
+
+import json
+import time
+
+import click
+
+from actguard.cli.database import database_options, dollars, opened, show, to_micros
+from actguard.gateway import accounts
+from actguard.gateway.ledger.windows import WINDOW_KINDS
+
+_SCOPES = click.Choice(["workspace", "agent", "user", "plan"])
+
+
+@click.group()
+def command() -> None:
+    """Limits that all processes share: for the workspace, an agent, a user, or each user of a plan."""
+
+
+@command.command("set")
+@click.argument("scope", type=_SCOPES)
+@click.argument("key", default="")
+@click.option("--usd", help="Dollars.")
+@click.option("--tokens", type=click.IntRange(0, 10**12), help="Tokens, input and output together.")
+@click.option("--per", "window", default="month", show_default=True, type=click.Choice([*WINDOW_KINDS]))
+@click.option("--observe", is_flag=True, help="Count, and refuse nobody.")
+@database_options
+def set_budget(
+    scope: str,
+    key: str,
+    usd: str | None,
+    tokens: int | None,
+    window: str,
+    observe: bool,
+    database: str | None,
+    workspace: str,
+    as_json: bool,
+) -> None:
+    """Limit what SCOPE may spend. KEY is the agent, the user (* for each user), or the plan.
+
+    \b
+    actguard budgets set workspace --usd 50 --per day
+    actguard budgets set user alice --usd 5 --per month
+    actguard budgets set plan free --tokens 100000 --per day
+    """
+    micros = to_micros(usd) if usd is not None else None
+    now = time.time_ns() // 1000
+    with opened(database) as store:
+        store.write(
+            lambda t: accounts.put_budget(
+                t,
+                accounts.workspace_id(t, workspace),
+                scope=scope,
+                key=key,
+                window=window,
+                usd=micros,
+                tokens=tokens,
+                observe=observe,
+                now=now,
+            )
+        )
+    _list(database, workspace, as_json)
+
+
+@command.command("list")
+@database_options
+def list_budgets(database: str | None, workspace: str, as_json: bool) -> None:
+    """All budgets, with what is spent and held now."""
+    _list(database, workspace, as_json)
+
+
+@command.command()
+@click.argument("scope", type=_SCOPES)
+@click.argument("key", default="")
+@click.option("--per", "window", default="month", show_default=True, type=click.Choice([*WINDOW_KINDS]))
+@database_options
+def remove(scope: str, key: str, window: str, database: str | None, workspace: str, as_json: bool) -> None:
+    """Remove a budget. What was counted stays, and counts again if it is set anew in the same window."""
+    with opened(database) as store:
+        number = store.read(lambda t: accounts.workspace_id(t, workspace))
+        removed = store.write(
+            lambda t: t.run("remove_budget", workspace=number, scope=scope, scope_key=key, window_kind=window)
+        )
+    if not removed:
+        raise click.ClickException("There is no such budget; see actguard budgets list.")
+    click.echo(json.dumps({"status": "removed"}) if as_json else "Removed.")
+
+
+@command.command()
+@click.argument("usd")
+@database_options
+def credit(usd: str, database: str | None, workspace: str, as_json: bool) -> None:
+    """Pay USD dollars in. Once there is a prepaid balance, runs need it."""
+    micros, now = to_micros(usd), time.time_ns() // 1000
+    with opened(database) as store:
+        number = store.read(lambda t: accounts.workspace_id(t, workspace))
+        store.write(lambda t: t.run("add_credit", workspace=number, usd=micros, now=now))
+        found = store.read(lambda t: accounts.balance(t, number, now))
+    click.echo(json.dumps(found, indent=2) if as_json else f"The balance is {dollars(found['balance_micros'])}.")
+
+
+def _list(database: str | None, workspace: str, as_json: bool) -> None:
+    with opened(database) as store:
+        now = store.now()
+        found = store.read(lambda t: accounts.budgets(t, accounts.workspace_id(t, workspace), now))
+    columns = (
+        ("Scope", "scope"),
+        ("Key", "key"),
+        ("Per", "window"),
+        ("Spent", "usd_spent_micros"),
+        ("Held", "usd_held_micros"),
+        ("Limit", "usd_limit_micros"),
+        ("Left", "usd_remaining_micros"),
+        ("Tokens", "tokens_spent"),
+        ("Token limit", "token_limit"),
+        ("Observe", "observe"),
+        ("Resets", "resets_at"),
+    )
+    show(
+        found, columns, as_json=as_json, empty="There are no budgets: actguard budgets set workspace --usd 50 sets one."
+    )

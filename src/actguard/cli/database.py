@@ -1,0 +1,100 @@
+"""The gateway's database, as its commands share it: how it is named, opened, and what is shown of it."""
+
+import json
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from actguard.gateway import accounts
+from actguard.gateway.storage.connect import connect
+from actguard.gateway.storage.store import Store, StoreDown, StoreError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def database_options(command: F) -> F:
+    """`--database`, `--workspace` and `--json`, which the commands on a database have in common."""
+    command = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")(command)
+    command = click.option(
+        "--workspace", default=accounts.FIRST_WORKSPACE, show_default=True, help="Whose keys, budgets and spend."
+    )(command)
+    return click.option(
+        "--database",
+        envvar="ACTGUARD_DATABASE",
+        help="A file or postgresql://...; by default the file that `actguard gateway` uses.",
+    )(command)
+
+
+@contextmanager
+def opened(database: str | None) -> Generator[Store]:
+    """The database, beside a gateway that may be using it."""
+    try:
+        store = connect(database, alone=False)
+        store.open()
+        try:
+            yield store
+        finally:
+            store.close()
+    except (StoreError, StoreDown, accounts.Invalid) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def show(found: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str]], *, as_json: bool, empty: str) -> None:
+    """Rows as a table or as JSON.
+
+    Args:
+        columns: heading and key of each column; a key that ends in `_micros` is shown in dollars.
+        empty: what to say where there is nothing.
+    """
+    if as_json:
+        click.echo(json.dumps([*found], indent=2))
+        return
+    if not found:
+        click.echo(empty)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, key in columns:
+        numeric = key.endswith("_micros") or isinstance(found[0].get(key), int)
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
+    for row in found:
+        table.add_row(*(Text(_cell(key, row.get(key))) for _, key in columns))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # a pipe has no width: nothing is cut
+    console.print(table)
+
+
+def dollars(micros: int) -> str:
+    """Two decimals, more where two would say nothing."""
+    usd = micros / 1_000_000
+    return f"${usd:,.2f}" if not micros or abs(usd) >= 0.01 else f"${usd:.6f}"
+
+
+def to_micros(usd: str) -> int:
+    """Dollars as typed, exactly."""
+    from decimal import Decimal, InvalidOperation
+
+    try:
+        micros = Decimal(usd.removeprefix("$").replace(",", "")) * 1_000_000
+        if not micros.is_finite() or micros < 0 or micros != int(micros) or micros > 10**15:
+            raise InvalidOperation
+    except InvalidOperation as error:
+        message = f"{usd!r} is no amount of dollars: write 25 or 0.50, with at most six decimals"
+        raise click.BadParameter(message) from error
+    return int(micros)
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if key.endswith("_micros"):
+        return dollars(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)

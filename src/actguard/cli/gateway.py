@@ -1,0 +1,89 @@
+"""`actguard gateway`: start the server, with everything it needs."""
+
+import logging
+from typing import Any
+
+import click
+
+from actguard.cli.database import to_micros
+
+
+@click.command()
+@click.option(
+    "--database", envvar="ACTGUARD_DATABASE", help="A file, or postgresql://USER@HOST/NAME for several processes."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8085, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes; needs Postgres.")
+@click.option("--time-zone", default=None, help="Where days and months begin, for a new database. [default: UTC]")
+@click.option("--default-hold", default="10", show_default=True, help="Dollars held, at most, where no limit is named.")
+@click.option(
+    "--hold-ttl", default=900, show_default=True, type=click.IntRange(1, 86_400), help="Seconds a hold lives."
+)
+@click.option(
+    "--rate-limit", default=0.0, type=click.FloatRange(0), help="Requests a second for each key. [default: any]"
+)
+@click.option(
+    "--log-level", default="info", show_default=True, type=click.Choice(["debug", "info", "warning", "error"])
+)
+def command(
+    database: str | None,
+    host: str,
+    port: int,
+    workers: int,
+    time_zone: str | None,
+    default_hold: str,
+    hold_ttl: int,
+    rate_limit: float,
+    log_level: str,
+) -> None:
+    """Start the gateway.
+
+    Without options: on this machine, port 8085, with a SQLite file in your state folder. The first start prints two
+    keys, one for agents and one for you; keep them, they are shown once.
+    """
+    try:
+        from actguard.gateway.serve import Server
+    except ImportError as error:
+        message = f"The gateway needs {error.name}, which is not installed: pip install 'actguard[gateway]'"
+        raise click.ClickException(message) from error
+    from actguard.gateway.accounts import Invalid
+    from actguard.gateway.config import Settings
+    from actguard.gateway.storage.store import StoreError
+
+    settings = Settings(
+        database=database,
+        default_hold_micros=to_micros(default_hold),
+        hold_ttl_s=hold_ttl,
+        rate_limit=rate_limit,
+        log_level=log_level,
+    )
+    try:
+        server = Server(settings, host=host, port=port, workers=workers)
+        first = server.prepare(time_zone)
+        for line in _greeting(server, first):
+            click.echo(line)
+        server.run()
+    except (StoreError, Invalid) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        message = f"The gateway cannot listen on {host}:{port}: {error.strerror or error}. Choose another --port."
+        raise click.ClickException(message) from error
+    logging.shutdown()
+
+
+def _greeting(server: Any, first: Any) -> list[str]:
+    lines = [f"actguard gateway on {server.url} ({server.where})"]
+    if first is not None:
+        lines += [
+            "",
+            "The first keys. They are shown once:",
+            f"  for agents   {first.agent.key.text}",
+            f"  for you      {first.admin.key.text}",
+            "",
+            "In a program:",
+            f'  client = actguard.Client(gateway_url="{server.url}", api_key="ag_live_...")',
+            "A budget:",
+            "  actguard budgets set workspace --usd 50 --per day",
+        ]
+    return lines

@@ -1,0 +1,61 @@
+"""Where events go besides the gateway: a file of JSON lines, a function of yours."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+Event = Mapping[str, Any]
+"""An envelope; see docs/events.md for its keys. Sinks share it, and leave it as it is."""
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Takes events in batches, on a thread of its own; it may block. What it raises is logged, once."""
+
+    def write(self, events: Sequence[Event]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class JsonLines:
+    """Appends each event to *path* as a line of JSON. Several processes may write to one file."""
+
+    def __init__(self, path: "str | os.PathLike[str]") -> None:
+        self.path = Path(path)
+        self._descriptor = -1
+
+    def write(self, events: Sequence[Event]) -> None:
+        if self._descriptor < 0:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        lines = "".join(json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n" for event in events)
+        view = memoryview(lines.encode(errors="replace"))
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __repr__(self) -> str:
+        return f"JsonLines({str(self.path)!r})"
+
+
+class Callback:
+    """Calls *function* with each event."""
+
+    def __init__(self, function: Callable[[Event], object]) -> None:
+        self.function = function
+
+    def write(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.function(event)
+
+    def close(self) -> None:
+        pass
+
+    def __repr__(self) -> str:
+        return f"Callback({getattr(self.function, '__name__', type(self.function).__name__)})"

@@ -1,0 +1,94 @@
+"""Who is calling: API keys, remembered for less than a second, so that a revoked one stops within it everywhere."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from actguard.gateway.http.wire import Refused, Request
+from actguard.gateway.keys import Key, parse_key
+from actguard.gateway.storage.store import Row, Store
+
+_REMEMBERED_S: Final = 0.5
+_MOST_REMEMBERED: Final = 10_000
+_NO_HASH: Final = "0" * 64
+
+
+class Caller(NamedTuple):
+    workspace: int
+    agent: str
+    role: str
+    key_id: str
+
+
+class _Known(NamedTuple):
+    until: float
+    row: Row | None
+
+
+class Authenticator:
+    """Looks keys up in the store, and meters each of them.
+
+    Args:
+        rate: requests a second that one key may make, in bursts of as many; 0 for any number.
+    """
+
+    def __init__(self, store: Store, *, rate: float = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store: Final = store
+        self._rate: Final = rate
+        self._clock: Final = clock
+        self._known: dict[str, _Known] = {}
+        self._asked: dict[str, asyncio.Task[_Known]] = {}
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    async def caller(self, request: Request) -> Caller:
+        """Who sent *request*; raises `Refused` with 401 or 429."""
+        scheme, _, text = request.header(b"authorization").partition(" ")
+        key = parse_key(text.strip()) if scheme.lower() == "bearer" else None
+        if key is None:
+            raise _unauthorized("Send a key: Authorization: Bearer ag_live_...; `actguard keys create` makes one.")
+        known = self._known.get(key.key_id)
+        if known is None or known.until <= self._clock():
+            known = await self._look_up(key.key_id)
+        stored = known.row
+        fits = key.fits(stored[3] if stored is not None else _NO_HASH)
+        if stored is None or not fits or stored[4] is not None:
+            raise _unauthorized("This key is not known, or was revoked.")
+        if self._rate:
+            self._meter(key)
+        return Caller(stored[0], stored[1], stored[2], key.key_id)
+
+    def forget(self, key_id: str) -> None:
+        """What is known of a key has changed in this process."""
+        self._known.pop(key_id, None)
+
+    async def _look_up(self, key_id: str) -> _Known:
+        """One question to the store at a time for each key, however many requests bring it."""
+        asked = self._asked.get(key_id)
+        if asked is None:
+            asked = self._asked[key_id] = asyncio.create_task(self._ask(key_id))
+            asked.add_done_callback(lambda _: self._asked.pop(key_id, None))
+        return await asyncio.shield(asked)
+
+    async def _ask(self, key_id: str) -> _Known:
+        until = self._clock() + _REMEMBERED_S
+        rows = await asyncio.to_thread(self._store.read, lambda transaction: transaction.rows("key", key_id=key_id))
+        if len(self._known) >= _MOST_REMEMBERED:
+            self._known.clear()
+        known = self._known[key_id] = _Known(until, rows[0] if rows else None)
+        return known
+
+    def _meter(self, key: Key) -> None:
+        now = self._clock()
+        left, at = self._buckets.get(key.key_id, (self._rate, now))
+        left = min(self._rate, left + (now - at) * self._rate)
+        if left < 1:
+            self._buckets[key.key_id] = (left, now)
+            wait = max(1, round((1 - left) / self._rate))
+            message = f"This key may make {self._rate:g} requests a second."
+            raise Refused(429, "too_many_requests", message, {"retry-after": str(wait)})
+        self._buckets[key.key_id] = (left - 1, now)
+
+
+def _unauthorized(message: str) -> Refused:
+    return Refused(401, "unauthorized", message, {"www-authenticate": "Bearer"})

@@ -1,0 +1,165 @@
+"""What requests may say. Fields that are not named here are ignored; limits are part of the types."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+Id = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="an identifier")]
+Name = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+PlanKey = Annotated[str, Meta(max_length=100, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+Micros = Annotated[int, Meta(ge=0, le=10**15, description="micro-dollars")]
+Units = Annotated[int, Meta(ge=0, le=10**12, description="1000 CU are a dollar")]
+Tokens = Annotated[int, Meta(ge=0, le=10**12)]
+Count = Annotated[int, Meta(ge=0, le=10**11)]
+Seconds = Annotated[int, Meta(ge=1, le=86_400)]
+
+
+class ReserveBody(Struct):
+    run_id: Id
+    user_id: Name | None = None
+    plan_key: PlanKey | None = None
+    usd_limit_micros: Micros | None = None
+    token_limit: Tokens | None = None
+    cost_limit: Units | None = None
+    reserve_id: Id | None = None
+    ttl_s: Seconds | None = None
+    when_short: Literal["deny", "shrink"] = "deny"
+    """`shrink`: grant what is left, when that is less than was asked for."""
+
+
+class UsageEntry(Struct):
+    """One line of a bill. Counts are inclusive: a kind of input is also in `input_tokens`."""
+
+    type: Literal["llm", "custom_cost"] = "llm"
+    provider: Name = ""
+    provider_model_id: Name = ""
+    requested_model: Name = ""
+    context: dict[Name, Name] = field(default_factory=lambda: dict[str, str]())
+    """What selects a price variant: `service_tier`, `speed`, ..."""
+    calls: Count = 0
+    """How many calls it sums up; 1 lets the price of a long context apply."""
+    scope_name: Name | None = None
+    estimated: bool = False
+    usd_micros: Micros | None = None
+    name: Name = ""
+    cost_cu: Units = 0
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cached_input_tokens: Count = 0
+    cache_write_tokens_5m: Count = 0
+    cache_write_tokens_1h: Count = 0
+    web_search_count: Count = 0
+    cache_read_tokens: Count = 0
+    cache_write_tokens: Count = 0
+    cache_write_1h_tokens: Count = 0
+    cache_write_12h_tokens: Count = 0
+    input_audio_tokens: Count = 0
+    input_image_tokens: Count = 0
+    input_video_tokens: Count = 0
+    cache_audio_read_tokens: Count = 0
+    cache_image_read_tokens: Count = 0
+    cache_video_read_tokens: Count = 0
+    input_tool_tokens: Count = 0
+    output_reasoning_tokens: Count = 0
+    output_audio_tokens: Count = 0
+    output_image_tokens: Count = 0
+    output_video_tokens: Count = 0
+    accepted_prediction_tokens: Count = 0
+    rejected_prediction_tokens: Count = 0
+    web_searches: Count = 0
+    storage_searches: Count = 0
+    map_searches: Count = 0
+    code_executions: Count = 0
+    input_audio_milliseconds: Count = 0
+    output_audio_milliseconds: Count = 0
+    input_characters: Count = 0
+    output_images: Count = 0
+    output_video_milliseconds: Count = 0
+
+
+class SettleBody(Struct):
+    reserve_id: Id
+    usage_breakdown: Annotated[list[UsageEntry], Meta(max_length=5000)] = field(
+        default_factory=lambda: list[UsageEntry]()
+    )
+    provider: Name = ""
+    provider_model_id: Name = ""
+    input_tokens: Count = 0
+    cached_input_tokens: Count = 0
+    output_tokens: Count = 0
+    cache_write_tokens_5m: Count = 0
+    cache_write_tokens_1h: Count = 0
+    web_search_count: Count = 0
+    reasoning_effort: Any = None
+    final: bool = True
+    seq: Annotated[int, Meta(ge=0, le=10**12)] | None = None
+    offline: bool = False
+    run_id: Name | None = None
+    user_id: Name | None = None
+    plan_key: PlanKey | None = None
+
+
+class ExtendBody(Struct):
+    reserve_id: Id
+    usd_micros: Micros | None = None
+    tokens: Tokens | None = None
+    ttl_s: Seconds | None = None
+
+
+class ReleaseBody(Struct):
+    reserve_id: Id
+
+
+class EventsBody(Struct):
+    events: list[msgspec.Raw]
+
+
+class Envelope(Struct):
+    """What of an event is looked at; all of it is kept."""
+
+    id: Id
+    category: Name
+    name: Name
+    ts: Name = ""
+    run_id: Name | None = None
+    user_id: Name | None = None
+    agent_id: Any = None
+    provider: Name | None = None
+    model: Name | None = None
+    scope_name: Name | None = None
+    usd_micros: Micros | None = None
+
+
+class Identified(Struct):
+    """An event that is rejected, as far as it can be named."""
+
+    id: str | None = None
+
+
+class NewKeyBody(Struct):
+    agent: Id
+    role: Literal["agent", "admin"] = "agent"
+
+
+class BudgetBody(Struct):
+    scope: Literal["workspace", "agent", "user", "plan"]
+    key: Name = ""
+    window: Literal["day", "month", "total"] = "month"
+    usd_micros: Micros | None = None
+    tokens: Tokens | None = None
+    observe: bool = False
+
+
+class BudgetKeyBody(Struct):
+    scope: Literal["workspace", "agent", "user", "plan"]
+    key: Name = ""
+    window: Literal["day", "month", "total"] = "month"
+
+
+class CreditBody(Struct):
+    usd_micros: Annotated[int, Meta(ge=1, le=10**15)]
+
+
+class WorkspaceBody(Struct):
+    time_zone: Id

@@ -1,0 +1,208 @@
+"""The endpoints of agents: reserve, settle, extend, release, budget, events, tariff."""
+
+import hashlib
+import os
+import time
+from typing import Any, Final
+
+import msgspec
+
+from actguard.gateway.billing import TooMuch
+from actguard.gateway.http.auth import Caller
+from actguard.gateway.http.bodies import (
+    Envelope,
+    EventsBody,
+    ExtendBody,
+    Identified,
+    ReleaseBody,
+    ReserveBody,
+    SettleBody,
+)
+from actguard.gateway.http.gateway import Gateway
+from actguard.gateway.http.wire import Refused, Request, decoded
+from actguard.gateway.ledger.operations import MICROS_PER_CU, Extend, Release, Reply, Reserve, Settle
+from actguard.gateway.ledger.windows import SECOND
+from actguard.gateway.reports import remaining
+from actguard.gateway.storage.store import Transaction
+
+MOST_EVENTS: Final = 1000
+_LONGEST_KEY: Final = 255
+
+_reserve = msgspec.json.Decoder(ReserveBody)
+_settle = msgspec.json.Decoder(SettleBody)
+_extend = msgspec.json.Decoder(ExtendBody)
+_release = msgspec.json.Decoder(ReleaseBody)
+_events = msgspec.json.Decoder(EventsBody)
+_identified = msgspec.json.Decoder(Identified)
+_envelope = msgspec.json.Decoder(Envelope)
+
+
+async def reserve(gateway: Gateway, caller: Caller, request: Request) -> Reply:
+    body = decoded(_reserve, request.body)
+    settings = gateway.settings
+    key = _idempotency_key(request)
+    usd = body.usd_limit_micros
+    if body.cost_limit is not None:
+        units = body.cost_limit * MICROS_PER_CU
+        usd = units if usd is None else min(usd, units)
+    hashed = _hash(request)
+    fingerprint = None
+    if key is None and body.reserve_id is None:
+        fingerprint = hashlib.sha256(f"{caller.agent}\n{caller.key_id}\n{hashed}".encode()).hexdigest()[:32]
+    return await gateway.apply(
+        Reserve(
+            workspace=caller.workspace,
+            agent=caller.agent,
+            reserve_id=body.reserve_id or new_reserve_id(),
+            hash=hashed,
+            idempotency_key=key,
+            run_id=body.run_id,
+            user_id=body.user_id or "",
+            plan_key=body.plan_key or "",
+            usd=usd,
+            tokens=body.token_limit,
+            ttl=(body.ttl_s or settings.hold_ttl_s) * SECOND,
+            when_short=body.when_short,
+            default_usd=settings.default_hold_micros,
+            default_tokens=settings.default_hold_tokens,
+            fingerprint=fingerprint,
+            tariff_version=gateway.tariff.version,
+        )
+    )
+
+
+async def settle(gateway: Gateway, caller: Caller, request: Request) -> Reply:
+    body = decoded(_settle, request.body)
+    try:
+        bill = gateway.biller.bill(body)
+    except TooMuch as error:
+        raise Refused(422, "invalid", str(error)) from error
+    return await gateway.apply(
+        Settle(
+            workspace=caller.workspace,
+            agent=caller.agent,
+            reserve_id=body.reserve_id,
+            hash=_hash(request),
+            idempotency_key=_idempotency_key(request),
+            usd=bill.usd,
+            tokens=bill.tokens,
+            client_usd=bill.client_usd,
+            usage=bill.lines,
+            final=body.final,
+            seq=body.seq,
+            offline=body.offline,
+            run_id=body.run_id or "",
+            user_id=body.user_id or "",
+            plan_key=body.plan_key or "",
+        )
+    )
+
+
+async def extend(gateway: Gateway, caller: Caller, request: Request) -> Reply:
+    body = decoded(_extend, request.body)
+    return await gateway.apply(
+        Extend(
+            workspace=caller.workspace,
+            agent=caller.agent,
+            reserve_id=body.reserve_id,
+            hash=_hash(request),
+            idempotency_key=_idempotency_key(request),
+            usd=body.usd_micros or 0,
+            tokens=body.tokens or 0,
+            ttl=body.ttl_s * SECOND if body.ttl_s is not None else None,
+        )
+    )
+
+
+async def release(gateway: Gateway, caller: Caller, request: Request) -> Reply:
+    body = decoded(_release, request.body)
+    return await gateway.apply(
+        Release(
+            workspace=caller.workspace,
+            agent=caller.agent,
+            reserve_id=body.reserve_id,
+            hash=_hash(request),
+            idempotency_key=_idempotency_key(request),
+        )
+    )
+
+
+async def budget(gateway: Gateway, caller: Caller, request: Request) -> Reply:
+    user_id, plan_key = request.query("user_id"), request.query("plan_key")
+    now = await gateway.now()
+    found = await gateway.read(lambda t: remaining(t, caller.workspace, caller.agent, user_id, plan_key, now))
+    return Reply(200, {"user_id": user_id or None, "plan_key": plan_key or None, "budgets": found})
+
+
+async def events(gateway: Gateway, caller: Caller, request: Request) -> Reply:
+    """Whatever is wrong with one envelope is said of that one: its batch is never lost for it."""
+    batch = decoded(_events, request.body).events
+    if len(batch) > MOST_EVENTS:
+        raise Refused(413, "too_large", f"A batch may have up to {MOST_EVENTS} events.")
+    now = time.time_ns() // 1000
+    rows: list[dict[str, Any]] = []
+    rejected: list[dict[str, Any]] = []
+    for index, raw in enumerate(batch):
+        try:
+            msgspec.json.decode(raw)  # all of it is kept, so all of it must be readable
+            envelope = _envelope.decode(raw)
+            rows.append(_event_row(caller, envelope, raw, now))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            rejected.append({"index": index, "id": _id_of(raw), "error": f"not a valid event: {error}"[:300]})
+    added = await gateway.writer.write(lambda transaction: _add(transaction, rows)) if rows else 0
+    gateway.metrics.events("accepted", added)
+    gateway.metrics.events("duplicate", len(rows) - added)
+    gateway.metrics.events("rejected", len(rejected))
+    return Reply(202, {"accepted": added, "duplicates": len(rows) - added, "rejected": rejected})
+
+
+async def tariff(gateway: Gateway, caller: Caller | None, request: Request) -> Reply:
+    return Reply(200, gateway.tariff.body)
+
+
+def new_reserve_id() -> str:
+    """For a client that proposes none: time first, so that new rows lie together."""
+    return f"rsv_{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+
+
+def _hash(request: Request) -> str:
+    return hashlib.sha256(request.path.encode() + b"\n" + request.body).hexdigest()[:32]
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.header(b"idempotency-key")
+    if not key:
+        return None
+    if len(key) > _LONGEST_KEY or not key.isascii() or not key.isprintable():
+        raise Refused(422, "invalid", f"An Idempotency-Key is up to {_LONGEST_KEY} printable ASCII characters.")
+    return key
+
+
+def _event_row(caller: Caller, event: Envelope, raw: msgspec.Raw, now: int) -> dict[str, Any]:
+    return {
+        "workspace": caller.workspace,
+        "id": event.id,
+        "ts": event.ts,
+        "ingested_at": now,
+        "agent": caller.agent,
+        "user_id": event.user_id or "",
+        "run_id": event.run_id or "",
+        "category": event.category,
+        "name": event.name,
+        "provider": event.provider or "",
+        "model": event.model or "",
+        "scope_name": event.scope_name or "",
+        "usd_micros": event.usd_micros,
+        "body": bytes(raw).decode(),
+    }
+
+
+def _add(transaction: Transaction, rows: list[dict[str, Any]]) -> int:
+    return transaction.run_many("add_event", rows)
+
+
+def _id_of(raw: msgspec.Raw) -> str | None:
+    try:
+        return _identified.decode(raw).id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -1,0 +1,92 @@
+"""What every endpoint works with, and what runs beside them."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Final, TypeVar
+
+from actguard.budget.pricing import PriceBook
+from actguard.gateway.billing import Biller
+from actguard.gateway.config import Settings
+from actguard.gateway.http.auth import Authenticator
+from actguard.gateway.http.metrics import Metrics
+from actguard.gateway.ledger.operations import Operation, Reply
+from actguard.gateway.ledger.windows import SECOND
+from actguard.gateway.storage.store import Store, StoreDown, Transaction
+from actguard.gateway.storage.writer import Writer
+from actguard.gateway.tariff import Tariff
+
+T = TypeVar("T")
+
+_log = logging.getLogger("actguard.gateway")
+
+_REAP_EVERY_S: Final = 1.0
+_TIDY_EVERY: Final = 600
+"""In reaps: how often old answers are forgotten."""
+
+
+class Gateway:
+    """A store with its writer, the prices, and the background work. Belongs to one event loop."""
+
+    def __init__(self, store: Store, settings: Settings, *, book: PriceBook | None = None) -> None:
+        self.store: Final = store
+        self.settings: Final = settings
+        self.writer: Final = Writer(store)
+        self.auth: Final = Authenticator(store, rate=settings.rate_limit)
+        self.metrics: Final = Metrics()
+        self.book: Final = book if book is not None else PriceBook()
+        self.biller: Final = Biller(self.book)
+        self.tariff: Final = Tariff(self.book)
+        self.ready = False
+        self._reaper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to answer. The store is open already."""
+        self.writer.start()
+        await asyncio.to_thread(self.tariff.load)
+        self._reaper = asyncio.create_task(self._reap())
+        self.ready = True
+
+    async def close(self) -> None:
+        """Finish what was begun, then let go of the store."""
+        self.ready = False
+        if self._reaper is not None:
+            self._reaper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._reaper
+        await self.writer.close()
+        await asyncio.to_thread(self.store.close)
+
+    async def apply(self, operation: Operation) -> Reply:
+        reply = await self.writer.apply(operation)
+        self.metrics.ledger(type(operation).__name__.lower(), reply)
+        return reply
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        return await asyncio.to_thread(self.store.read, work)
+
+    async def now(self) -> int:
+        """The ledger's clock."""
+        return await asyncio.to_thread(self.store.now)
+
+    async def _reap(self) -> None:
+        """End holds that are due. Any process does it; a hold that another has in hand is left to that one."""
+        turn = 0
+        while True:
+            await asyncio.sleep(_REAP_EVERY_S * random.uniform(0.7, 1.3))
+            turn += 1
+            try:
+                await self.writer.reap()
+                await asyncio.to_thread(self.store.maintain)
+                if turn % _TIDY_EVERY == 0:
+                    before = await self.now() - self.settings.answers_kept_days * 86_400 * SECOND
+                    await self.writer.write(partial(_forget_answers, before=before))
+            except StoreDown as error:
+                _log.warning("holds cannot be ended now: %s", error)
+
+
+def _forget_answers(transaction: Transaction, before: int) -> int:
+    return transaction.run("forget_answers", before=before)

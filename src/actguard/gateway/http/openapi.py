@@ -1,0 +1,78 @@
+"""The OpenAPI document, made from the endpoints and the types of their bodies."""
+
+import re
+from typing import Any
+
+import msgspec
+
+import actguard
+from actguard.gateway.http.routes import ENDPOINTS, Endpoint
+
+_MEANINGS = {
+    200: "Done",
+    201: "Made",
+    202: "Taken",
+    400: "The body is no JSON",
+    401: "No key, or one that is not known",
+    402: "The prepaid balance does not cover it",
+    403: "This key may not do this",
+    404: "There is no such thing here",
+    409: "A budget has not enough left",
+    413: "The body is too large",
+    422: "A value is not valid",
+    429: "Too many requests; Retry-After says when",
+    503: "The store does not answer; try again",
+}
+
+
+def document() -> dict[str, Any]:
+    """OpenAPI 3.1."""
+    types = [endpoint.body for endpoint in ENDPOINTS if endpoint.body is not None]
+    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    bodies = dict(zip(types, schemas, strict=True))
+    paths: dict[str, Any] = {}
+    for endpoint in ENDPOINTS:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, bodies)
+    error = {
+        "type": "object",
+        "required": ["error", "code"],
+        "properties": {"error": {"type": "string"}, "code": {"type": "string"}},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "actguard gateway", "version": actguard.__version__},
+        "paths": paths,
+        "components": {
+            "schemas": {**components, "Error": error},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(endpoint: Endpoint, bodies: dict[Any, Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "summary": endpoint.summary,
+        "operationId": getattr(endpoint.handler, "__name__", endpoint.path),
+        "responses": {str(status): _response(status) for status in sorted(endpoint.answers)},
+        "security": [{"key": []}] if endpoint.role else [],
+    }
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", endpoint.path)
+    ]
+    parameters += [{"name": name, "in": "query", "schema": {"type": "string"}} for name in endpoint.query]
+    if parameters:
+        operation["parameters"] = parameters
+    if endpoint.body is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": bodies[endpoint.body]}},
+        }
+    return operation
+
+
+def _response(status: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "object"}
+    if status >= 400:
+        schema = {"$ref": "#/components/schemas/Error"}
+    return {"description": _MEANINGS[status], "content": {"application/json": {"schema": schema}}}

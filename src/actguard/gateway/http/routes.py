@@ -1,0 +1,57 @@
+"""Every endpoint: its path, who may call it, what it takes. The application and the OpenAPI document both read this."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Literal, NamedTuple
+
+from actguard.gateway.http import bodies, data, management
+from actguard.gateway.http.auth import Caller
+from actguard.gateway.http.gateway import Gateway
+from actguard.gateway.http.wire import Request
+from actguard.gateway.ledger.operations import Reply
+
+Handler = Callable[[Gateway, Caller, Request], Awaitable[Reply]]
+
+
+class Endpoint(NamedTuple):
+    method: str
+    path: str
+    handler: "Handler | Callable[[Gateway, Any, Request], Awaitable[Reply]]"
+    role: Literal["", "agent", "admin"]
+    """Whose key is needed; an admin's does for everything."""
+    summary: str
+    body: type | None = None
+    answers: tuple[int, ...] = (200,)
+    query: tuple[str, ...] = ()
+
+
+_DATA: Final = (200, 400, 401, 404, 409, 413, 422, 429, 503)
+_SPAN: Final = ("since", "until")
+
+ENDPOINTS: Final = (
+    Endpoint("POST", "/api/v1/reserve", data.reserve, "agent", "Hold a budget for a run", bodies.ReserveBody,
+             (200, 400, 401, 402, 403, 409, 413, 422, 429, 503)),
+    Endpoint("POST", "/api/v1/settle", data.settle, "agent", "Say what a run has spent", bodies.SettleBody, _DATA),
+    Endpoint("POST", "/api/v1/extend", data.extend, "agent", "Grow or renew a hold", bodies.ExtendBody, (*_DATA, 402)),
+    Endpoint("POST", "/api/v1/release", data.release, "agent", "Give a hold back unused", bodies.ReleaseBody, _DATA),
+    Endpoint("GET", "/api/v1/budget", data.budget, "agent", "What is left, in every budget that applies", None, _DATA,
+             ("user_id", "plan_key")),
+    Endpoint("POST", "/api/v1/events", data.events, "agent", "Store events", bodies.EventsBody, (202, *_DATA[1:])),
+    Endpoint("GET", "/api/v1/cu-tariff", data.tariff, "", "Prices for older clients"),
+    Endpoint("GET", "/api/v1/keys", management.list_keys, "admin", "All keys, without their secrets", None, _DATA),
+    Endpoint("POST", "/api/v1/keys", management.create_key, "admin", "Make a key; its secret is shown once",
+             bodies.NewKeyBody, (201, *_DATA[1:])),
+    Endpoint("DELETE", "/api/v1/keys/{key_id}", management.revoke_key, "admin", "Revoke a key", None, _DATA),
+    Endpoint("GET", "/api/v1/budgets", management.list_budgets, "admin", "All budgets and what is left", None, _DATA),
+    Endpoint("PUT", "/api/v1/budgets", management.put_budget, "admin", "Set a budget", bodies.BudgetBody, _DATA),
+    Endpoint("DELETE", "/api/v1/budgets", management.remove_budget, "admin", "Remove a budget", bodies.BudgetKeyBody,
+             _DATA),
+    Endpoint("GET", "/api/v1/balance", management.get_balance, "admin", "The prepaid balance", None, _DATA),
+    Endpoint("POST", "/api/v1/balance", management.add_credit, "admin", "Pay in", bodies.CreditBody, _DATA),
+    Endpoint("GET", "/api/v1/workspace", management.get_workspace, "admin", "Name and time zone", None, _DATA),
+    Endpoint("PUT", "/api/v1/workspace", management.put_workspace, "admin", "Set the time zone", bodies.WorkspaceBody,
+             _DATA),
+    Endpoint("GET", "/api/v1/spend", management.spend, "admin", "What was charged", None, _DATA, (*_SPAN, "by")),
+    Endpoint("GET", "/api/v1/runs", management.runs, "admin", "Runs", None, _DATA, (*_SPAN, "run_id", "limit")),
+    Endpoint("GET", "/api/v1/events", management.events, "admin", "Events", None, _DATA,
+             (*_SPAN, "run_id", "category", "limit")),
+)  # fmt: skip

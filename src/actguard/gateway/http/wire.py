@@ -1,0 +1,104 @@
+"""HTTP as the gateway needs it: a request that is read within limits, and a reply. No framework objects between."""
+
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qs
+from uuid import uuid4
+
+import msgspec
+
+from actguard.gateway.ledger.operations import Reply
+
+T = TypeVar("T")
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+LARGEST_BODY: Final = 1 << 20
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_encoder = msgspec.json.Encoder()
+
+
+class Refused(Exception):  # noqa: N818 - an answer, on its way out
+    """A request that is answered with an error."""
+
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.reply = Reply(status, {"error": message, "code": code})
+        self.headers = headers or {}
+
+
+class Request:
+    """A request, with its body in memory."""
+
+    __slots__ = ("_headers", "body", "id", "method", "parameters", "path", "query_string", "started")
+
+    def __init__(self, scope: Scope, body: bytes) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.parameters: Mapping[str, str] = scope.get("path_params", {})
+        self.query_string: bytes = scope["query_string"]
+        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.body: bytes = body
+        self.started: float = time.perf_counter()
+        said = self.header(b"x-request-id")
+        self.id: str = said if _REQUEST_ID.fullmatch(said) else uuid4().hex
+
+    def header(self, name: bytes) -> str:
+        """Its value; empty when it was not sent."""
+        return self._headers.get(name, b"").decode("latin-1")
+
+    def query(self, name: str, default: str = "") -> str:
+        try:
+            values = parse_qs(self.query_string.decode("ascii"), errors="strict", max_num_fields=50).get(name)
+        except ValueError as error:
+            raise Refused(400, "malformed", "The query string is not valid.") from error
+        if values and "\x00" in values[0]:
+            raise Refused(422, "invalid", f"{name} holds a character that no name has.")
+        return values[0][:200] if values else default
+
+
+async def read_body(scope: Scope, receive: Receive) -> bytes:
+    """The body; refused with 413 as soon as it is known to be too large."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > LARGEST_BODY:
+            raise Refused(413, "too_large", f"A body may have up to {LARGEST_BODY} bytes.", {"connection": "close"})
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return body
+    parts, size = [body], len(body)
+    while message.get("more_body"):
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > LARGEST_BODY:
+            raise Refused(413, "too_large", f"A body may have up to {LARGEST_BODY} bytes.", {"connection": "close"})
+    return b"".join(parts)
+
+
+def decoded(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
+    """What *body* says; 400 when it is no JSON, 422 when it is not what is expected."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise Refused(422, "invalid", f"The request is not valid: {error}.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(400, "malformed", "The body is not JSON that can be read.") from error
+
+
+async def send_reply(send: Send, reply: Reply, headers: Mapping[str, str]) -> None:
+    await send_bytes(send, reply.status, _encoder.encode(reply.body), "application/json", headers)
+
+
+async def send_bytes(send: Send, status: int, content: bytes, kind: str, headers: Mapping[str, str]) -> None:
+    raw = [
+        (b"content-type", kind.encode()),
+        (b"content-length", str(len(content)).encode()),
+        *((name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": content})

@@ -1,0 +1,203 @@
+"""What is left and what was spent, read from the ledger's rows. Billed totals come from nowhere else."""
+
+from typing import Any
+
+import msgspec
+
+from actguard.gateway.ledger.apply import applicable, scopes_of
+from actguard.gateway.ledger.operations import Reserve
+from actguard.gateway.ledger.rows import Budget, Working
+from actguard.gateway.ledger.windows import rfc3339, window_at
+from actguard.gateway.storage.store import Row, Transaction
+
+BY = ("agent", "user", "plan", "model", "provider", "scope", "run", "day")
+_MOST_LINES = 5_000
+_lines = msgspec.json.Decoder(list[dict[str, Any]])
+
+
+def budgets_of(transaction: Transaction, workspace: int) -> list[Budget]:
+    """Every budget of a workspace, its balance among them."""
+    rows = transaction.rows("budgets", workspace=workspace)
+    return [
+        Budget(workspace, scope, key, window, usd, tokens, bool(observe))
+        for scope, key, window, usd, tokens, observe in rows
+    ]
+
+
+def zone_of(transaction: Transaction, workspace: int) -> str:
+    rows = transaction.rows("workspace", workspace=workspace)
+    return rows[0][2] if rows else "UTC"
+
+
+def remaining(
+    transaction: Transaction, workspace: int, agent: str, user_id: str, plan_key: str, now: int
+) -> list[dict[str, Any]]:
+    """What is left in every budget that applies to this agent, user and plan."""
+    rows = Working(now, {workspace: zone_of(transaction, workspace)})
+    asked = Reserve(workspace=workspace, agent=agent, reserve_id="", user_id=user_id, plan_key=plan_key)
+    wanted = set(scopes_of(asked))
+    for budget in budgets_of(transaction, workspace):
+        place = (workspace, budget.scope, budget.key)
+        if place in wanted:
+            rows.budgets.setdefault(place, []).append(budget)
+    return [
+        state(transaction, applied.budget, applied.key.key, rows.zones[workspace], now)
+        for applied in applicable(rows, workspace, agent, user_id, plan_key)
+    ]
+
+
+def state(transaction: Transaction, budget: Budget, counter_key: str, zone: str, now: int) -> dict[str, Any]:
+    """A budget in its present window."""
+    window = window_at(budget.window, zone, now)
+    found = transaction.rows(
+        "counter",
+        workspace=budget.workspace,
+        scope=budget.scope,
+        scope_key=counter_key,
+        window_kind=budget.window,
+        window_start=window.start,
+    )
+    held, spent, tokens_held, tokens_spent = found[0] if found else (0, 0, 0, 0)
+    usd, tokens = budget.usd_limit, budget.token_limit
+    return {
+        "scope": budget.scope,
+        "key": budget.key,
+        "window": budget.window,
+        "window_start": window.start or None,
+        "usd_limit_micros": usd,
+        "usd_spent_micros": spent,
+        "usd_held_micros": held,
+        "usd_remaining_micros": max(usd - spent - held, 0) if usd is not None else None,
+        "token_limit": tokens,
+        "tokens_spent": tokens_spent,
+        "tokens_held": tokens_held,
+        "tokens_remaining": max(tokens - tokens_spent - tokens_held, 0) if tokens is not None else None,
+        "observe": budget.observe,
+        "resets_at": rfc3339(window.ends_at) if window.ends_at is not None else None,
+    }
+
+
+def spend(
+    transaction: Transaction, workspace: int, since: int, until: int, by: str, zone: str = "UTC"
+) -> dict[str, Any]:
+    """What was charged between two moments, in total and by one dimension.
+
+    By model, provider or scope, what the lines of the bills do not name is `unattributed`.
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    total, tokens, overrun, skip = 0, 0, 0, 0
+    while True:
+        rows = transaction.rows("charges", workspace=workspace, since=since, until=until, most=_MOST_LINES, skip=skip)
+        for row in rows:
+            total += row[5]
+            tokens += row[6]
+            overrun += row[8]
+            for name, usd, used in _shares(row, by, zone):
+                group = groups.setdefault(name, {"key": name, "usd_micros": 0, "tokens": 0, "charges": 0})
+                group["usd_micros"] += usd
+                group["tokens"] += used
+                group["charges"] += 1
+        skip += len(rows)
+        if len(rows) < _MOST_LINES:
+            break
+    ordered = sorted(groups.values(), key=lambda g: (g["key"],) if by == "day" else (-g["usd_micros"], g["key"]))
+    attributed = sum(g["usd_micros"] for g in ordered if g["key"])
+    return {
+        "since": rfc3339(since),
+        "until": rfc3339(until),
+        "by": by,
+        "usd_micros": total,
+        "tokens": tokens,
+        "overrun_micros": overrun,
+        "groups": [g for g in ordered if g["key"]],
+        "unattributed_micros": total - attributed,
+    }
+
+
+def runs(transaction: Transaction, workspace: int, since: int, until: int, run_id: str, most: int) -> list[Any]:
+    """Runs, the latest first."""
+    found = transaction.rows("runs", workspace=workspace, since=since, until=until, run_id=run_id, most=most)
+    return [
+        {
+            "run_id": run,
+            "agent": agent,
+            "user_id": user or None,
+            "started_at": rfc3339(began),
+            "ended_at": rfc3339(ended) if ended and not still_open else None,
+            "holds": int(holds),
+            "open_holds": int(still_open),
+            "usd_held_micros": int(held),
+            "usd_micros": int(usd),
+            "tokens": int(tokens),
+        }
+        for run, agent, user, began, ended, holds, held, usd, tokens, still_open in found
+    ]
+
+
+def events(
+    transaction: Transaction, workspace: int, since: int, until: int, run_id: str, category: str, most: int
+) -> list[dict[str, Any]]:
+    """What clients sent, and what the ledger itself tells: every transition of a hold is an event. The latest first."""
+    span: dict[str, Any] = {"workspace": workspace, "since": since, "until": until, "run_id": run_id, "most": most}
+    found: list[tuple[int, dict[str, Any]]] = []
+    for _, at, body in transaction.rows("stored_events", **span, category=category):
+        event: dict[str, Any] = msgspec.json.decode(body)
+        found.append((at, event | {"tenant_id": str(workspace), "ingested_at": rfc3339(at)}))
+    if category in ("", "budget"):
+        for row in transaction.rows("transitions", **span):
+            found += [(row[1], event) for event in _told(workspace, row)]
+    found.sort(key=lambda pair: -pair[0])
+    return [event for _, event in found[:most]]
+
+
+_NAMES = {
+    "reserved": "reserved",
+    "extended": "extended",
+    "charged": "charged",
+    "settled": "settled",
+    "settled_late": "settled_late",
+    "released": "released",
+    "expired": "expired",
+}
+
+
+def _told(workspace: int, row: Row) -> list[dict[str, Any]]:
+    seq, at, op, reserve_id, agent, user_id, run_id, plan_key, held, spent, tokens, overrun = row
+    if op not in _NAMES:
+        return []
+    event: dict[str, Any] = {
+        "id": f"led_{seq}",
+        "ts": rfc3339(at),
+        "ingested_at": rfc3339(at),
+        "tenant_id": str(workspace),
+        "agent_id": agent,
+        "user_id": user_id or None,
+        "run_id": run_id,
+        "plan_key": plan_key or None,
+        "category": "budget",
+        "name": _NAMES[op],
+        "usd_micros": spent if op != "reserved" else held,
+        "payload": {"reserve_id": reserve_id, "usd_held_micros": held, "usd_spent_micros": spent, "tokens": tokens},
+    }
+    if not overrun:
+        return [event]
+    return [event, event | {"id": f"led_{seq}_overrun", "name": "overrun", "usd_micros": overrun}]
+
+
+def _shares(row: Row, by: str, zone: str) -> list[tuple[str, int, int]]:
+    """How a charge divides by one dimension; an empty name is nobody's."""
+    at, agent, user, plan, run, usd, tokens, _, _, usage = row
+    whole = {"agent": agent, "user": user, "plan": plan, "run": run}
+    if by in whole:
+        return [(whole[by], usd, tokens)]
+    if by == "day":
+        return [(window_at("day", zone, at).start, usd, tokens)]
+    shares: list[tuple[str, int, int]] = []
+    for line in _lines.decode(usage) if usage else ():
+        counts: dict[str, int] = line.get("usage") or {}
+        used = counts.get("input_tokens", 0) + counts.get("output_tokens", 0)
+        name = line.get({"model": "model", "provider": "provider", "scope": "scope_name"}[by]) or ""
+        if by == "model" and not name:
+            name = line.get("name") or ""
+        shares.append((name, line["usd_micros"], used))
+    return shares

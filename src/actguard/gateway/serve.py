@@ -1,0 +1,144 @@
+"""From settings to a running server: check everything first, make the first keys, then listen."""
+
+import json
+import logging
+import socket
+import sys
+import time
+from typing import Any, Final, NamedTuple
+
+import uvicorn
+
+from actguard.gateway import accounts
+from actguard.gateway.accounts import Created
+from actguard.gateway.config import Settings
+from actguard.gateway.http.app import App
+from actguard.gateway.storage.connect import connect
+from actguard.gateway.storage.store import StoreError, Transaction
+
+_GRACE_S: Final = 20
+_STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
+
+
+class FirstKeys(NamedTuple):
+    agent: Created
+    admin: Created
+
+
+class Server:
+    """A gateway that is not running yet.
+
+    Args:
+        port: 0 takes a free one.
+        workers: processes; more than one needs a database that can be shared.
+    """
+
+    def __init__(self, settings: Settings, *, host: str = "127.0.0.1", port: int = 8085, workers: int = 1) -> None:
+        self._settings: Final = settings
+        self._host: Final = host
+        self._port = port
+        self._workers: Final = workers
+        self._store: Final = connect(settings.database)
+        self._socket: socket.socket | None = None
+        if workers > 1 and not self._store.shared:
+            raise StoreError(
+                "SQLite serves one process: leave --workers at 1, or start with --database postgresql://USER@HOST/NAME."
+            )
+
+    @property
+    def url(self) -> str:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    @property
+    def where(self) -> str:
+        """What kind of database it is, for people."""
+        return str(getattr(self._store, "path", self._store.kind))
+
+    def prepare(self, time_zone: str | None = None) -> FirstKeys | None:
+        """Take the port, bring the database up to date, and make the first keys, where there are none."""
+        self._socket = _listening(self._host, self._port)
+        self._port = self._socket.getsockname()[1]
+        self._store.open()
+        try:
+            return self._store.write(lambda transaction: _first_keys(transaction, time_zone))
+        finally:
+            self._store.close()
+
+    def run(self) -> None:
+        """Answer until a signal says to stop; then finish what was begun."""
+        configure_logs(self._settings.log_level)
+        options: dict[str, Any] = {
+            "log_config": None,
+            "access_log": False,
+            "timeout_graceful_shutdown": _GRACE_S,
+            "server_header": False,
+            "backlog": 2048,
+        }
+        assert self._socket is not None
+        if self._workers == 1:
+            server = uvicorn.Server(uvicorn.Config(App(self._store, self._settings), **options))
+            server.run([self._socket])
+            return
+        self._socket.close()  # uvicorn takes the port itself, for its workers to share
+        self._settings.to_environment()
+        uvicorn.run(
+            "actguard.gateway.serve:worker",
+            factory=True,
+            workers=self._workers,
+            host=self._host,
+            port=self._port,
+            **options,
+        )
+
+
+def worker() -> App:
+    """The application of one of several processes, as the one that started it was told to run it."""
+    settings = Settings.from_environment()
+    configure_logs(settings.log_level)
+    return App(connect(settings.database), settings)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line, so that nothing a client sends can pass for a line of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "at": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def configure_logs(level: str) -> None:
+    """To the standard error, as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    for name in ("actguard.gateway", "uvicorn"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel("INFO" if name == "uvicorn" and level == "debug" else level.upper())
+
+
+def _first_keys(transaction: Transaction, time_zone: str | None) -> FirstKeys | None:
+    if transaction.rows("key_count")[0][0]:
+        return None
+    now = time.time_ns() // 1000
+    workspace = accounts.add_workspace(transaction, accounts.FIRST_WORKSPACE, time_zone or "UTC", now)
+    return FirstKeys(
+        accounts.create_key(transaction, workspace, "agent", "agent", now),
+        accounts.create_key(transaction, workspace, "admin", "admin", now),
+    )
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((host, port))
+    return listening

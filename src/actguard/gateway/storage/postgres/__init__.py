@@ -1,0 +1,1 @@
+"""Postgres: several gateways over one database."""

@@ -1,0 +1,23 @@
+"""Holds as a database keeps them: the same columns in the same order, lists as JSON."""
+
+from typing import Any
+
+import msgspec
+
+from actguard.gateway.ledger.rows import Hold
+
+_encode = msgspec.json.Encoder().encode
+_seqs = msgspec.json.Decoder(list[int])
+_counters = msgspec.json.Decoder(list[tuple[str, str, str, str]])
+
+HOLD_COLUMNS = tuple("workspace_id" if name == "workspace" else name for name in Hold.__struct_fields__)
+
+
+def encoded_hold(hold: Hold) -> tuple[Any, ...]:
+    values = msgspec.structs.astuple(hold)
+    return (*values[:-2], _encode(hold.seqs).decode(), _encode(hold.counters).decode())
+
+
+def decoded_hold(row: tuple[Any, ...]) -> Hold:
+    values: list[Any] = [*row[:-2], _seqs.decode(row[-2]), _counters.decode(row[-1])]
+    return Hold(*values)

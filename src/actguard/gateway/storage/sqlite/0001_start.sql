@@ -1,0 +1,127 @@
+CREATE TABLE workspaces (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    time_zone TEXT NOT NULL DEFAULT 'UTC',
+    created_at INTEGER NOT NULL
+);
+
+-- A secret is never stored: only its SHA-256, which cannot be turned around because the secret is random.
+CREATE TABLE keys (
+    key_id TEXT PRIMARY KEY,
+    workspace_id INTEGER NOT NULL REFERENCES workspaces (id),
+    agent TEXT NOT NULL,
+    role TEXT NOT NULL CHECK (role IN ('agent', 'admin')),
+    secret_hash TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    revoked_at INTEGER
+) WITHOUT ROWID;
+
+CREATE TABLE budgets (
+    workspace_id INTEGER NOT NULL REFERENCES workspaces (id),
+    scope TEXT NOT NULL CHECK (scope IN ('workspace', 'agent', 'user', 'plan', 'balance')),
+    scope_key TEXT NOT NULL,
+    window_kind TEXT NOT NULL CHECK (window_kind IN ('day', 'month', 'total')),
+    usd_limit INTEGER CHECK (usd_limit >= 0),
+    token_limit INTEGER CHECK (token_limit >= 0),
+    observe INTEGER NOT NULL DEFAULT 0,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (workspace_id, scope, scope_key, window_kind)
+) WITHOUT ROWID;
+
+-- A window is a row and is never reset. Its amounts equal the sums of the ledger rows of the holds on it.
+CREATE TABLE counters (
+    workspace_id INTEGER NOT NULL,
+    scope TEXT NOT NULL,
+    scope_key TEXT NOT NULL,
+    window_kind TEXT NOT NULL,
+    window_start TEXT NOT NULL,
+    usd_held INTEGER NOT NULL CHECK (usd_held >= 0),
+    usd_spent INTEGER NOT NULL CHECK (usd_spent >= 0),
+    tokens_held INTEGER NOT NULL CHECK (tokens_held >= 0),
+    tokens_spent INTEGER NOT NULL CHECK (tokens_spent >= 0),
+    PRIMARY KEY (workspace_id, scope, scope_key, window_kind, window_start)
+) WITHOUT ROWID;
+
+CREATE TABLE holds (
+    workspace_id INTEGER NOT NULL,
+    reserve_id TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    plan_key TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('open', 'settled', 'released', 'expired', 'settled_late')),
+    usd_limit INTEGER,
+    token_limit INTEGER,
+    usd_held INTEGER NOT NULL CHECK (usd_held >= 0),
+    tokens_held INTEGER NOT NULL CHECK (tokens_held >= 0),
+    usd_spent INTEGER NOT NULL CHECK (usd_spent >= 0),
+    tokens_spent INTEGER NOT NULL CHECK (tokens_spent >= 0),
+    usd_released INTEGER NOT NULL,
+    ttl INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    fingerprint TEXT,
+    reserve_hash TEXT NOT NULL,
+    settle_hash TEXT NOT NULL,
+    shares INTEGER NOT NULL,
+    settles INTEGER NOT NULL,
+    seqs TEXT NOT NULL,
+    counters TEXT NOT NULL,
+    PRIMARY KEY (workspace_id, reserve_id),
+    CHECK (state = 'open' OR (usd_held = 0 AND tokens_held = 0))
+) WITHOUT ROWID;
+CREATE INDEX holds_due ON holds (expires_at) WHERE state = 'open';
+CREATE UNIQUE INDEX holds_fingerprint ON holds (workspace_id, fingerprint)
+    WHERE state = 'open' AND fingerprint IS NOT NULL;
+
+CREATE TABLE ledger (
+    seq INTEGER PRIMARY KEY,
+    workspace_id INTEGER NOT NULL,
+    reserve_id TEXT NOT NULL,
+    op TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    usd_held INTEGER NOT NULL,
+    usd_spent INTEGER NOT NULL,
+    tokens_held INTEGER NOT NULL,
+    tokens_spent INTEGER NOT NULL,
+    usd_overrun INTEGER NOT NULL,
+    client_usd INTEGER,
+    usage TEXT NOT NULL
+);
+CREATE INDEX ledger_time ON ledger (workspace_id, at);
+CREATE TRIGGER ledger_is_not_changed BEFORE UPDATE ON ledger
+BEGIN SELECT RAISE(ABORT, 'a ledger row is never changed'); END;
+CREATE TRIGGER ledger_is_not_deleted BEFORE DELETE ON ledger
+BEGIN SELECT RAISE(ABORT, 'a ledger row is never deleted'); END;
+
+-- What was said to a request with an Idempotency-Key, so that its repetition is told the same.
+CREATE TABLE answers (
+    workspace_id INTEGER NOT NULL,
+    idempotency_key TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    status INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (workspace_id, idempotency_key)
+) WITHOUT ROWID;
+
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY,
+    workspace_id INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    ts TEXT NOT NULL,
+    ingested_at INTEGER NOT NULL,
+    agent TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    category TEXT NOT NULL,
+    name TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    scope_name TEXT NOT NULL,
+    usd_micros INTEGER,
+    body TEXT NOT NULL,
+    UNIQUE (workspace_id, id)
+);
+CREATE INDEX events_time ON events (workspace_id, ingested_at);

@@ -1,0 +1,1 @@
+"""SQLite: one process, one file, nothing to install."""

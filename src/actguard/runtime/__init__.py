@@ -1,0 +1,1 @@
+"""Runs, and the client that they belong to."""

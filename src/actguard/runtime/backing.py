@@ -1,0 +1,236 @@
+"""RunBacking: who stands behind the budgets of one run: its client, and the gateway if there is one."""
+
+import math
+import os
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from actguard.budget.account import Account
+from actguard.budget.backing import Ask, Listener, Reservation, Spend
+from actguard.budget.scope import Hold
+from actguard.events.catalog import wanted
+from actguard.events.envelope import Record, uuid7
+from actguard.events.run_events import RunEvents
+from actguard.exceptions import (
+    ActGuardError,
+    ActGuardPaymentRequired,
+    BudgetExceededError,
+    BudgetTransportError,
+    ToolGuardError,
+)
+from actguard.money import PICO_PER_USD
+from actguard.runtime.reservation import GatewayReservation
+from actguard.transport.answers import Unanswered
+
+if TYPE_CHECKING:
+    from actguard.runtime.client import Client
+
+_PICO_PER_MICRO = PICO_PER_USD // 1_000_000
+
+
+class Unreserved:
+    """The reservation of a scope that is nobody's but this program's: no limit but its own."""
+
+    pico = math.inf
+    tokens = math.inf
+
+    def __init__(self, listener: Listener | None) -> None:
+        self.listener = listener
+
+    def opened(self, account: Account) -> None:
+        pass
+
+    def settle(self, error: BaseException | None) -> None:
+        pass
+
+    async def asettle(self, error: BaseException | None) -> None:
+        pass
+
+
+class ScopeListener:
+    """Tells the events and the gateway what happens in one outermost scope and all that are nested in it."""
+
+    def __init__(self, events: RunEvents | None, reservation: GatewayReservation | None, plan_key: str | None) -> None:
+        self.plan_key = plan_key
+        self._events = events
+        self._reservation = reservation
+        self._pid = os.getpid()
+
+    def spent(self, account: Account, spend: Spend) -> None:
+        if self._pid != os.getpid():
+            return  # a copy of a call that is the parent's to tell
+        if self._reservation is not None:
+            self._reservation.add(account, spend)
+        events = self._events
+        if events is None:
+            return
+        category, name = ("llm", "usage") if spend.kind == "call" else ("budget", "cost")
+        if wanted(events.mode, category, name):
+            details = partial(_spend_details, spend, self.plan_key)
+            events.put(Record(events.origin, category, name, {}, {}, account, details))
+
+    def refused(self, account: Account, error: BudgetExceededError) -> None:
+        if self._events is not None:
+            self._events.emit("budget", "blocked" if error.phase == "before" else "limit_exceeded", *_refusal(error))
+
+    def unfinished(self, account: Account, hold: Hold) -> None:
+        if self._reservation is not None:
+            self._reservation.unfinished(hold)
+
+
+class RunBacking:
+    """What a client does for one run."""
+
+    def __init__(self, client: "Client", run_id: str, user_id: str | None, emitter: RunEvents | None) -> None:
+        self.client = client
+        self.run_id = run_id
+        self.user_id = user_id
+        self.emitter = emitter
+        self.pid = os.getpid()
+        self._started = time.monotonic()
+
+    def started(self) -> None:
+        """The run was entered."""
+        self._emit("start", {}, {})
+
+    def ended(self, error: BaseException | None) -> None:
+        """The run was left, with *error*."""
+        payload: dict[str, Any] = {"duration_ms": round((time.monotonic() - self._started) * 1000, 3)}
+        outcome = "success"
+        if error is not None:
+            payload["error"] = type(error).__name__
+            if isinstance(error, ActGuardError):
+                payload["code"] = error.code
+            outcome = _outcome(error)
+        self._emit("end", payload, {"outcome": outcome, "severity": "info" if outcome == "success" else "error"})
+
+    def _emit(self, name: str, payload: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+        if self.emitter is not None and self.pid == os.getpid():
+            self.emitter.emit("run", name, payload, fields)
+
+    # ---- outermost scopes ----
+
+    def reserve(self, ask: Ask) -> Reservation:
+        remote = self.client.remote
+        if remote is None:
+            return self._unreserved(ask)
+        if _on_a_loop():
+            warnings.warn(
+                "A budget that is shared through the gateway was entered with `with` on an event loop, which stands "
+                "still meanwhile: use `async with`.",
+                UserWarning,
+                stacklevel=4,
+            )
+        reservation = self._reservation(ask)
+        path, body, key = reservation.request
+        try:
+            reservation.granted(remote.ask(path, body, key))
+        except ActGuardError as error:
+            self._not_granted(reservation, ask, key, error)
+        except BaseException:
+            remote.release(key)
+            raise
+        return reservation
+
+    async def areserve(self, ask: Ask) -> Reservation:
+        remote = self.client.remote
+        if remote is None:
+            return self._unreserved(ask)
+        reservation = self._reservation(ask)
+        path, body, key = reservation.request
+        try:
+            reservation.granted(await remote.aask(path, body, key, release=key))
+        except ActGuardError as error:
+            self._not_granted(reservation, ask, key, error)
+        return reservation
+
+    def _unreserved(self, ask: Ask) -> Unreserved:
+        return Unreserved(ScopeListener(self.emitter, None, ask.plan_key) if self.emitter is not None else None)
+
+    def _reservation(self, ask: Ask) -> GatewayReservation:
+        remote = self.client.remote
+        assert remote is not None
+        reservation = GatewayReservation(remote, ask, uuid7())
+        reservation.listener = ScopeListener(self.emitter, reservation, ask.plan_key)
+        return reservation
+
+    def _not_granted(self, reservation: GatewayReservation, ask: Ask, key: str, error: ActGuardError) -> None:
+        """Raise *error*, unless it is silence, and the policy is to go on."""
+        remote = self.client.remote
+        assert remote is not None
+        if isinstance(error, Unanswered):
+            if remote.config.on_gateway_error == "open":
+                reservation.away(error)
+                return
+            remote.release(key)  # it may have been granted, and the answer lost
+            raise BudgetTransportError(error.message, reason=error.reason) from error
+        if isinstance(error, BudgetExceededError):
+            error.user_id = error.user_id or ask.user_id
+            error.scope_id = ask.scope_id
+            error.root_scope_id = ask.scope_id
+        if isinstance(error, (BudgetExceededError, ActGuardPaymentRequired)) and self.emitter is not None:
+            payload, fields = _refusal(error) if isinstance(error, BudgetExceededError) else ({"code": error.code}, {})
+            fields |= {"scope_id": ask.scope_id, "scope_kind": "root", "plan_key": ask.plan_key}
+            self.emitter.emit("budget", "blocked", payload, fields)
+        raise error
+
+
+def _spend_details(spend: Spend, plan_key: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `llm.usage` and `budget.cost` say: their payload, and their fields of the envelope."""
+    charge = spend.charge
+    usages = [usage for _, usage, _ in charge.items]
+    payload: dict[str, Any] = {"usd_pico": charge.pico, "estimated": charge.estimates > 0}
+    fields: dict[str, Any] = {"plan_key": plan_key, "usd_micros": -(-charge.pico // _PICO_PER_MICRO)}
+    if spend.kind == "cost":
+        payload["name"] = charge.items[0][0] if charge.items else ""
+        return payload, fields
+    payload["response_id"] = spend.response_id
+    payload["usage"] = usages[0].by_kind() if usages else {}
+    if len(charge.items) > 1:
+        payload["lines"] = [
+            {"model": model, "usd_pico": pico, "usage": usage.by_kind()} for model, usage, pico in charge.items
+        ]
+    fields |= {
+        "provider": spend.provider or None,
+        "model": (charge.items[0][0] if charge.items else spend.model) or None,
+        "input_tokens": sum(usage.input_tokens for usage in usages),
+        "cached_input_tokens": sum(usage.cache_read_tokens for usage in usages),
+        "output_tokens": sum(usage.output_tokens for usage in usages),
+    }
+    return payload, fields
+
+
+def _refusal(error: BudgetExceededError) -> tuple[dict[str, Any], dict[str, Any]]:
+    payload = {
+        "code": error.code,
+        "limit_type": error.limit_type,
+        "phase": error.phase,
+        "origin": error.origin,
+        "tokens_used": error.tokens_used,
+        "token_limit": error.token_limit,
+        "usd_used": error.usd_used,
+        "usd_limit": error.usd_limit,
+    }
+    fields = {
+        "scope_id": error.scope_id,
+        "scope_name": error.scope_name,
+        "scope_kind": error.scope_kind,
+        "parent_scope_id": error.parent_scope_id,
+        "root_scope_id": error.root_scope_id,
+    }
+    return payload, fields
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, (ToolGuardError, ActGuardPaymentRequired)):
+        return "blocked"
+    return "failed" if isinstance(error, Exception) else "cancelled"
+
+
+def _on_a_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")  # not imported where nobody uses it
+    return asyncio is not None and asyncio._get_running_loop() is not None

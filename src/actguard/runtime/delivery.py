@@ -1,0 +1,80 @@
+"""Events on their way to the gateway."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from actguard.events.channel import NotNow
+from actguard.events.sinks import Event
+from actguard.exceptions import ActGuardError
+from actguard.runtime.config import Patience
+from actguard.transport.answers import Unanswered
+from actguard.transport.gateway import GatewayTransport
+
+PATH = "/api/v1/events"
+_AROUND = len('{"events":[]}')
+
+
+class GatewaySink:
+    """Sends events in requests of so many bytes at most. A repeated event is stored once, by its id."""
+
+    def __init__(self, transport: GatewayTransport, patience: Patience, max_bytes: int) -> None:
+        self._transport = transport
+        self._patience = patience
+        self._max_bytes = max_bytes
+        self.failing = False
+        self.hurried = False
+        """The program is ending: a gateway that was away just now is tried once."""
+
+    def write(self, events: Sequence[Event]) -> None:
+        """Deliver *events*.
+
+        Raises:
+            NotNow: the gateway is away; those that were delivered are not stored twice.
+            ActGuardError: it does not take them.
+        """
+        for part in self._parts(events):
+            try:
+                self._transport.post(
+                    PATH,
+                    {"events": part},
+                    timeout_s=self._patience.timeout_s,
+                    max_retries=0 if self.failing and self.hurried else self._patience.max_retries,
+                )
+            except Unanswered as away:
+                self.failing = True
+                raise NotNow(str(away)) from None
+            except ActGuardError:
+                self.failing = True
+                raise
+            self.failing = False
+
+    def _parts(self, events: Sequence[Event]) -> list[list[Event]]:
+        parts: list[list[Event]] = []
+        room = 0
+        for event in events:
+            size = _size(event)
+            if size + _AROUND > self._max_bytes:
+                event = _without_payload(event, size)
+                size = _size(event)
+            if not parts or size > room:
+                parts.append([])
+                room = self._max_bytes - _AROUND
+            parts[-1].append(event)
+            room -= size
+        return parts
+
+    def close(self) -> None:
+        """The connections are the client's."""
+
+    def __repr__(self) -> str:
+        return f"the gateway at {self._transport.url}"
+
+
+def _size(event: Event) -> int:
+    return len(json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")) + 1
+
+
+def _without_payload(event: Event, size: int) -> dict[str, Any]:
+    """An event that is larger than a whole request: that it happened is still told."""
+    return {**event, "payload": {"left_out": f"the event had {size} bytes"}, "evidence": []}

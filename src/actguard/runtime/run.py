@@ -1,0 +1,148 @@
+"""ClientRun: what groups the calls of one task of an agent; and the guards that a client makes for it."""
+
+import os
+import re
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from actguard.budget.account import Account
+from actguard.budget.backing import Ask, Backing
+from actguard.budget.guard import BudgetGuard
+from actguard.budget.policy import text
+from actguard.context import Frame, Run, current_frame, end_frame, enter_frame
+from actguard.exceptions import (
+    ActGuardUsageError,
+    BudgetClientMismatchError,
+    BudgetConfigurationError,
+    MissingRuntimeContextError,
+    NestedRuntimeContextError,
+    ScopeValidationError,
+)
+from actguard.runtime.backing import RunBacking, ScopeListener
+
+if TYPE_CHECKING:
+    from actguard.runtime.client import Client
+
+_PLAN_KEY = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_LONGEST_NAME = 200
+
+
+class ClientRun:
+    """A run, active while it is entered; `with` and `async with`. Made by `Client.run`.
+
+    Each task and each thread that works on it inherits it; two of them with runs of their own do not meet.
+    """
+
+    def __init__(self, client: "Client", user_id: str | None, run_id: str | None) -> None:
+        text("user_id", user_id)
+        text("run_id", run_id)
+        self.client = client
+        self.user_id = user_id
+        self.run_id = run_id or f"run_{os.urandom(16).hex()}"
+        self._backing: RunBacking | None = None
+        self._entries: list[tuple[Frame, Frame]] = []
+
+    def __enter__(self) -> Self:
+        frame = current_frame()
+        if frame.run is not None and not _of_another_process(frame):
+            raise NestedRuntimeContextError(_nested(frame))
+        backing = self.client.open_run(self.run_id, self.user_id)
+        entered = Frame(Run(self.run_id, self.user_id, backing.emitter, backing), frame.scope, frame.session)
+        enter_frame(entered)
+        self._entries.append((entered, frame))
+        backing.started()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        here = current_frame()
+        index = next((index for index, (entered, _) in enumerate(self._entries) if entered is here), -1)
+        entered, previous = self._entries.pop(index)
+        end_frame(entered, previous)
+        assert entered.run is not None
+        entered.run.backing.ended(error)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def __repr__(self) -> str:
+        return f"<ClientRun {self.run_id!r}{' (active)' if self._entries else ''}>"
+
+
+class ClientBudgetGuard(BudgetGuard):
+    """A BudgetGuard that belongs to a client, and is entered inside one of its runs. Made by `Client.budget_guard`."""
+
+    def __init__(self, client: "Client", *, plan_key: str | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        if self.name is not None and len(self.name) > _LONGEST_NAME:
+            raise ScopeValidationError(f"name must have at most {_LONGEST_NAME} characters", argument="name")
+        self.plan_key = None if plan_key is None else checked_plan_key(plan_key)
+        self._client = client
+
+    def _backing(self, frame: Frame) -> Backing | None:
+        run = frame.run
+        backing = run.backing if run is not None else None
+        if run is None or not isinstance(backing, RunBacking):
+            raise MissingRuntimeContextError("Enter a run first: `with client.run(): with client.budget_guard(...):`.")
+        if backing.client is not self._client:
+            raise BudgetClientMismatchError(
+                f"The active run {run.run_id!r} belongs to another Client than this guard: make the guard with the "
+                "client that the run was started with."
+            )
+        if self._run_id is not None and self._run_id != run.run_id:
+            raise BudgetConfigurationError(
+                f"This guard is for run {self._run_id!r}, and the active run is {run.run_id!r}: leave run_id away, or "
+                "enter the guard inside its own run.",
+                code="RUN_MISMATCH",
+            )
+        asked = super()._backing(frame)
+        if asked is None and self.plan_key is not None and not self._reservations:
+            outermost = frame.scope.listener if isinstance(frame.scope, Account) else None
+            if isinstance(outermost, ScopeListener) and outermost.plan_key != self.plan_key:
+                raise BudgetConfigurationError(
+                    f"This guard is nested, and has plan_key {self.plan_key!r}, but the plan is that of the outermost "
+                    f"guard: {outermost.plan_key!r}. Give plan_key there."
+                )
+        return asked
+
+    def _ask(self, frame: Frame) -> Ask:
+        return super()._ask(frame)._replace(plan_key=self.plan_key)
+
+
+def checked_plan_key(plan_key: str) -> str:
+    """*plan_key*, if it can be one.
+
+    Raises:
+        ActGuardUsageError: otherwise.
+    """
+    text("plan_key", plan_key)
+    if not _PLAN_KEY.fullmatch(plan_key):
+        raise ActGuardUsageError(
+            f"plan_key must be lower-case letters, digits, - and _, and begin with a letter or digit, not {plan_key!r}",
+            argument="plan_key",
+        )
+    return plan_key
+
+
+def _of_another_process(frame: Frame) -> bool:
+    """Whether the run around was entered in the process that this one was forked from."""
+    run, scope = frame.run, frame.scope
+    if isinstance(scope, Account):
+        return scope.pid != os.getpid()
+    return run is not None and isinstance(run.backing, RunBacking) and run.backing.pid != os.getpid()
+
+
+def _nested(frame: Frame) -> str:
+    assert frame.run is not None
+    if isinstance(frame.run.backing, RunBacking):
+        return f"Run {frame.run.run_id!r} is active here already: leave it before you enter another one."
+    return (
+        "A BudgetGuard is open here, with a run of its own, in which its limits are counted: "
+        "enter client.run() first, and the guard inside it."
+    )

@@ -1,0 +1,51 @@
+"""Waiting for work that runs on another thread: a thread waits so long, a task does without blocking its loop."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from actguard.budget.admission import async_signal
+from actguard.transport.workers import Job, Workers
+
+T = TypeVar("T")
+
+
+class TooLate(Exception):  # noqa: N818 - becomes a public error where it is known what was asked for
+    """The work is not done yet; what it returns goes to `late`."""
+
+
+def wait_for(workers: Workers, work: Callable[[], T], seconds: float, late: Callable[[T], object] | None = None) -> T:
+    """Run *work* on another thread, and wait for it at most *seconds*.
+
+    Args:
+        late: gets what *work* returns when nobody waits for it any more.
+
+    Raises:
+        TooLate: it takes longer.
+    """
+    job = workers.start(Job(work))
+    try:
+        if not job.wait(seconds) and job.abandon(late):
+            raise TooLate
+    except BaseException:
+        job.abandon(late)
+        raise
+    return job.outcome()
+
+
+async def await_for(
+    workers: Workers, work: Callable[[], T], seconds: float | None, late: Callable[[T], object] | None = None
+) -> T:
+    """`wait_for` without blocking the event loop (asyncio or trio). *late* also when the task is cancelled.
+
+    Args:
+        seconds: None: as long as it takes.
+    """
+    wait, wake = async_signal()
+    job = workers.start(Job(work))
+    try:
+        if job.when_done(wake) and not await wait(seconds) and job.abandon(late):
+            raise TooLate
+    except BaseException:
+        job.abandon(late)
+        raise
+    return job.outcome()

@@ -1,0 +1,78 @@
+"""OpenTelemetry: a run is a span, a paid call is a span in it, tokens and cost are metrics."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from actguard import Client, Usage, emit_violation
+from actguard.events.otel import OpenTelemetry
+from actguard.exceptions import GuardError
+
+
+@pytest.fixture
+def telemetry() -> Any:
+    exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    tracers, meters = TracerProvider(), MeterProvider([reader])
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    sink = OpenTelemetry(tracers, meters)
+
+    def points(name: str) -> list[Any]:
+        data: Any = reader.get_metrics_data()
+        found = (metric for scope in data.resource_metrics[0].scope_metrics for metric in scope.metrics)
+        return [point for metric in found if metric.name == name for point in metric.data.data_points]
+
+    return tracers, sink, exporter, points
+
+
+def run(sink: OpenTelemetry, work: Callable[[Any], None] = lambda guard: None) -> None:
+    with Client(event_sinks=[sink], agent_id="helper") as client:
+        with client.run(user_id="alice", run_id="r1"), client.budget_guard(name="root") as guard:
+            guard.add_usage("gpt-4o", Usage(100, 10, cache_read_tokens=40), provider="openai", response_id="x1")
+            work(guard)
+
+
+def test_a_run_is_a_span_with_its_calls_in_it(telemetry: Any) -> None:
+    tracers, sink, exporter, points = telemetry
+    with tracers.get_tracer("program").start_as_current_span("request") as request:
+        run(sink)
+
+    call, outer, _ = exporter.get_finished_spans()
+    assert (call.name, outer.name) == ("chat gpt-4o", "invoke_agent helper")
+    assert call.parent.span_id == outer.context.span_id
+    assert outer.parent.span_id == request.get_span_context().span_id
+    assert outer.attributes["gen_ai.conversation.id"] == "r1"
+    assert call.attributes["gen_ai.provider.name"] == "openai"
+    assert call.attributes["gen_ai.usage.input_tokens"] == 100
+    assert call.attributes["gen_ai.usage.cache_read.input_tokens"] == 40
+    assert call.attributes["gen_ai.response.id"] == "x1"
+    assert outer.start_time <= call.start_time <= outer.end_time
+
+    tokens = {point.attributes["gen_ai.token.type"]: point.sum for point in points("gen_ai.client.token.usage")}
+    assert tokens == {"input": 100, "output": 10}
+    assert points("actguard.cost.usd_micros")[0].value == call.attributes["actguard.cost.usd_micros"] > 0
+
+
+def test_a_refusal_is_an_event_of_its_run_and_a_failed_run_says_so(telemetry: Any) -> None:
+    _, sink, exporter, points = telemetry
+
+    def refuse(guard: Any) -> None:
+        error = GuardError("no", code="NO_SESSION")
+        emit_violation(error, tool_name="pay")
+        raise error
+
+    with pytest.raises(GuardError):
+        run(sink, refuse)
+
+    outer = exporter.get_finished_spans()[-1]
+    assert outer.status.status_code is StatusCode.ERROR
+    (event,) = outer.events
+    assert event.name == "guard.blocked"
+    assert (event.attributes["actguard.code"], event.attributes["actguard.tool_name"]) == ("NO_SESSION", "pay")
+    assert points("actguard.blocked")[0].value == 1
