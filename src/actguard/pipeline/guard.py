@@ -84,6 +84,8 @@ class Part(Generic[S]):
     guard: "Guard"
     check: Callable[[Args, Kwargs], Undo | None] | None = None
     acheck: Callable[[Args, Kwargs], Awaitable[Undo | None]] | None = None
+    quick: Callable[[Args, Kwargs], bool] | None = None
+    """Asked instead of `check`, and at once: True, if that has nothing to refuse here, and nothing to undo."""
     step: Callable[[Args, Kwargs], S] | None = None
     refuse: Callable[[S, Refusal], ToolGuardError | Answer] | None = None
     patience: Callable[[Refusal, float], float | None] | None = None
@@ -101,6 +103,8 @@ class Part(Generic[S]):
     timed: bool = False
     after: Callable[[Args, Kwargs, Any], Any] | None = None
     aafter: Callable[[Args, Kwargs, Any], Awaitable[Any]] | None = None
+    quick_after: Callable[[Any], bool] | None = None
+    """Asked instead of `after`, and at once: True, if it has seen to the result, which goes on as it is."""
     summary: str = ""
     """One line for `explain`."""
 

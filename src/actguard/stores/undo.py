@@ -39,7 +39,7 @@ def undoing(step: Step, receipt: Receipt | Refusal) -> Report | None:
         case RateTake(), Taken():
             return RateGive(step.key, step.limits, receipt.token, step.cost)
         case BreakerAcquire(), Permit(probe=True):
-            return BreakerRecord(step.key, step.rules, step.owner, receipt.generation, "neutral")
+            return BreakerRecord(step.key, step.rules, receipt.owner or step.owner, receipt.generation, "neutral")
         case CounterTake(), Counted():
             return CounterGive(step.key)
         case IdempotencyBegin(), Begun():
