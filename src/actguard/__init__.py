@@ -61,7 +61,9 @@ if TYPE_CHECKING:
     from actguard.pipeline.decorate import explain
     from actguard.pipeline.settings import configure
     from actguard.providers.install import install, uninstall
+    from actguard.stores.durable import DurableStore
     from actguard.stores.memory import MemoryStore
+    from actguard.stores.redis import RedisStore
     from actguard.tools.circuit_breaker import circuit_breaker, circuits
     from actguard.tools.concurrency import concurrency
     from actguard.tools.failures import (
@@ -100,6 +102,7 @@ __all__ = [
     "ConcurrencyExceeded",
     "Denial",
     "DuplicateIdempotencyKey",
+    "DurableStore",
     "Executed",
     "FailureKind",
     "GuardError",
@@ -123,6 +126,7 @@ __all__ = [
     "Policy",
     "PriceBook",
     "RateLimitExceeded",
+    "RedisStore",
     "RequireFact",
     "RequireTool",
     "SameRecord",
@@ -195,6 +199,8 @@ _HOMES = {
     "explain": "actguard.pipeline.decorate",
     "configure": "actguard.pipeline.settings",
     "MemoryStore": "actguard.stores.memory",
+    "RedisStore": "actguard.stores.redis",
+    "DurableStore": "actguard.stores.durable",
     "circuit_breaker": "actguard.tools.circuit_breaker",
     "circuits": "actguard.tools.circuit_breaker",
     "concurrency": "actguard.tools.concurrency",
