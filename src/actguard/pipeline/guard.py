@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from actguard.exceptions import ActGuardUsageError, ToolGuardError
-from actguard.stores.protocol import Receipt, Refusal, Report, Step, Store
+from actguard.stores.protocol import Kind, Receipt, Refusal, Report, Step, Store
 
 if TYPE_CHECKING:
     from actguard.pipeline.target import Target
@@ -86,6 +86,7 @@ class Part(Generic[S]):
     acheck: Callable[[Args, Kwargs], Awaitable[Undo | None]] | None = None
     quick: Callable[[Args, Kwargs], bool] | None = None
     """Asked instead of `check`, and at once: True, if that has nothing to refuse here, and nothing to undo."""
+    asks: Kind | None = None
     step: Callable[[Args, Kwargs], S] | None = None
     refuse: Callable[[S, Refusal], ToolGuardError | Answer] | None = None
     patience: Callable[[Refusal, float], float | None] | None = None

@@ -101,6 +101,7 @@ class Plan:
         "checks",
         "direct",
         "exit",
+        "failing_tellers",
         "finish",
         "gates",
         "groups",
@@ -110,6 +111,7 @@ class Plan:
         "report",
         "starters",
         "target",
+        "tellers",
         "timed",
     )
 
@@ -129,16 +131,25 @@ class Plan:
         self.starters = any(part.started for part in takers)
         # A single step in a store that answers at once, which is what most guarded functions are.
         only = self.groups[0] if len(self.groups) == 1 and len(takers) == 1 else None
-        direct = getattr(only.store, "admit_one", None) if only is not None and only.standby is None else None
-        simple = direct is not None and not (watched or self.checks or self.afters or self.starters)
+        asker = getattr(only.store, "asker", None) if only is not None and only.standby is None else None
+        simple = asker is not None and not (watched or self.checks or self.afters or self.starters)
         self.one: Part[Any] | None = takers[0] if simple else None
-        self.admit_one: Callable[[Step], Any] = direct if direct is not None else _never
+        self.admit_one: Callable[[Step], Any] = asker(takers[0].asks) if asker is not None and simple else _never
         self.report = self.one.report if self.one is not None and not self.one.quiet_success else None
         self.quiet = self.one is not None and self.one.quiet
         self.finish: Callable[[Report], Any] = getattr(only.store, "finish_one", _never) if only is not None else _never
         # Several steps there, and nothing else before the body.
         self.makers: tuple[Callable[[Args, Kwargs], Step], ...] = tuple(
             part.step for part in takers if part.step is not None
+        )
+        # Who has something to report after a success, and after a failure.
+        self.tellers = tuple(
+            (index, part.report, part.quiet)
+            for index, part in enumerate(takers)
+            if part.report is not None and not part.quiet_success
+        )
+        self.failing_tellers = tuple(
+            (index, part.report, False) for index, part in enumerate(takers) if part.report is not None
         )
         self.direct = len(self.groups) == 1 and self.groups[0].standby is None
         self.direct = self.direct and not (watched or self.checks or self.starters)
@@ -297,8 +308,12 @@ class Plan:
 
     def tell(self, call: Call, ending: Ending) -> None:
         """`close`, of a `direct` plan."""
-        for held, reports in call.reports(ending):
-            held.group.store.finish(reports)
+        (_, _, steps, receipts) = call.held[0]
+        finish = self.groups[0].store.finish
+        for index, report, quiet in self.tellers if ending.error is None else self.failing_tellers:
+            receipt = receipts[index]
+            if not (quiet and receipt.quiet) and (told := report(steps[index], receipt, ending)) is not None:
+                finish((told,))
 
     def _tell_store(self, held: Held, reports: list[Report]) -> Asking:
         standby = held.group.standby

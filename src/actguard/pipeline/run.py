@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from actguard.pipeline.decorate import Pipeline
 
 _clock = time.monotonic
+_new = tuple.__new__  # a NamedTuple, made without its own constructor: half the time
 
 # What tools return as a rule: neither awaitable nor a generator, known at one look.
 _READY = frozenset({str, int, float, bool, type(None), dict, list, tuple, bytes, set})
@@ -104,8 +105,10 @@ def _sync(pipeline: "Pipeline") -> Callable[..., Any]:
             raise
         if type(result) not in _READY and _is_lazy(result):
             return _later(plan, _call_of(plan, args, kwargs, step, receipt), result, begun)
-        if plan.report is not None and not (plan.quiet and receipt.quiet):
-            _report_one(plan, part, step, receipt, Ending(result, None, False, _clock() - begun if begun else 0.0))
+        if (report := plan.report) is not None and not (plan.quiet and receipt.quiet):
+            ending = _new(Ending, (result, None, False, _clock() - begun if begun else 0.0, False))
+            if (told := report(step, receipt, ending)) is not None:
+                plan.finish(told)
         run = current_frame().run
         if run is not None and run.emitter is not None:
             plan.heard(None, False)
@@ -180,8 +183,10 @@ def _async(pipeline: "Pipeline") -> Callable[..., Any]:
         except BaseException as error:
             _failed_one(plan, part, step, receipt, error, begun)
             raise
-        if plan.report is not None and not (plan.quiet and receipt.quiet):
-            _report_one(plan, part, step, receipt, Ending(result, None, False, _clock() - begun if begun else 0.0))
+        if (report := plan.report) is not None and not (plan.quiet and receipt.quiet):
+            ending = _new(Ending, (result, None, False, _clock() - begun if begun else 0.0, False))
+            if (told := report(step, receipt, ending)) is not None:
+                plan.finish(told)
         run = current_frame().run
         if run is not None and run.emitter is not None:
             plan.heard(None, False)

@@ -138,5 +138,6 @@ class IdempotencyMachine:
             self.state, self.error = "unknown", LOST
 
     def _may_end(self, owner: str, now: float) -> bool:
-        self.age(now)
+        if self.until <= now or self._lease_end <= now:
+            self.age(now)
         return self.owner == owner and self.state in ("in_progress", "unknown") and not self._ended_by_hand

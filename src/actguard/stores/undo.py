@@ -11,6 +11,7 @@ from actguard.stores.protocol import (
     IdempotencyBegin,
     IdempotencyRelease,
     InProgress,
+    Kind,
     Leased,
     LeaseGive,
     LeaseTake,
@@ -30,6 +31,13 @@ from actguard.stores.protocol import (
     UsedUp,
 )
 
+KIND_OF: dict[type, Kind] = {
+    RateTake: "rate",
+    BreakerAcquire: "breaker",
+    CounterTake: "counter",
+    IdempotencyBegin: "idempotency",
+    LeaseTake: "lease",
+}
 REFUSALS: frozenset[type] = frozenset({OverLimit, Open, UsedUp, InProgress, Done, Unknown, Mismatch, NoPlace})
 
 

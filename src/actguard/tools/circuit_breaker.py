@@ -165,6 +165,7 @@ class CircuitBreaker(Guard):
 
         return Part(
             guard=self,
+            asks="breaker",
             step=step,
             refuse=refuse,
             report=report,

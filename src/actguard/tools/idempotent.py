@@ -206,13 +206,14 @@ class Idempotent(Guard):
             error = ending.error
             if error is None:
                 kept = results.keep(ending.result, ending.awaited, codec)
-                return IdempotencyDone(step.key, step.owner, ttl_s, kept)
+                return _new(IdempotencyDone, (step[0], step[1], ttl_s, kept))
             if isinstance(error, self.safe_exceptions) or is_steering(error) or _never_started(error, target):
                 return IdempotencyRelease(step.key, step.owner)
             return IdempotencyLost(step.key, step.owner, ttl_s, type(error).__qualname__)
 
         return Part(
             guard=self,
+            asks="idempotency",
             step=step,
             refuse=refuse,
             patience=patience if self.on_duplicate == "wait" else None,

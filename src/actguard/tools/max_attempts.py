@@ -88,7 +88,9 @@ class MaxAttempts(Guard):
                 return CounterGive(step.key) if self.count == "failures" else None
             return CounterGive(step.key) if spent_nothing(ending.error) else None
 
-        return Part(guard=self, step=step, refuse=refuse, report=give_back, quiet_success=self.count == "calls")
+        return Part(
+            guard=self, asks="counter", step=step, refuse=refuse, report=give_back, quiet_success=self.count == "calls"
+        )
 
     def explain(self) -> str:
         what = "calls" if self.count == "calls" else "failed calls"

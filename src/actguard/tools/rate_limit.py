@@ -127,6 +127,7 @@ class RateLimit(Guard):
 
         return Part(
             guard=self,
+            asks="rate",
             step=step,
             refuse=refuse,
             patience=patience if self.wait else None,
