@@ -80,7 +80,7 @@ class RedisOptions:
             return self._async_client()
         pools: Any = redis.asyncio.BlockingConnectionPool
         pool = pools.from_url(self._url, retry=Retry(NoBackoff(), 0), **self._settings)
-        return redis.asyncio.Redis(connection_pool=pool)
+        return redis.asyncio.Redis.from_pool(pool)
 
     def close(self, client: Any) -> None:
         if client is not self._given:
