@@ -227,8 +227,8 @@ class _Prover:
         kind, path, guard = self._plain
         if self._target.name in order_rules.required:
             return False
-        record = cast("dict[Any, Any]", result) if type(result) is dict and len(path) == 1 else {}
-        value = record.get(path[0]) if path != (EACH,) else None
+        form = cast("Any", type(result))
+        value = result.get(path[0]) if form is dict and len(path) == 1 and path[0] != EACH else None
         if type(value) is str and len(value) <= LONGEST:  # one record, one id: as most reads are
             life.mint(life.key, kind, ["s:" + value], guard.ttl, self._rank, self._name)
             return True
