@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-NAMES = ("overhead", "enforcement", "memory", "peers", "guards")
+NAMES = ("overhead", "enforcement", "memory", "peers", "guards", "stores")
 
 
 def main() -> None:
