@@ -173,7 +173,7 @@ class Facts(RuleBasedStateMachine):
     def revoke(self, session: str, key: Key, whole: bool) -> None:
         oracle = self.oracles[session]
         gone = [p for p in oracle.proofs if p["key"][0] == key[0] and (whole or p["key"] == key)]
-        expected = len({p["key"] for p in gone if p["ends"] > self.now})
+        expected = len({p["key"] for p in gone if p["ends"] > self.now and p["uses"] != 0})
         oracle.proofs = [p for p in oracle.proofs if p not in gone]
 
         assert self.machine.revoke(session, key[0], None if whole else key[1], self.now) == expected

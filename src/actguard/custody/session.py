@@ -281,7 +281,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
 
     def _open(self) -> Life:
         life = self._life
-        if life is None or life.ended:
+        if life is None or life.ended or not self._entries:
             raise SessionUsageError(f"session {self.id!r} is not open: use it inside `with session(...)`")
         return life
 

@@ -118,7 +118,7 @@ class FactMachine:
         if held is None:
             return 0
         gone = [key for key in held.proofs if key[0] == kind] if value is None else [(kind, value)]
-        return sum(any(proof.expires > now for proof in held.proofs.pop(key, ())) for key in gone)
+        return sum(any(proof.expires > now and proof.uses for proof in held.proofs.pop(key, ())) for key in gone)
 
     def known(self, session: str, kinds: Sequence[str], now: float) -> list[Known]:
         held = self._sessions.get(session)
