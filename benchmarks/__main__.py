@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-NAMES = ("overhead", "enforcement", "memory", "peers")
+NAMES = ("overhead", "enforcement", "memory", "peers", "guards", "stores", "custody")
 
 
 def main() -> None:

@@ -63,7 +63,9 @@ if TYPE_CHECKING:
     from actguard.pipeline.settings import configure
     from actguard.providers.install import install, uninstall
     from actguard.runtime.client import Client
+    from actguard.stores.durable import DurableStore
     from actguard.stores.memory import MemoryStore
+    from actguard.stores.redis import RedisStore
     from actguard.tools.circuit_breaker import circuit_breaker, circuits
     from actguard.tools.concurrency import concurrency
     from actguard.tools.failures import (
@@ -103,6 +105,7 @@ __all__ = [
     "ConcurrencyExceeded",
     "Denial",
     "DuplicateIdempotencyKey",
+    "DurableStore",
     "Executed",
     "FailureKind",
     "GuardError",
@@ -126,6 +129,7 @@ __all__ = [
     "Policy",
     "PriceBook",
     "RateLimitExceeded",
+    "RedisStore",
     "RequireFact",
     "RequireTool",
     "SameRecord",
@@ -203,6 +207,8 @@ _HOMES = {
     "explain": "actguard.pipeline.decorate",
     "configure": "actguard.pipeline.settings",
     "MemoryStore": "actguard.stores.memory",
+    "RedisStore": "actguard.stores.redis",
+    "DurableStore": "actguard.stores.durable",
     "circuit_breaker": "actguard.tools.circuit_breaker",
     "circuits": "actguard.tools.circuit_breaker",
     "concurrency": "actguard.tools.concurrency",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actguard.exceptions import StoreUnavailableError
+from actguard.exceptions import StoreFullError, StoreUnavailableError
 from actguard.stores.fallback import Standby
 from actguard.stores.memory import MemoryStore
 from actguard.stores.protocol import (
@@ -37,6 +37,7 @@ class Shared(MemoryStore):
         super().__init__()
         self.cut = False
         self.answers_lost = False
+        self.full = False
         self.requests = 0
 
     def admit(self, steps: Sequence[Step]) -> Admitted | Refused:
@@ -49,6 +50,8 @@ class Shared(MemoryStore):
         self.requests += 1
         if self.cut:
             raise StoreUnavailableError("The store is away.", details={"store": "here"})
+        if self.full:
+            raise StoreFullError("The store is full.")
         answer = call(argument)
         if self.answers_lost:
             raise StoreUnavailableError("The store is away.", details={"store": "here"})
@@ -174,6 +177,17 @@ def test_what_could_not_be_written_is_written_when_the_store_answers(bench: Benc
     bench.now = 1.0
 
     bench.admit([COUNT], ["closed"])
+
+    assert bench.admit([PAY], ["closed"]).answer == Refused(0, Done("paid"))
+
+
+def test_a_full_store_takes_no_result_from_the_caller(bench: Bench) -> None:
+    _, store = bench.admit([PAY], ["closed"])
+    bench.store.full = True
+    bench.finish(store, [IdempotencyDone("pay-1", "me", 60, "paid")])
+    with pytest.raises(StoreFullError):
+        bench.admit([COUNT], ["open"])
+    bench.store.full = False
 
     assert bench.admit([PAY], ["closed"]).answer == Refused(0, Done("paid"))
 

@@ -710,6 +710,16 @@ def test_t9_context_variables_set_inside_are_seen_outside():
     assert variable.get() == "after"
 
 
+def test_t9b_the_deadline_of_one_call_is_not_that_of_the_next():
+    call = timeout(0.2)(lambda: actguard.remaining())
+
+    end = time.monotonic() + 0.4
+    left = [call() for _ in iter(lambda: time.monotonic() < end, False)]
+
+    assert min(left) > 0.05
+    assert actguard.remaining() is None
+
+
 # ---- idempotency --------------------------------------------------------------------------------------------------
 
 

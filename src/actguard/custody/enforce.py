@@ -5,7 +5,7 @@ grants and charges all of it or nothing; the first denial is raised, all of them
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from actguard.pipeline import settings
 from actguard.pipeline.guard import Args, Guard, Kwargs, Part, Undo
 from actguard.pipeline.target import Target
 from actguard.stores.facts import Known, Need, Receipt, Spend, Verdict
+from actguard.stores.keys import LONGEST
 
 _log = logging.getLogger("actguard")
 
@@ -42,7 +43,7 @@ class Enforce(Guard):
         for rule in self.rules:
             rule.validate(shape)
         judge = _Judge(self, shape)
-        return Part(guard=self, check=judge.check, acheck=judge.acheck)
+        return Part(guard=self, check=judge.check, acheck=judge.acheck, quick=judge.quick if judge.plain else None)
 
     def explain(self) -> str:
         return ", ".join(map(repr, self.rules))
@@ -114,13 +115,10 @@ class _Judge:
             for rule in self._rules
             if isinstance(rule, RequireFact) and rule.plain
         )
-        if len(self._quick) != len(self._rules):
-            self._quick = ()
+        self.plain = len(self._quick) == len(self._rules)
 
     def check(self, args: Args, kwargs: Kwargs) -> Undo | None:
         life = here("enforce", self._shape.name)
-        if self._quick and self._holds(life, args, kwargs):
-            return None
         try:
             call = Call(self._shape, args, kwargs, _View(life))
             asked = self._ask(call)
@@ -135,8 +133,6 @@ class _Judge:
 
     async def acheck(self, args: Args, kwargs: Kwargs) -> Undo | None:
         life = here("enforce", self._shape.name)
-        if self._quick and self._holds(life, args, kwargs):
-            return None
         try:
             fetched = await _aio(life.store, "facts_list", life.key, self._lists) if self._fetches else None
             call = Call(self._shape, args, kwargs, _View(life, fetched))
@@ -150,17 +146,20 @@ class _Judge:
         receipt = _charged(verdict)
         return None if receipt is None else lambda: _aio(life.store, "facts_give_back", life.key, receipt)
 
-    def _holds(self, life: Life, args: Args, kwargs: Kwargs) -> bool:
-        """The quick yes: every rule asks for one plain fact, and the store, which is here, has them all."""
-        hold: Callable[..., bool] | None = getattr(life.store, "facts_hold", None)
-        if hold is None:
+    def quick(self, args: Args, kwargs: Kwargs) -> bool:
+        """The yes of plain rules: each asks for one fact, and the store, which is here, has them all."""
+        life: Life | None = current_frame().session
+        if life is None or life.ended or life.hold is None:
             return False
         for get, kind, rank in self._quick:
             try:
                 value = get(args, kwargs)
             except Exception:  # noqa: BLE001 - it is looked at with more care, and then refused
                 return False
-            if (type(value) is not str and type(value) is not int) or not hold(life.key, (kind, encode(value)), rank):
+            if type(value) is str:
+                if len(value) > LONGEST or not life.hold(life.key, (kind, "s:" + value), rank):
+                    return False
+            elif type(value) is not int or not life.hold(life.key, (kind, encode(value)), rank):
                 return False
         return True
 

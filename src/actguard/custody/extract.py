@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from actguard.custody.normalise import Normaliser
 from actguard.custody.paths import EACH, Index, follow, parse
 from actguard.custody.session import own_kind
 from actguard.custody.values import Unfit, encode, is_list
 from actguard.exceptions import ActGuardUsageError
+from actguard.stores.keys import LONGEST
 
 Extract = str | Callable[[Any], Any]
 
@@ -45,6 +46,9 @@ class Reader:
                 self._paths.append((kind, parse("extract", extract), None))
         self._normal = normal
         self.kinds = tuple(extracts)
+        kind, path, _ = self._paths[0]
+        self.only = (kind, path) if len(self._paths) == 1 and path is not None else None
+        """The kind and the path, where there is one, and no function."""
 
     def read(self, result: Any, *, item: bool = False) -> Iterator[Found]:
         """Everything that *result* proves.
@@ -67,6 +71,35 @@ class Reader:
                         normal = value if self._normal is None else self._normal(value)
                         if normal is not None:
                             yield Found(kind, normal, encode(normal), place)
+
+
+def plainly(value: Any, path: tuple[str, ...], taken: int, found: list[str], most: int) -> bool:
+    """Add to *found* what stands at *path*, as `Reader.read` finds it, if it is nothing but mappings, lists and short
+    values, and at most *most* of them; else say False."""
+    kind = cast("Any", type(value))
+    if kind is dict:
+        if taken == len(path) or path[taken] == EACH:
+            return False
+        return plainly(value.get(path[taken]), path, taken + 1, found, most)
+    if kind is list:
+        if taken == len(path):
+            return False
+        each = taken + (path[taken] == EACH)
+        for single in value:
+            if (each == taken and type(single) is list) or not plainly(single, path, each, found, most):
+                return False
+        return True
+    if value is None:
+        return True
+    if taken < len(path):
+        return False
+    if kind is str and len(value) <= LONGEST:
+        found.append("s:" + value)
+    elif kind is int:
+        found.append(encode(value))
+    else:
+        return False
+    return len(found) <= most
 
 
 def records(found: Sequence[Found], source: str) -> dict[Index, tuple[str, ...]]:

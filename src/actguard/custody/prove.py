@@ -9,12 +9,14 @@ import logging
 import types
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
+from actguard.context import current_frame
 from actguard.custody import order_rules
 from actguard.custody.enforce import here
-from actguard.custody.extract import Extract, Found, Reader, records
+from actguard.custody.extract import Extract, Found, Reader, plainly, records
 from actguard.custody.normalise import Normaliser, normaliser
+from actguard.custody.paths import EACH
 from actguard.custody.secret_rules import head_of
 from actguard.custody.session import HEAD, LASTING, RAN, UNTRUSTED, Life, _aio  # pyright: ignore[reportPrivateUsage]
 from actguard.custody.trust import Trust, level
@@ -169,6 +171,16 @@ def track(*, untrusted: bool = False, **options: Any) -> Track:
     return Track(untrusted=untrusted, **options)
 
 
+def _plain(guard: Prove | Track, reader: Reader | None) -> tuple[str, tuple[str, ...], Prove] | None:
+    """Kind and path of a `prove` without any extras."""
+    if not isinstance(guard, Prove) or reader is None or reader.only is None:
+        return None
+    extras = (guard.when, guard.normalize, guard.max_uses)
+    if callable(guard.trust) or guard.trust == "text" or any(extra is not None for extra in extras):
+        return None
+    return (*reader.only, guard)
+
+
 class _Prover:
     """`prove` or `track` on one tool."""
 
@@ -188,6 +200,8 @@ class _Prover:
         )
         self._ran = Fact((RAN, encode(target.name)), LASTING, level("trust", "user"))
         self._marks = isinstance(guard, Track)
+        self._rank = 0 if isinstance(guard, Track) or callable(guard.trust) else level("trust", guard.trust)
+        self._plain = _plain(guard, self._reader)
 
     def part(self) -> Part[Any]:
         """The hooks."""
@@ -197,7 +211,33 @@ class _Prover:
             wrap=self._tainting if self._taint and self._target.kind in ("sync", "async") else None,
             after=self._after,
             aafter=self._aafter,
+            quick=self._is_open,
+            quick_after=self._quickly if self._plain is not None else None,
         )
+
+    def _is_open(self, args: Args, kwargs: Kwargs) -> bool:
+        life: Life | None = current_frame().session
+        return life is not None and not life.ended
+
+    def _quickly(self, result: Any) -> bool:
+        """Prove what is nothing but mappings, lists and short values, in a store that is here; False: it is not."""
+        life: Life | None = current_frame().session
+        if life is None or life.ended or life.mint is None or self._plain is None:
+            return False
+        kind, path, guard = self._plain
+        if self._target.name in order_rules.required:
+            return False
+        form = cast("Any", type(result))
+        value = result.get(path[0]) if form is dict and len(path) == 1 and path[0] != EACH else None
+        if type(value) is str and len(value) <= LONGEST:  # one record, one id: as most reads are
+            life.mint(life.key, kind, ["s:" + value], guard.ttl, self._rank, self._name)
+            return True
+        found: list[str] = []
+        if not plainly(result, path, 0, found, guard.max_items):
+            return False
+        if found:
+            life.mint(life.key, kind, found, guard.ttl, self._rank, self._name)
+        return True
 
     def _check(self, args: Args, kwargs: Kwargs) -> None:
         here(self._guard.kind, self._target.name)
@@ -227,7 +267,7 @@ class _Prover:
         if type(result) is types.GeneratorType:
             if self._taint:
                 life.store.facts_put(life.key, self._taint)
-            return self._tee(life, result)
+            return self._tee(life, cast("Generator[Any, Any, Any]", result))
         facts, error = self._prove(result)
         self._put(life, facts)
         if error is not None:
@@ -237,7 +277,7 @@ class _Prover:
     async def _aafter(self, args: Args, kwargs: Kwargs, result: Any) -> Any:
         life = here(self._guard.kind, self._target.name)
         if type(result) is types.AsyncGeneratorType:
-            return self._atee(life, result)
+            return self._atee(life, cast("AsyncGenerator[Any, Any]", result))
         facts, error = self._prove(result)
         await self._aput(life, facts)
         if error is not None:

@@ -11,7 +11,7 @@ has left. Work that outlives it finds that it is over, also if another one of th
 import contextlib
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -52,7 +52,7 @@ class KnownFact(NamedTuple):
 class Life:
     """One life of a session, from the first entry to the last exit: what frames hold, and what its facts hang on."""
 
-    __slots__ = ("ended", "entries", "id", "key", "prompts", "scope", "shared", "store")
+    __slots__ = ("ended", "entries", "hold", "id", "key", "mint", "prompts", "scope", "shared", "store")
 
     def __init__(self, id: str, scope: str | None, store: FactStore, *, shared: bool) -> None:
         self.id = id
@@ -64,6 +64,9 @@ class Life:
         self.entries = 0
         self.ended = False
         self.prompts: tuple[Prompt, ...] = ()
+        self.hold: Callable[[str, tuple[str, str], int], bool] | None = getattr(store, "facts_hold", None)
+        """The quick way to a yes of a store that is here."""
+        self.mint: Callable[[str, str, list[str], float, int, str], None] | None = getattr(store, "facts_mint", None)
 
     def said_by_user(self, kind: str, value: Any) -> bool:
         """Whether a prompt of the user's names *value* for *kind*."""
@@ -278,7 +281,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
 
     def _open(self) -> Life:
         life = self._life
-        if life is None or life.ended:
+        if life is None or life.ended or not self._entries:
             raise SessionUsageError(f"session {self.id!r} is not open: use it inside `with session(...)`")
         return life
 

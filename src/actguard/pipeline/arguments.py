@@ -61,6 +61,15 @@ def getter(target: Target, path: str, *, argument: str, error: type[ActGuardUsag
     return _through(read, tuple(rest))
 
 
+def position(target: Target, path: str) -> tuple[int, str, Any] | None:
+    """Where to look for *path*, if it is a plain parameter: its place, its name, its default (or MISSING)."""
+    parameter = target.signature.parameters.get(path) if target.signature is not None else None
+    if target.signature is None or parameter is None or parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
+        return None
+    default = MISSING if parameter.default is parameter.empty else parameter.default
+    return list(target.signature.parameters).index(path), path, default
+
+
 def bound(target: Target, function: Callable[..., Any]) -> Getter:
     """*function*, called with the arguments of the call as they were given."""
 

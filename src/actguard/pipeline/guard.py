@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from actguard.exceptions import ActGuardUsageError, ToolGuardError
-from actguard.stores.protocol import Receipt, Refusal, Report, Step, Store
+from actguard.stores.protocol import Kind, Receipt, Refusal, Report, Step, Store
 
 if TYPE_CHECKING:
     from actguard.pipeline.target import Target
@@ -84,6 +84,9 @@ class Part(Generic[S]):
     guard: "Guard"
     check: Callable[[Args, Kwargs], Undo | None] | None = None
     acheck: Callable[[Args, Kwargs], Awaitable[Undo | None]] | None = None
+    quick: Callable[[Args, Kwargs], bool] | None = None
+    """Asked instead of `check`, and at once: True, if that has nothing to refuse here, and nothing to undo."""
+    asks: Kind | None = None
     step: Callable[[Args, Kwargs], S] | None = None
     refuse: Callable[[S, Refusal], ToolGuardError | Answer] | None = None
     patience: Callable[[Refusal, float], float | None] | None = None
@@ -101,6 +104,8 @@ class Part(Generic[S]):
     timed: bool = False
     after: Callable[[Args, Kwargs, Any], Any] | None = None
     aafter: Callable[[Args, Kwargs, Any], Awaitable[Any]] | None = None
+    quick_after: Callable[[Any], bool] | None = None
+    """Asked instead of `after`, and at once: True, if it has seen to the result, which goes on as it is."""
     summary: str = ""
     """One line for `explain`."""
 

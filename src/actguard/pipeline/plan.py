@@ -47,7 +47,7 @@ class Held(NamedTuple):
 
     group: Group
     store: Store | None
-    steps: tuple[Step, ...]
+    steps: Sequence[Step]
     receipts: tuple[Any, ...]
 
 
@@ -94,7 +94,26 @@ class _Blocked(Exception):  # noqa: N818 - never leaves this module
 class Plan:
     """The parts that are in force, sorted by what they do; see the module."""
 
-    __slots__ = ("admit_one", "afters", "body", "checks", "finish", "groups", "one", "starters", "target", "timed")
+    __slots__ = (
+        "admit_one",
+        "afters",
+        "body",
+        "checks",
+        "direct",
+        "exit",
+        "failing_tellers",
+        "finish",
+        "gates",
+        "groups",
+        "makers",
+        "one",
+        "quiet",
+        "report",
+        "starters",
+        "target",
+        "tellers",
+        "timed",
+    )
 
     def __init__(self, target: Target, parts: Sequence[Part[Any]], settings: Settings) -> None:
         self.target = target
@@ -112,13 +131,52 @@ class Plan:
         self.starters = any(part.started for part in takers)
         # A single step in a store that answers at once, which is what most guarded functions are.
         only = self.groups[0] if len(self.groups) == 1 and len(takers) == 1 else None
-        direct = getattr(only.store, "admit_one", None) if only is not None and only.standby is None else None
-        simple = direct is not None and not (watched or self.checks or self.afters or self.starters)
+        asker = getattr(only.store, "asker", None) if only is not None and only.standby is None else None
+        simple = asker is not None and not (watched or self.checks or self.afters or self.starters)
         self.one: Part[Any] | None = takers[0] if simple else None
-        self.admit_one: Callable[[Step], Any] = direct if direct is not None else _never
-        self.finish: Callable[[Sequence[Report]], Any] = only.store.finish if only is not None else _never
+        self.admit_one: Callable[[Step], Any] = asker(takers[0].asks) if asker is not None and simple else _never
+        self.report = self.one.report if self.one is not None and not self.one.quiet_success else None
+        self.quiet = self.one is not None and self.one.quiet
+        self.finish: Callable[[Report], Any] = getattr(only.store, "finish_one", _never) if only is not None else _never
+        # Several steps there, and nothing else before the body.
+        self.makers: tuple[Callable[[Args, Kwargs], Step], ...] = tuple(
+            part.step for part in takers if part.step is not None
+        )
+        # Who has something to report after a success, and after a failure.
+        self.tellers = tuple(
+            (index, part.report, part.quiet)
+            for index, part in enumerate(takers)
+            if part.report is not None and not part.quiet_success
+        )
+        self.failing_tellers = tuple(
+            (index, part.report, False) for index, part in enumerate(takers) if part.report is not None
+        )
+        self.direct = len(self.groups) == 1 and self.groups[0].standby is None
+        self.direct = self.direct and not (watched or self.checks or self.starters)
+
+        # No step at all, and checks that can be made at once: custody with facts in memory.
+        here = not (watched or self.groups or self.starters or self.timed) and len(self.afters) <= 1
+        gates = tuple(part.quick for part, _ in self.checks if part.quick is not None)
+        exits = [part.quick_after for part, _ in self.afters if part.quick_after is not None]
+        here = here and bool(gates) and len(gates) == len(self.checks) and len(exits) == len(self.afters)
+        self.gates: tuple[Callable[[Args, Kwargs], bool], ...] = gates if here else ()
+        self.exit: Callable[[Any], bool] | None = exits[0] if here and exits else None
 
     # ---- before the body ----
+
+    def enter(self, args: Args, kwargs: Kwargs) -> "Call | Generator[Ask, Any, Call | Answer]":
+        """`open`, of a `direct` plan: the call, or what is still to be driven."""
+        group = self.groups[0]
+        try:
+            steps = [make(args, kwargs) for make in self.makers]
+        except ToolGuardError:
+            return self.open(args, kwargs)
+        verdict = group.store.admit(steps)
+        if isinstance(verdict, Refused):
+            return self.refused(args, kwargs, steps, verdict)
+        call = Call(args, kwargs)
+        call.held.append(Held(group, group.store, steps, verdict.receipts))
+        return call
 
     def open(self, args: Args, kwargs: Kwargs) -> Generator[Ask, Any, Call | Answer]:
         """Ask everybody. A `Call` may go on; an `Answer` takes its place.
@@ -148,11 +206,13 @@ class Plan:
                         part.started(step, store)
         return call
 
-    def refused(self, args: Args, kwargs: Kwargs, step: Step, refusal: Refusal) -> Generator[Ask, Any, Call | Answer]:
-        """`open`, for a plan of one step that was asked already, and refused."""
+    def refused(
+        self, args: Args, kwargs: Kwargs, steps: list[Step], verdict: Refused
+    ) -> Generator[Ask, Any, Call | Answer]:
+        """`open`, for a plan of one group that was asked already, and refused."""
         call = Call(args, kwargs)
         try:
-            yield from self._admit(call, self.groups[0], [step], Refused(0, refusal))
+            yield from self._admit(call, self.groups[0], steps, verdict)
             return call
         except _Blocked as error:
             blocked = error
@@ -245,6 +305,15 @@ class Plan:
         """Write down how the body came out. What cannot be written now is written later: the result stands."""
         for held, reports in call.reports(ending):
             yield from self._tell_store(held, reports)
+
+    def tell(self, call: Call, ending: Ending) -> None:
+        """`close`, of a `direct` plan."""
+        (_, _, steps, receipts) = call.held[0]
+        finish = self.groups[0].store.finish
+        for index, report, quiet in self.tellers if ending.error is None else self.failing_tellers:
+            receipt = receipts[index]
+            if not (quiet and receipt.quiet) and (told := report(steps[index], receipt, ending)) is not None:
+                finish((told,))
 
     def _tell_store(self, held: Held, reports: list[Report]) -> Asking:
         standby = held.group.standby

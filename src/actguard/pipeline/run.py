@@ -15,13 +15,14 @@ from actguard.exceptions import ToolGuardError
 from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part
 from actguard.pipeline.outcome import is_neutral
 from actguard.pipeline.plan import Ask, Call, Held, Plan
-from actguard.stores.protocol import Step
+from actguard.stores.protocol import Refused, Step
 from actguard.stores.undo import REFUSALS
 
 if TYPE_CHECKING:
     from actguard.pipeline.decorate import Pipeline
 
 _clock = time.monotonic
+_new = tuple.__new__  # a NamedTuple, made without its own constructor: half the time
 
 # What tools return as a rule: neither awaitable nor a generator, known at one look.
 _READY = frozenset({str, int, float, bool, type(None), dict, list, tuple, bytes, set})
@@ -71,14 +72,30 @@ def _sync(pipeline: "Pipeline") -> Callable[..., Any]:
         plan = pipeline.plan or pipeline.compile()
         part = plan.one
         if part is None:
-            return _sync_call(plan, args, kwargs)
+            if not plan.gates:
+                return _sync_call(plan, args, kwargs)
+            for gate in plan.gates:
+                if not gate(args, kwargs):
+                    return _sync_call(plan, args, kwargs)
+            try:
+                result = plan.body(*args, **kwargs)
+            except BaseException as error:
+                plan.heard(error, is_neutral(error))
+                raise
+            if type(result) not in _READY and _is_lazy(result):
+                return _later(plan, Call(args, kwargs), result, 0.0)
+            if (run := current_frame().run) is not None and run.emitter is not None:
+                plan.heard(None, False)
+            if plan.exit is None or plan.exit(result):
+                return result
+            return drive(plan.leave(args, kwargs, result))
         try:
             step = part.step(args, kwargs)  # type: ignore[misc]
         except ToolGuardError as error:
             return plan.refusal(part, error).value
         receipt = plan.admit_one(step)
         if type(receipt) in REFUSALS:
-            opened = drive(plan.refused(args, kwargs, step, receipt))
+            opened = drive(plan.refused(args, kwargs, [step], Refused(0, receipt)))
             return opened.value if isinstance(opened, Answer) else _sync_body(plan, opened)
         begun = _clock() if plan.timed else 0.0
         try:
@@ -88,8 +105,10 @@ def _sync(pipeline: "Pipeline") -> Callable[..., Any]:
             raise
         if type(result) not in _READY and _is_lazy(result):
             return _later(plan, _call_of(plan, args, kwargs, step, receipt), result, begun)
-        if part.report is not None and not (part.quiet_success or (part.quiet and receipt.quiet)):
-            _report_one(plan, part, step, receipt, Ending(result, None, False, _clock() - begun if begun else 0.0))
+        if (report := plan.report) is not None and not (plan.quiet and receipt.quiet):
+            ending = _new(Ending, (result, None, False, _clock() - begun if begun else 0.0, False))
+            if (told := report(step, receipt, ending)) is not None:
+                plan.finish(told)
         run = current_frame().run
         if run is not None and run.emitter is not None:
             plan.heard(None, False)
@@ -99,7 +118,9 @@ def _sync(pipeline: "Pipeline") -> Callable[..., Any]:
 
 
 def _sync_call(plan: Plan, args: Args, kwargs: Kwargs) -> Any:
-    opened = drive(plan.open(args, kwargs))
+    opened = plan.enter(args, kwargs) if plan.direct else plan.open(args, kwargs)
+    if not isinstance(opened, Call):
+        opened = drive(opened)
     if isinstance(opened, Answer):
         return drive(plan.leave(args, kwargs, opened.value)) if opened.replayed else opened.value
     return _sync_body(plan, opened)
@@ -117,7 +138,11 @@ def _sync_body(plan: Plan, call: Call) -> Any:
     if type(result) not in _READY and _is_lazy(result):
         return _later(plan, call, result, begun)
     if call.held:
-        drive(plan.close(call, Ending(result, None, False, _clock() - begun if begun else 0.0)))
+        ending = Ending(result, None, False, _clock() - begun if begun else 0.0)
+        if plan.direct:
+            plan.tell(call, ending)
+        else:
+            drive(plan.close(call, ending))
     plan.heard(None, False)
     return drive(plan.leave(call.args, call.kwargs, result)) if plan.afters else result
 
@@ -127,7 +152,20 @@ def _async(pipeline: "Pipeline") -> Callable[..., Any]:
         plan = pipeline.plan or pipeline.compile()
         part = plan.one
         if part is None:
-            opened = await adrive(plan.open(args, kwargs))
+            if plan.gates and all(gate(args, kwargs) for gate in plan.gates):
+                try:
+                    result = await plan.body(*args, **kwargs)
+                except BaseException as error:
+                    plan.heard(error, is_neutral(error))
+                    raise
+                if (run := current_frame().run) is not None and run.emitter is not None:
+                    plan.heard(None, False)
+                if plan.exit is None or plan.exit(result):
+                    return result
+                return await adrive(plan.leave(args, kwargs, result))
+            opened = plan.enter(args, kwargs) if plan.direct else plan.open(args, kwargs)
+            if not isinstance(opened, Call):
+                opened = await adrive(opened)
             if isinstance(opened, Answer):
                 return await adrive(plan.leave(args, kwargs, opened.value)) if opened.replayed else opened.value
             return await _async_body(plan, opened)
@@ -137,7 +175,7 @@ def _async(pipeline: "Pipeline") -> Callable[..., Any]:
             return plan.refusal(part, error).value
         receipt = plan.admit_one(step)
         if type(receipt) in REFUSALS:
-            opened = await adrive(plan.refused(args, kwargs, step, receipt))
+            opened = await adrive(plan.refused(args, kwargs, [step], Refused(0, receipt)))
             return opened.value if isinstance(opened, Answer) else await _async_body(plan, opened)
         begun = _clock() if plan.timed else 0.0
         try:
@@ -145,8 +183,10 @@ def _async(pipeline: "Pipeline") -> Callable[..., Any]:
         except BaseException as error:
             _failed_one(plan, part, step, receipt, error, begun)
             raise
-        if part.report is not None and not (part.quiet_success or (part.quiet and receipt.quiet)):
-            _report_one(plan, part, step, receipt, Ending(result, None, False, _clock() - begun if begun else 0.0))
+        if (report := plan.report) is not None and not (plan.quiet and receipt.quiet):
+            ending = _new(Ending, (result, None, False, _clock() - begun if begun else 0.0, False))
+            if (told := report(step, receipt, ending)) is not None:
+                plan.finish(told)
         run = current_frame().run
         if run is not None and run.emitter is not None:
             plan.heard(None, False)
@@ -165,7 +205,11 @@ async def _async_body(plan: Plan, call: Call) -> Any:
         plan.heard(error, ending.neutral)
         raise
     if call.held:
-        await adrive(plan.close(call, Ending(result, None, False, _clock() - begun if begun else 0.0)))
+        ending = Ending(result, None, False, _clock() - begun if begun else 0.0)
+        if plan.direct:
+            plan.tell(call, ending)
+        else:
+            await adrive(plan.close(call, ending))
     plan.heard(None, False)
     return await adrive(plan.leave(call.args, call.kwargs, result)) if plan.afters else result
 
@@ -180,7 +224,7 @@ def _failed_one(plan: Plan, part: Part[Any], step: Step, receipt: Any, error: Ba
 def _report_one(plan: Plan, part: Part[Any], step: Step, receipt: Any, ending: Ending) -> None:
     report = part.report(step, receipt, ending)  # type: ignore[misc]
     if report is not None:
-        plan.finish((report,))
+        plan.finish(report)
 
 
 def _ending(error: BaseException, begun: float) -> Ending:

@@ -11,6 +11,7 @@ what it has to say is about another time, and is dropped. A probe that is cancel
 process died loses it when its lease ends.
 """
 
+import itertools
 from collections import deque
 from math import inf
 
@@ -18,6 +19,8 @@ from actguard.stores.protocol import BreakerRules, BreakerState, CallOutcome, Ci
 
 _BUCKETS = 16
 """A window of failures is kept in so many parts, and forgets one of them at a time."""
+
+_numbers = itertools.count(1)
 
 QUIET = Permit(0, False, True)
 """What a circuit that nothing ever happened to answers."""
@@ -102,9 +105,10 @@ class CircuitMachine:
             del self._probes[prober]
         if len(self._probes) >= rules.half_open_probes:
             return Open("half_open", min(self._probes.values()) - now)
-        self._probes[owner] = now + rules.probe_lease_s
+        name = owner or f"probe-{next(_numbers)}"
+        self._probes[name] = now + rules.probe_lease_s
         self.until = now + rules.idle_s
-        return Permit(self.generation, True, False)
+        return Permit(self.generation, True, False, "" if owner else name)
 
     def _probed(
         self, rules: BreakerRules, owner: str, outcome: CallOutcome, now: float, open_for: float | None

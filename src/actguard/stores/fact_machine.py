@@ -36,24 +36,38 @@ class FactMachine:
         return sum(len(held.proofs) + len(held.sums) for held in self._sessions.values())
 
     def put(self, session: str, facts: Sequence[Fact], now: float) -> None:
-        if self._due and self._due[0][0] <= now:
-            self.sweep(now, most=64 + 2 * len(facts))
+        held = self._held(session, now, len(facts))
+        for key, ttl, trust, source, records, uses in facts:
+            self._add(session, held, key, now, now + ttl, trust, source, records, uses)
+
+    def mint(
+        self, session: str, kind: str, values: Sequence[str], ttl: float, trust: int, source: str, now: float
+    ) -> None:
+        """`put` of many plain facts of one kind."""
         held = self._sessions.get(session)
-        if held is None:
-            held = self._sessions[session] = _Session()
-        for fact in facts:
-            proofs = held.proofs.get(fact.key)
+        if held is None or (self._due and self._due[0][0] <= now):
+            held = self._held(session, now, len(values))
+        known = held.proofs
+        expires = now + ttl
+        entries = held.due.get(int(expires) + 1)
+        for value in values:
+            key = (kind, value)
+            proofs = known.get(key)
             if proofs is None:
-                held.proofs[fact.key] = [_Proof(fact, now)]
-            elif (proof := next((known for known in proofs if known.is_same(fact)), None)) is None:
-                if len(proofs) >= MOST_PROOFS:
-                    proofs.remove(min(proofs, key=lambda known: known.expires))
-                proofs.append(_Proof(fact, now))
+                known[key] = [_Proof(now, expires, trust, source, (), UNLIMITED)]
             else:
+                proof = proofs[0]
+                if proof.source != source or proof.trust != trust or proof.records or proof.expires > expires:
+                    self._add(session, held, key, now, expires, trust, source, (), UNLIMITED)
+                    continue
                 proof.minted = now
-                proof.expires = max(proof.expires, now + fact.ttl)
-                proof.uses = fact.uses
-            self._look_again(session, held, fact.key, now + fact.ttl)
+                proof.expires = expires
+                proof.uses = UNLIMITED
+            if entries is None:
+                self._look_again(session, held, key, expires)
+                entries = held.due[int(expires) + 1]
+            elif entries[-1] != key:
+                entries.append(key)
 
     def check(
         self, session: str, needs: Sequence[Need], spends: Sequence[Spend], now: float, *, commit: bool = True
@@ -104,7 +118,7 @@ class FactMachine:
         if held is None:
             return 0
         gone = [key for key in held.proofs if key[0] == kind] if value is None else [(kind, value)]
-        return sum(any(proof.expires > now for proof in held.proofs.pop(key, ())) for key in gone)
+        return sum(any(proof.expires > now and proof.uses for proof in held.proofs.pop(key, ())) for key in gone)
 
     def known(self, session: str, kinds: Sequence[str], now: float) -> list[Known]:
         held = self._sessions.get(session)
@@ -136,6 +150,48 @@ class FactMachine:
                     if not held.due:
                         self._sessions.pop(session, None)
         return looked
+
+    def _held(self, session: str, now: float, more: int) -> "_Session":
+        """The session, to which *more* facts are about to be added: as many that are over go, and then some."""
+        if self._due and self._due[0][0] <= now:
+            self.sweep(now, most=64 + 2 * more)
+        held = self._sessions.get(session)
+        if held is None:
+            held = self._sessions[session] = _Session()
+        return held
+
+    def _add(
+        self,
+        session: str,
+        held: "_Session",
+        key: Key,
+        now: float,
+        expires: float,
+        trust: int,
+        source: str,
+        records: tuple[str, ...],
+        uses: int,
+    ) -> None:
+        proofs = held.proofs.get(key)
+        if proofs is None:
+            held.proofs[key] = [_Proof(now, expires, trust, source, records, uses)]
+        else:
+            for proof in proofs:
+                if proof.trust == trust and proof.source == source and proof.records == records:
+                    proof.minted = now
+                    if proof.expires < expires:
+                        proof.expires = expires
+                    proof.uses = uses
+                    break
+            else:
+                if len(proofs) >= MOST_PROOFS:
+                    proofs.remove(min(proofs, key=lambda known: known.expires))
+                proofs.append(_Proof(now, expires, trust, source, records, uses))
+        entries = held.due.get(int(expires) + 1)
+        if entries is None:
+            self._look_again(session, held, key, expires)
+        elif entries[-1] != key:
+            entries.append(key)
 
     def _free(self, session: str, held: "_Session", entry: Key | str, now: float) -> None:
         if isinstance(entry, str):
@@ -172,21 +228,20 @@ class FactMachine:
 class _Proof:
     __slots__ = ("expires", "minted", "records", "source", "trust", "uses")
 
-    def __init__(self, fact: Fact, now: float) -> None:
-        self.trust = fact.trust
-        self.source = fact.source
-        self.records = fact.records
+    def __init__(
+        self, now: float, expires: float, trust: int, source: str, records: tuple[str, ...], uses: int
+    ) -> None:
+        self.trust = trust
+        self.source = source
+        self.records = records
         self.minted = now
-        self.expires = now + fact.ttl
-        self.uses = fact.uses
+        self.expires = expires
+        self.uses = uses
 
     @property
     def name(self) -> str:
         """What makes two proofs of a fact the same one."""
         return f"{self.trust}|{self.source}|{','.join(self.records)}"
-
-    def is_same(self, fact: Fact) -> bool:
-        return self.trust == fact.trust and self.source == fact.source and self.records == fact.records
 
 
 class _Sum:

@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from actguard.exceptions import StoreUnavailableError
+from actguard.exceptions import StoreFullError, StoreUnavailableError
 from actguard.stores.protocol import (
     Admitted,
     IdempotencyBegin,
@@ -107,14 +107,13 @@ class Standby:
         failure = self._resting()
         if failure is None:
             try:
+                if self._owed:  # first: it may be what stands in the way of this call
+                    self._pay(self._take_owed())
                 answer = self.store.admit(steps)
             except StoreUnavailableError as error:
-                failure = self._failed(error)
-                if "closed" in on_error:
-                    self._owed.extend(withdrawals(steps))
+                failure = self._lost(error, steps, on_error)
             else:
-                if self._failure is not None:
-                    self._pay(self.store.finish, self._answered())
+                self._answered()
                 return Entry(answer, self.store)
         return self._without(steps, on_error, failure)
 
@@ -123,17 +122,16 @@ class Standby:
         failure = self._resting()
         if failure is None:
             try:
+                if self._owed:
+                    await self._apay(self._take_owed())
                 answer = await self._acall("admit", steps)
             except asyncio.CancelledError:
-                await self._apay(withdrawals(steps))
+                await self.afinish(self.store, withdrawals(steps))
                 raise
             except StoreUnavailableError as error:
-                failure = self._failed(error)
-                if "closed" in on_error:
-                    self._owed.extend(withdrawals(steps))
+                failure = self._lost(error, steps, on_error)
             else:
-                if self._failure is not None:
-                    await self._apay(self._answered())
+                self._answered()
                 return Entry(answer, self.store)
         return self._without(steps, on_error, failure)
 
@@ -141,25 +139,35 @@ class Standby:
 
     def finish(self, store: Store | None, reports: Sequence[Report]) -> None:
         """Carry out *reports* where the call was admitted. Never raises for a store that is away: it is told later."""
-        if store is None:
+        if store is None or not reports:
             return
         if store is not self.store:
             store.finish(reports)
         elif self._resting() is not None:
-            self._owed.extend(reports)
+            self._owe(reports)
         else:
-            self._pay(store.finish, reports)
+            try:
+                self._pay([*self._take_owed(), *reports])
+            except StoreUnavailableError as error:
+                self._failed(error)
+            else:
+                self._answered()
 
     async def afinish(self, store: Store | None, reports: Sequence[Report]) -> None:
         """`finish`, for an event loop."""
-        if store is None:
+        if store is None or not reports:
             return
         if store is not self.store:
             store.finish(reports)  # memory
         elif self._resting() is not None:
-            self._owed.extend(reports)
+            self._owe(reports)
         else:
-            await self._apay(reports)
+            try:
+                await self._apay([*self._take_owed(), *reports])
+            except StoreUnavailableError as error:
+                self._failed(error)
+            else:
+                self._answered()
 
     # ---- how the store is ----
 
@@ -183,15 +191,21 @@ class Standby:
             log.warning("%s Guards go on as their on_store_error says until it answers again.", error)
         return error
 
-    def _answered(self) -> list[Report]:
-        """The store is back; what is owed to it."""
-        with self._lock:
-            news, self._failure = self._failure is not None, None
-            owed = list(self._owed)
-            self._owed.clear()
-        if news:
-            log.warning("The store answers again; guards are shared as before.")
-        return owed
+    def _answered(self) -> None:
+        """The store answers, perhaps again."""
+        if self.away:
+            with self._lock:
+                news = self.away
+                self._failure = None
+            if news:
+                log.warning("The store answers again; guards are shared as before.")
+
+    def _lost(
+        self, error: StoreUnavailableError, steps: Sequence[Step], on_error: Sequence[OnStoreError]
+    ) -> StoreUnavailableError:
+        if "closed" in on_error:
+            self._owe(withdrawals(steps))
+        return self._failed(error)
 
     def _without(
         self, steps: Sequence[Step], on_error: Sequence[OnStoreError], failure: StoreUnavailableError
@@ -214,27 +228,35 @@ class Standby:
 
     # ---- telling it ----
 
-    def _pay(self, finish: Callable[[Sequence[Report]], Any], reports: Sequence[Report]) -> None:
-        try:
-            if reports:
-                finish(reports)
-        except StoreUnavailableError as error:
-            self._failed(error)
+    def _owe(self, reports: Sequence[Report]) -> None:
+        with self._lock:
             self._owed.extend(reports)
-        else:
-            if self._failure is not None:
-                self._pay(finish, self._answered())
+
+    def _take_owed(self) -> list[Report]:
+        if not self._owed:
+            return []
+        with self._lock:
+            owed = list(self._owed)
+            self._owed.clear()
+        return owed
+
+    def _pay(self, reports: Sequence[Report]) -> None:
+        try:
+            self.store.finish(reports)
+        except StoreFullError:
+            self._owe(reports)  # what it has no room for now, it may have later; the call was made all the same
+        except BaseException:
+            self._owe(reports)
+            raise
 
     async def _apay(self, reports: Sequence[Report]) -> None:
         try:
-            if reports:
-                await self._acall("finish", reports)
-        except StoreUnavailableError as error:
-            self._failed(error)
-            self._owed.extend(reports)
-        else:
-            if self._failure is not None:
-                await self._apay(self._answered())
+            await self._acall("finish", reports)
+        except StoreFullError:
+            self._owe(reports)
+        except BaseException:
+            self._owe(reports)
+            raise
 
     async def _acall(self, name: str, argument: Sequence[Any]) -> Any:
         if self.store.aio is not None:

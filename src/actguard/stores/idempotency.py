@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from actguard.stores.protocol import Begun, Done, IdempotencyBegin, IdempotencyRecord, InProgress, Mismatch, Unknown
 
+_BEGUN = Begun()
 LOST = "the process that ran it did not say how it came out"
 
 
@@ -21,16 +22,17 @@ class IdempotencyMachine:
 
     __slots__ = ("_ended_by_hand", "_lease_end", "_ttl_s", "error", "fingerprint", "owner", "result", "state", "until")
 
-    def __init__(self) -> None:
+    fingerprint: str | None
+    result: Any
+    error: str
+    _lease_end: float
+    _ttl_s: float
+    _ended_by_hand: bool
+
+    def __init__(self) -> None:  # the rest is set by `begin`
         self.state: Literal["new", "in_progress", "done", "unknown"] = "new"
         self.owner = ""
-        self.fingerprint: str | None = None
-        self.result: Any = None
-        self.error = ""
         self.until = inf  # when it is forgotten
-        self._lease_end = inf
-        self._ttl_s = 0.0
-        self._ended_by_hand = False
 
     def saved(self) -> tuple[Any, ...]:
         """Everything it knows, for a store that keeps it elsewhere between two questions; see `restored`."""
@@ -64,14 +66,15 @@ class IdempotencyMachine:
         return machine
 
     def begin(self, step: IdempotencyBegin, now: float) -> Begun | InProgress | Done | Unknown | Mismatch:
-        self.age(now)
+        if self.until <= now or self.state != "new":
+            self.age(now)
         if self.state == "new":
-            self.state, self.owner, self.fingerprint = "in_progress", step.owner, step.fingerprint
+            _, self.owner, self._ttl_s, lease_s, self.fingerprint, _ = step
+            self.state = "in_progress"
             self.result, self.error, self._ended_by_hand = None, "", False
-            self._ttl_s = step.ttl_s
-            self._lease_end = now + step.lease_s
-            self.until = self._lease_end + step.ttl_s
-            return Begun()
+            self._lease_end = now + lease_s
+            self.until = self._lease_end + self._ttl_s
+            return _BEGUN
         if step.fingerprint is not None and self.fingerprint is not None and step.fingerprint != self.fingerprint:
             return Mismatch()
         if self.state == "done":
@@ -135,5 +138,6 @@ class IdempotencyMachine:
             self.state, self.error = "unknown", LOST
 
     def _may_end(self, owner: str, now: float) -> bool:
-        self.age(now)
+        if self.until <= now or self._lease_end <= now:
+            self.age(now)
         return self.owner == owner and self.state in ("in_progress", "unknown") and not self._ended_by_hand

@@ -43,6 +43,10 @@ def encode_text(value: str) -> str:
     return "s:" + value if len(value) <= LONGEST else _digest("s", value)
 
 
+def encode_int(value: int) -> str:
+    return f"i:{value}" if -(1 << 62) < value < 1 << 62 else _large(value)
+
+
 def prefix(app: str, env: str, guard: str, tool: str) -> str:
     """What every key of a guard on a tool starts with."""
     return "".join(f"{len(part)}:{part}/" for part in (app, env, guard, tool))
@@ -62,7 +66,7 @@ def _real(value: float) -> str:
     return f"f:{value!r}"
 
 
-def _whole(value: int) -> str:
+def _large(value: int) -> str:
     return f"i:{value}" if -(10**100) < value < 10**100 else _digest("i", hex(value))
 
 
@@ -74,7 +78,7 @@ def _sequence(value: tuple[Any, ...] | list[Any]) -> str:
 _ENCODERS: dict[type, Callable[[Any], str]] = {
     str: encode_text,
     bool: lambda value: "b:1" if value else "b:0",
-    int: _whole,
+    int: encode_int,
     float: _real,
     bytes: lambda value: _bounded("y:", value.hex()),
     UUID: lambda value: f"u:{value.hex}",

@@ -47,37 +47,46 @@ from actguard.stores.protocol import (
     Step,
     Taken,
 )
-from actguard.stores.rate import METERS, Meter, remaining
-from actguard.stores.undo import REFUSALS, undoing
+from actguard.stores.rate import METERS, Meter, Sliding, remaining
+from actguard.stores.undo import KIND_OF, REFUSALS, undoing
 
 _SHARDS = 16
 _SWEPT_AT_ONCE = 4
 
 T = TypeVar("T")
 
+_new = tuple.__new__  # a NamedTuple, made without its own constructor: half the time
+
 
 class _Meters:
-    """The meters of one key: one for each of its limits."""
+    """The meters of one key: one for each of its limits. only: the single one, if it is a log."""
 
-    __slots__ = ("meters", "until")
+    __slots__ = ("meters", "only", "until")
 
     def __init__(self, step: RateTake) -> None:
         self.meters: tuple[Meter, ...] = tuple(METERS[limit.algorithm]() for limit in step.limits)
+        first = self.meters[0]
+        self.only = first if isinstance(first, Sliding) and len(self.meters) == 1 else None
         self.until = 0.0
 
 
 class _Shard:
-    __slots__ = ("ends", "lock", "room", "tables")
+    __slots__ = ("circuits", "counters", "ends", "leases", "lock", "rates", "records", "room", "tables")
 
     def __init__(self, room: int) -> None:
         self.lock = threading.Lock()
         self.room = room
+        self.rates: dict[str, _Meters] = {}
+        self.circuits: dict[str, CircuitMachine] = {}
+        self.counters: dict[str, CounterMachine] = {}
+        self.records: dict[str, IdempotencyMachine] = {}
+        self.leases: dict[str, LeaseMachine] = {}
         self.tables: dict[Kind, dict[str, Any]] = {
-            "rate": {},
-            "breaker": {},
-            "counter": {},
-            "idempotency": {},
-            "lease": {},
+            "rate": self.rates,
+            "breaker": self.circuits,
+            "counter": self.counters,
+            "idempotency": self.records,
+            "lease": self.leases,
         }
         self.ends: list[tuple[float, Kind, str]] = []
 
@@ -86,7 +95,8 @@ class _Shard:
         table = self.tables[kind]
         state = table.get(key)
         if state is None:
-            self.sweep(now)
+            if self.ends and self.ends[0][0] <= now:
+                self.sweep(now)
             if len(self.ends) >= self.room:
                 raise StoreFullError(
                     f"MemoryStore holds {self.room} live keys in one of its {_SHARDS} parts and takes no new one; "
@@ -132,22 +142,33 @@ class MemoryStore(MemoryFacts):
 
     # ---- before and after a call ----
 
-    def admit_one(self, step: Step) -> Receipt | Refusal:
-        """`admit` of a single step; its receipt or its refusal."""
-        shard = self._shards[hash(step[0]) % _SHARDS]
-        with shard.lock:
-            return _TAKE[type(step)](shard, step, self._clock())  # type: ignore[no-any-return]
+    def asker(self, kind: Kind) -> Callable[[Any], Any]:
+        """`admit` of a single step of *kind*, as one function: gives its receipt or its refusal."""
+        shards, clock, take = self._shards, self._clock, _TAKE[kind]
+
+        def ask(step: Any) -> Any:
+            shard = shards[hash(step[0]) % _SHARDS]
+            with shard.lock:
+                return take(shard, step, clock())
+
+        def ask_circuit(step: Any) -> Any:
+            if step[0] not in shards[hash(step[0]) % _SHARDS].circuits and step[1].failure_rate is None:
+                return QUIET  # nothing ever failed there, and a look at a dict needs no lock
+            return ask(step)
+
+        return ask_circuit if kind == "breaker" else ask
 
     def admit(self, steps: Sequence[Step]) -> Admitted | Refused:
-        shards = [self._shards[hash(step[0]) % _SHARDS] for step in steps]
-        locks = [self._shards[index].lock for index in sorted({hash(step[0]) % _SHARDS for step in steps})]
+        places = [hash(step[0]) % _SHARDS for step in steps]
+        shards = [self._shards[place] for place in places]
+        locks = [self._shards[place].lock for place in sorted(set(places))]
         receipts: list[Receipt | Refusal] = []
         for lock in locks:
             lock.acquire()
         try:
             now = self._clock()
-            for shard, step in zip(shards, steps, strict=True):
-                answer = _TAKE[type(step)](shard, step, now)
+            for shard, step in zip(shards, steps, strict=False):
+                answer = _TAKE[KIND_OF[type(step)]](shard, step, now)
                 if type(answer) in REFUSALS and not step.observe:
                     self._undo(shards, steps, receipts, now)
                     return Refused(len(receipts), cast("Refusal", answer))
@@ -160,13 +181,14 @@ class MemoryStore(MemoryFacts):
                 lock.release()
         return Admitted(tuple(receipts))
 
+    def finish_one(self, report: Report) -> bool:
+        """`finish` of a single report."""
+        shard, write = self._shards[hash(report[0]) % _SHARDS], _WRITE[type(report)]
+        with shard.lock:
+            return write(shard, report, self._clock())
+
     def finish(self, reports: Sequence[Report]) -> tuple[bool, ...]:
-        done: list[bool] = []
-        for report in reports:
-            shard = self._shards[hash(report[0]) % _SHARDS]
-            with shard.lock:
-                done.append(_WRITE[type(report)](shard, report, self._clock()))
-        return tuple(done)
+        return tuple([self.finish_one(report) for report in reports])
 
     @staticmethod
     def _undo(
@@ -180,13 +202,13 @@ class MemoryStore(MemoryFacts):
     def idem_heartbeat(self, key: str, owner: str, lease_s: float) -> bool:
         shard = self._shard(key)
         with shard.lock:
-            record = cast("IdempotencyMachine | None", shard.tables["idempotency"].get(key))
+            record = shard.records.get(key)
             return record is not None and record.heartbeat(owner, lease_s, self._clock())
 
     def lease_heartbeat(self, key: str, owner: str, lease_s: float) -> bool:
         shard = self._shard(key)
         with shard.lock:
-            leases = cast("LeaseMachine | None", shard.tables["lease"].get(key))
+            leases = shard.leases.get(key)
             return leases is not None and leases.renew(owner, lease_s, self._clock())
 
     # ---- looking, and putting right ----
@@ -194,7 +216,7 @@ class MemoryStore(MemoryFacts):
     def circuit(self, key: str, rules: BreakerRules) -> Circuit:
         shard = self._shard(key)
         with shard.lock:
-            machine = cast("CircuitMachine | None", shard.tables["breaker"].get(key)) or CircuitMachine()
+            machine = shard.circuits.get(key) or CircuitMachine()
             return machine.look(rules, self._clock())
 
     def force_circuit(self, key: str, rules: BreakerRules, state: BreakerState) -> None:
@@ -210,7 +232,7 @@ class MemoryStore(MemoryFacts):
         for shard in self._shards:
             with shard.lock:
                 now = self._clock()
-                for key, machine in shard.tables["idempotency"].items():
+                for key, machine in shard.records.items():
                     record = machine.look(key, now) if key.startswith(prefix) else None
                     if record is not None and state in (None, record.state):
                         found.append(record)
@@ -221,7 +243,7 @@ class MemoryStore(MemoryFacts):
     def resolve_idempotency(self, key: str, outcome: Done | None, *, ttl_s: float) -> bool:
         shard = self._shard(key)
         with shard.lock:
-            record = cast("IdempotencyMachine | None", shard.tables["idempotency"].get(key))
+            record = shard.records.get(key)
             return record is not None and record.resolve(outcome, self._clock(), ttl_s)
 
     def forget(self, kind: Kind, prefix: str) -> int:
@@ -267,10 +289,17 @@ def _take_rate(shard: _Shard, step: RateTake, now: float) -> Taken | OverLimit:
     ends = shard.ends
     if ends and ends[0][0] <= now:  # before the key is looked up: it may be one of those that are over
         shard.sweep(now)
-    state = cast("_Meters | None", shard.tables["rate"].get(key))
+    state = shard.rates.get(key)
     if state is None:
         longest = max(limit.period for limit in limits)
         state = shard.state("rate", key, now, lambda: _Meters(step), now + longest)
+    if (only := state.only) is not None:
+        limit = limits[0]
+        wait = only.take(limit, cost, now)
+        if wait > 0:
+            return OverLimit(0, limit[0] - only.used, wait)
+        state.until = only.until
+        return _new(Taken, (now, limit[0] - only.used))
     room = 1 << 62
     for index, (meter, limit) in enumerate(zip(state.meters, limits, strict=True)):
         wait = meter.wait(limit, cost, now)
@@ -285,7 +314,7 @@ def _take_rate(shard: _Shard, step: RateTake, now: float) -> Taken | OverLimit:
 
 
 def _give_rate(shard: _Shard, report: RateGive, now: float) -> bool:
-    state = cast("_Meters | None", shard.tables["rate"].get(report.key))
+    state = shard.rates.get(report.key)
     if state is None:
         return False
     given = [
@@ -296,17 +325,18 @@ def _give_rate(shard: _Shard, report: RateGive, now: float) -> bool:
 
 
 def _acquire(shard: _Shard, step: BreakerAcquire, now: float) -> Any:
-    machine = cast("CircuitMachine | None", shard.tables["breaker"].get(step.key))
+    key, rules, owner, _ = step
+    machine = shard.circuits.get(key)
     if machine is None:
-        return QUIET if step.rules.failure_rate is None else QUIET._replace(quiet=False)
-    return machine.acquire(step.rules, step.owner, now)
+        return QUIET if rules.failure_rate is None else QUIET._replace(quiet=False)
+    return machine.acquire(rules, owner, now)
 
 
 def _record(shard: _Shard, report: BreakerRecord, now: float) -> bool:
     key, rules, owner, generation, outcome, open_for = report
     if shard.ends and shard.ends[0][0] <= now:
         shard.sweep(now)
-    machine = cast("CircuitMachine | None", shard.tables["breaker"].get(key))
+    machine = shard.circuits.get(key)
     if machine is None:
         if generation != 0 or outcome == "neutral" or (outcome == "success" and rules.failure_rate is None):
             return False
@@ -315,14 +345,17 @@ def _record(shard: _Shard, report: BreakerRecord, now: float) -> bool:
 
 
 def _count(shard: _Shard, step: CounterTake, now: float) -> Any:
-    counter = shard.state("counter", step.key, now, CounterMachine, now + step.ttl_s)
-    if counter.until and counter.until <= now:  # over, and not swept yet
+    key, limit, ttl_s, _ = step
+    counter = shard.counters.get(key)
+    if counter is None:
+        counter = shard.state("counter", key, now, CounterMachine, now + ttl_s)
+    elif counter.until <= now:  # over, and not swept yet
         counter.used = counter.refused = 0
-    return counter.take(step.limit, step.ttl_s, now)
+    return counter.take(limit, ttl_s, now)
 
 
 def _uncount(shard: _Shard, report: CounterGive, now: float) -> bool:
-    counter = cast("CounterMachine | None", shard.tables["counter"].get(report.key))
+    counter = shard.counters.get(report.key)
     return counter is not None and counter.until > now and counter.give()
 
 
@@ -332,7 +365,7 @@ def _begin(shard: _Shard, step: IdempotencyBegin, now: float) -> Any:
 
 
 def _end(shard: _Shard, report: IdempotencyDone | IdempotencyLost, now: float) -> bool:
-    record = cast("IdempotencyMachine | None", shard.tables["idempotency"].get(report.key))
+    record = shard.records.get(report.key)
     if record is None:
         return False
     endless = record.until == inf
@@ -346,10 +379,10 @@ def _end(shard: _Shard, report: IdempotencyDone | IdempotencyLost, now: float) -
 
 
 def _release(shard: _Shard, report: IdempotencyRelease, now: float) -> bool:
-    record = cast("IdempotencyMachine | None", shard.tables["idempotency"].get(report.key))
+    record = shard.records.get(report.key)
     if record is None or not record.release(report.owner, now):
         return False
-    del shard.tables["idempotency"][report.key]
+    del shard.records[report.key]
     return True
 
 
@@ -359,20 +392,20 @@ def _lease(shard: _Shard, step: LeaseTake, now: float) -> Any:
 
 
 def _unlease(shard: _Shard, report: LeaseGive, now: float) -> bool:
-    leases = cast("LeaseMachine | None", shard.tables["lease"].get(report.key))
+    leases = shard.leases.get(report.key)
     if leases is None or not leases.give(report.owner, now):
         return False
     if not leases.until:
-        del shard.tables["lease"][report.key]
+        del shard.leases[report.key]
     return True
 
 
-_TAKE: dict[type, Callable[[_Shard, Any, float], Any]] = {
-    RateTake: _take_rate,
-    BreakerAcquire: _acquire,
-    CounterTake: _count,
-    IdempotencyBegin: _begin,
-    LeaseTake: _lease,
+_TAKE: dict[Kind, Callable[[_Shard, Any, float], Any]] = {
+    "rate": _take_rate,
+    "breaker": _acquire,
+    "counter": _count,
+    "idempotency": _begin,
+    "lease": _lease,
 }
 _WRITE: dict[type, Callable[[_Shard, Any, float], bool]] = {
     RateGive: _give_rate,

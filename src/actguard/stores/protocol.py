@@ -141,12 +141,14 @@ class Taken(NamedTuple):
 class Permit(NamedTuple):
     """generation: of the circuit; a report of another generation is dropped. probe: this call is one.
 
-    quiet: the circuit is closed, counts failures in a row, and has none: a success needs no report.
+    quiet: the circuit is closed, counts failures in a row, and has none: a success needs no report. owner: the probe's
+    name, where a step without one left it to the store (a store in memory allows that).
     """
 
     generation: int
     probe: bool = False
     quiet: bool = False
+    owner: str = ""
 
 
 class Counted(NamedTuple):

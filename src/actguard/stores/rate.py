@@ -24,6 +24,22 @@ class Sliding:
         self.used = 0
         self.until = -math.inf
 
+    def take(self, limit: Limit, cost: int, now: float) -> float:
+        """`wait`, and `add` if there is nothing to wait for: the usual call, in one go."""
+        entries, (most, period, _, _) = self._entries, limit
+        while entries and entries[0][0] + period <= now:
+            self.used -= entries.popleft()[1]
+        if self.used + cost > most:
+            return self.wait(limit, cost, now)
+        if most > MOST_ENTRIES and entries and now - self._begun < period / MOST_ENTRIES:
+            entries[-1] = (now, entries[-1][1] + cost)
+        else:
+            entries.append((now, cost))
+            self._begun = now
+        self.used += cost
+        self.until = now + period
+        return 0.0
+
     def wait(self, limit: Limit, cost: int, now: float) -> float:
         entries, period = self._entries, limit.period
         while entries and entries[0][0] + period <= now:

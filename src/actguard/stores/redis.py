@@ -13,7 +13,6 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from actguard.exceptions import StoreUnavailableError
 from actguard.stores.protocol import (
     Admitted,
     BreakerRules,
@@ -128,12 +127,14 @@ class RedisStore:
 
     def _run(self, request: Request) -> Any:
         known, arguments = request.script(), request.arguments()
-        with translated(self._options) as missing:
+        options = self._options
+        try:
             try:
                 return self._client.execute_command("EVALSHA", known.sha, *arguments)
-            except missing:  # a server that was just started
+            except options.no_script:  # a server that was just started
                 return self._client.execute_command("EVAL", known.source, *arguments)
-        raise StoreUnavailableError  # pragma: no cover - for type checkers: `translated` swallows nothing
+        except options.errors as error:
+            raise options.translate(error) from error
 
     def _matching(self, kind: Kind, prefix: str) -> "list[list[bytes]]":
         with translated(self._options):

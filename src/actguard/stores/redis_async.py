@@ -87,11 +87,14 @@ class AsyncRedisStore:
     async def _run(self, request: Request) -> Any:
         known, arguments = request.script(), request.arguments()
         client = await self._client()
-        with translated(self._options) as missing:
+        options = self._options
+        try:
             try:
                 return await client.execute_command("EVALSHA", known.sha, *arguments)
-            except missing:  # a server that was just started
+            except options.no_script:  # a server that was just started
                 return await client.execute_command("EVAL", known.source, *arguments)
+        except options.errors as error:
+            raise options.translate(error) from error
 
     async def _matching(self, kind: Kind, prefix: str) -> list[list[bytes]]:
         client = await self._client()

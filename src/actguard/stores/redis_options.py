@@ -51,6 +51,7 @@ class RedisOptions:
             "timeout": timeout_s,
             "decode_responses": False,
         }
+        self.no_script, self.errors = _errors()
         self.place = _place(url) if url is not None else type(client).__name__
         if client is not None and _decodes(client):
             raise ActGuardUsageError("client must be made with decode_responses=False", argument="client")
@@ -80,7 +81,19 @@ class RedisOptions:
             return self._async_client()
         pools: Any = redis.asyncio.BlockingConnectionPool
         pool = pools.from_url(self._url, retry=Retry(NoBackoff(), 0), **self._settings)
-        return redis.asyncio.Redis(connection_pool=pool)
+        return redis.asyncio.Redis.from_pool(pool)
+
+    def translate(self, error: Exception) -> StoreError:
+        """One of `errors`, as an error of ours."""
+        from redis.exceptions import OutOfMemoryError, ResponseError
+
+        details = {"store": self.place}
+        if isinstance(error, OutOfMemoryError):
+            return StoreFullError(
+                f"The Redis server at {self.place} has no memory left for another key.", details=details
+            )
+        said = f"refused: {error}" if isinstance(error, ResponseError) else f"did not answer: {type(error).__name__}"
+        return StoreUnavailableError(f"The Redis server at {self.place} {said}.", details=details)
 
     def close(self, client: Any) -> None:
         if client is not self._given:
@@ -88,22 +101,12 @@ class RedisOptions:
 
 
 @contextmanager
-def translated(options: RedisOptions) -> Generator[type[Exception]]:
-    """Run a block that talks to Redis; its errors become ours. Gives the error that says "this script is not known"."""
-    from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
-
+def translated(options: RedisOptions) -> Generator[None]:
+    """Run a block that talks to Redis; its errors become ours."""
     try:
-        yield NoScriptError
-    except OutOfMemoryError as error:
-        raise StoreFullError(
-            f"The Redis server at {options.place} has no memory left for another key.", details={"store": options.place}
-        ) from error
-    except (RedisError, OSError) as error:
-        said = f"refused: {error}" if isinstance(error, ResponseError) else f"did not answer: {type(error).__name__}"
-        raise StoreUnavailableError(
-            f"The Redis server at {options.place} {said}.",
-            details={"store": options.place},
-        ) from error
+        yield
+    except options.errors as error:
+        raise options.translate(error) from error
 
 
 def _need_redis() -> None:
@@ -111,6 +114,13 @@ def _need_redis() -> None:
         import redis  # noqa: F401  # pyright: ignore[reportUnusedImport] - whether it is there
     except ImportError as missing:
         raise StoreError("RedisStore needs redis-py: pip install 'actguard[redis]'") from missing
+
+
+def _errors() -> tuple[type[Exception], tuple[type[Exception], ...]]:
+    """What says that a script is not known, and everything that talking to Redis may raise."""
+    from redis.exceptions import NoScriptError, RedisError
+
+    return NoScriptError, (RedisError, OSError)
 
 
 def _place(url: str) -> str:

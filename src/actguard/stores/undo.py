@@ -11,6 +11,7 @@ from actguard.stores.protocol import (
     IdempotencyBegin,
     IdempotencyRelease,
     InProgress,
+    Kind,
     Leased,
     LeaseGive,
     LeaseTake,
@@ -30,6 +31,13 @@ from actguard.stores.protocol import (
     UsedUp,
 )
 
+KIND_OF: dict[type, Kind] = {
+    RateTake: "rate",
+    BreakerAcquire: "breaker",
+    CounterTake: "counter",
+    IdempotencyBegin: "idempotency",
+    LeaseTake: "lease",
+}
 REFUSALS: frozenset[type] = frozenset({OverLimit, Open, UsedUp, InProgress, Done, Unknown, Mismatch, NoPlace})
 
 
@@ -39,7 +47,7 @@ def undoing(step: Step, receipt: Receipt | Refusal) -> Report | None:
         case RateTake(), Taken():
             return RateGive(step.key, step.limits, receipt.token, step.cost)
         case BreakerAcquire(), Permit(probe=True):
-            return BreakerRecord(step.key, step.rules, step.owner, receipt.generation, "neutral")
+            return BreakerRecord(step.key, step.rules, receipt.owner or step.owner, receipt.generation, "neutral")
         case CounterTake(), Counted():
             return CounterGive(step.key)
         case IdempotencyBegin(), Begun():

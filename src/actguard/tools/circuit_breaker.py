@@ -137,8 +137,16 @@ class CircuitBreaker(Guard):
         rules = self.rules()
         key = key_maker(target, self.scope, _begin(self.name))
 
-        def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BreakerAcquire:
-            return BreakerAcquire(key(args, kwargs), rules, new_owner())
+        names_probes = not self.store_under(settings.current().store).blocking  # then nobody needs a name before
+        if names_probes and self.scope is None:
+            only = BreakerAcquire(key((), {}), rules)
+
+            def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BreakerAcquire:
+                return only
+        else:
+
+            def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BreakerAcquire:
+                return BreakerAcquire(key(args, kwargs), rules, "" if names_probes else new_owner())
 
         def refuse(step: BreakerAcquire, refusal: Refusal) -> ToolGuardError:
             assert isinstance(refusal, Open)
@@ -153,10 +161,11 @@ class CircuitBreaker(Guard):
                 return None
             if outcome == "neutral" and not receipt.probe:
                 return None
-            return BreakerRecord(step.key, rules, step.owner, receipt.generation, outcome, open_for)
+            return BreakerRecord(step.key, rules, receipt.owner or step.owner, receipt.generation, outcome, open_for)
 
         return Part(
             guard=self,
+            asks="breaker",
             step=step,
             refuse=refuse,
             report=report,

@@ -76,6 +76,7 @@ class Concurrency(Guard):
 
         return Part(
             guard=self,
+            asks="lease",
             step=step,
             refuse=refuse,
             patience=(lambda refusal, waited: _POLL_S if waited < self.wait else None) if self.wait else None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, ClassVar, Literal, NamedTuple
 
+from actguard.context import current_frame
 from actguard.exceptions import (
     ActGuardUsageError,
     DuplicateIdempotencyKey,
@@ -22,7 +23,7 @@ from actguard.pipeline.arguments import MISSING, Getter
 from actguard.pipeline.guard import Answer, Ending, Guard, OnStoreError, Part, choice, named, positive
 from actguard.pipeline.outcome import is_steering
 from actguard.pipeline.target import Target
-from actguard.stores.keys import encode
+from actguard.stores.keys import encode_int, encode_text
 from actguard.stores.protocol import (
     Done,
     IdempotencyBegin,
@@ -41,7 +42,7 @@ from actguard.stores.protocol import (
 from actguard.tools import results
 from actguard.tools.canonical import digest
 from actguard.tools.heartbeat import heartbeats
-from actguard.tools.max_attempts import run_of, session_id
+from actguard.tools.max_attempts import no_run, session_id
 from actguard.tools.owners import new_owner
 from actguard.tools.results import Codec, NotKept
 from actguard.tools.scope import key_prefix
@@ -161,7 +162,7 @@ class Idempotent(Guard):
 
         def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> IdempotencyBegin:
             payload = fingerprint(args, kwargs) if fingerprint else None
-            return IdempotencyBegin(where() + key(args, kwargs), new_owner(), ttl_s, lease_s, payload)
+            return _new(IdempotencyBegin, (where() + key(args, kwargs), new_owner(), ttl_s, lease_s, payload, False))
 
         def refuse(step: IdempotencyBegin, refusal: Refusal) -> ToolGuardError | Answer:
             name, tool = step.key, target.name
@@ -205,13 +206,14 @@ class Idempotent(Guard):
             error = ending.error
             if error is None:
                 kept = results.keep(ending.result, ending.awaited, codec)
-                return IdempotencyDone(step.key, step.owner, ttl_s, kept)
+                return _new(IdempotencyDone, (step[0], step[1], ttl_s, kept))
             if isinstance(error, self.safe_exceptions) or is_steering(error) or _never_started(error, target):
                 return IdempotencyRelease(step.key, step.owner)
             return IdempotencyLost(step.key, step.owner, ttl_s, type(error).__qualname__)
 
         return Part(
             guard=self,
+            asks="idempotency",
             step=step,
             refuse=refuse,
             patience=patience if self.on_duplicate == "wait" else None,
@@ -232,6 +234,8 @@ class Idempotent(Guard):
 
 
 idempotent = Idempotent
+
+_new = tuple.__new__  # a NamedTuple, made without its own constructor: half the time
 
 
 class IdempotencyRecords:
@@ -287,8 +291,10 @@ def _where(guard: Idempotent, target: Target) -> Callable[[], str]:
         return lambda: f"{begin}{_counted(session_id(guard.kind, target))}/"
 
     def run() -> str:
-        run_id = run_of(guard.kind, target).run_id
-        return f"{begin}{_counted(run_id)}/"
+        run = current_frame().run
+        if run is None:
+            raise no_run(guard.kind, target)
+        return f"{begin}{len(run[0])}:{run[0]}/"
 
     return run
 
@@ -325,8 +331,10 @@ def _key_reader(guard: Idempotent, target: Target) -> Callable[[tuple[Any, ...],
 
     def key(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
         value = read(args, kwargs)
-        if (type(value) is str and value.strip()) or type(value) is int:
-            return encode(value)
+        if type(value) is int:
+            return encode_int(value)
+        if type(value) is str and value.strip():
+            return encode_text(value)
         raise MissingIdempotencyKeyError(
             f"{target.name} needs an idempotency key: a non-empty text or a whole number"
             + (f" in {guard.key_arg!r}." if guard.key == "arg" else "."),

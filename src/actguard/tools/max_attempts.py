@@ -65,8 +65,8 @@ class MaxAttempts(Guard):
             def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CounterTake:
                 run = current_frame().run
                 if run is None:
-                    raise _no_run(self.kind, target)
-                return CounterTake(begin + encode_text(run.run_id), calls, KEPT_S)
+                    raise no_run(self.kind, target)
+                return _new(CounterTake, (begin + encode_text(run[0]), calls, KEPT_S, False))
         else:
 
             def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CounterTake:
@@ -88,7 +88,9 @@ class MaxAttempts(Guard):
                 return CounterGive(step.key) if self.count == "failures" else None
             return CounterGive(step.key) if spent_nothing(ending.error) else None
 
-        return Part(guard=self, step=step, refuse=refuse, report=give_back, quiet_success=self.count == "calls")
+        return Part(
+            guard=self, asks="counter", step=step, refuse=refuse, report=give_back, quiet_success=self.count == "calls"
+        )
 
     def explain(self) -> str:
         what = "calls" if self.count == "calls" else "failed calls"
@@ -103,8 +105,10 @@ class MaxAttempts(Guard):
 
 max_attempts = MaxAttempts
 
+_new = tuple.__new__  # a NamedTuple, made without its own constructor: half the time
 
-def _no_run(kind: str, target: Target) -> MissingRuntimeContextError:
+
+def no_run(kind: str, target: Target) -> MissingRuntimeContextError:
     """What a guard raises that needs a run, outside of any."""
     return MissingRuntimeContextError(
         f"{kind} on {target.name} needs a run: with actguard.Client().run(...), or inside an actguard.BudgetGuard"
@@ -119,7 +123,7 @@ def run_of(kind: str, target: Target) -> Run:
     """
     run = current_frame().run
     if run is None:
-        raise _no_run(kind, target)
+        raise no_run(kind, target)
     return run
 
 

@@ -84,7 +84,7 @@ class NoRepeat(Guard):
         def give_back(step: CounterTake, receipt: Receipt, ending: Ending) -> CounterGive | None:
             return CounterGive(step.key) if ending.error is not None and spent_nothing(ending.error) else None
 
-        return Part(guard=self, step=step, refuse=refuse, report=give_back, quiet_success=True)
+        return Part(guard=self, asks="counter", step=step, refuse=refuse, report=give_back, quiet_success=True)
 
     def explain(self) -> str:
         return f"{self.max_identical} identical calls in a run"

@@ -39,7 +39,9 @@ def keep(result: Any, awaited: bool, writes: Codec | None) -> Any:
     try:
         if writes is not None:
             return f"{'a' if awaited else 'v'}:{writes[0](result)}"
-        return Kept(result if type(result) in _PLAIN else copy.deepcopy(result), awaited)
+        if type(result) in _PLAIN:
+            return tuple.__new__(Kept, (result, awaited))
+        return Kept(copy.deepcopy(result), awaited)
     except Exception:  # noqa: BLE001 - whatever the result does not allow: the call was made, and says so
         return "x:" if writes is not None else None
 

@@ -57,6 +57,15 @@ def key_maker(target: Target, scope: Scope, begin: str) -> KeyMaker:
     else:
         read = _reader(target, scope)
     begin_text = begin + "s:"
+    plain = arguments.position(target, scope) if isinstance(scope, str) else None
+    if plain is not None:
+        index, name, default = plain
+
+        def plain_key(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+            value = args[index] if len(args) > index else kwargs.get(name, default)
+            if type(value) is str and len(value) <= LONGEST:
+                return begin_text + value
+            return key(args, kwargs)
 
     def key(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
         value = read(args, kwargs)
@@ -67,7 +76,7 @@ def key_maker(target: Target, scope: Scope, begin: str) -> KeyMaker:
         except (TypeError, ValueError) as error:
             raise unfit(target, scope, value, error) from None
 
-    return key
+    return key if plain is None else plain_key  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
 def unfit(target: Target, scope: Scope, value: Any, error: Exception) -> ScopeValueError:

@@ -16,13 +16,26 @@ IDLE_S = 10.0
 class Job:
     """One call on a worker: it has ended when `done` is released, with a `result` or an `error`."""
 
-    __slots__ = ("_args", "_context", "_function", "_kwargs", "done", "error", "left", "lock", "result", "started")
+    __slots__ = (
+        "_args",
+        "_before",
+        "_context",
+        "_function",
+        "_kwargs",
+        "done",
+        "error",
+        "left",
+        "lock",
+        "result",
+        "started",
+    )
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._function = function
         self._args = args
         self._kwargs = kwargs
         self._context = contextvars.copy_context()
+        self._before = self._context.copy()
         self.lock = threading.Lock()
         self.done = threading.Lock()
         self.done.acquire()
@@ -76,9 +89,9 @@ class Job:
             self.error = error = None  # the traceback holds this frame
 
     def carry_context(self) -> None:
-        """What the function set in ContextVars, set here too."""
+        """What the function set in ContextVars, set here too; what it found there stays what it is here."""
         for variable, value in self._context.items():
-            if variable.get(_unset) is not value:
+            if self._before.get(variable, _unset) is not value:
                 variable.set(value)
 
 

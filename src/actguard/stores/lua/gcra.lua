@@ -8,7 +8,13 @@ function gcra.take(key, limit, cost)
   local interval = period / max
   local room = interval * burst
   local before = call('GET', key)
-  local empty = math.max(now, math.min(tonumber(before or 0), now + room)) -- a clock that was put back
+  local empty = math.max(now, tonumber(before or 0))
+  if empty > now + room * (1 + 1e-6) then -- the server's clock was put back
+    empty = now + room
+    before = string.format('%.17g', empty)
+    call('SET', key, before)
+    forget_after(key, room)
+  end
   local after = empty + interval * cost
   if after - now > room + interval * 1e-6 then
     return nil, math.floor((room - (empty - now)) / interval + 1e-6), after - now - room
