@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 BIN := .venv/bin
 DOCS := .venv/bin/sphinx-build --builder html --fail-on-warning --keep-going --fresh-env docs site
 SDKS := oldest last-1 last-2 newest
+EXTRAS := cli gateway otel redis
 PROVIDER_TESTS := tests/providers tests/sdk
 
 .DEFAULT_GOAL := help
@@ -54,13 +55,13 @@ clean: ## remove everything that make made
 
 # pyproject.toml states every version, so an environment is ready while it is newer than that file.
 .venv/ready: pyproject.toml tools/environment.py
-	$(call environment,.venv,dev)
+	$(call environment,.venv,dev,$(EXTRAS))
 
 .venvs/%/ready: pyproject.toml tools/environment.py
 	$(call environment,.venvs/$*,sdks-$*)
 
 define environment
 	@test -n "$(PYTHON)" || { echo "actguard needs Python 3.11 or newer, and none was found. Name one: make PYTHON=..." >&2; exit 1; }
-	@$(PYTHON) tools/environment.py $(1) $(2)
+	@$(PYTHON) tools/environment.py $(1) $(2) $(3)
 	@touch $@
 endef

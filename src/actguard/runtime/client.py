@@ -11,6 +11,7 @@ from actguard.events.envelope import Origin
 from actguard.events.run_events import RunEvents, surrounding_span
 from actguard.events.sinks import JsonLines, Sink
 from actguard.exceptions import ActGuardUsageError
+from actguard.providers import install as _watching  # noqa: F401 # pyright: ignore[reportUnusedImport]
 from actguard.runtime import config as configured
 from actguard.runtime import direct
 from actguard.runtime.backing import RunBacking
@@ -97,8 +98,8 @@ class Client:
         )
 
     @classmethod
-    def from_env(cls) -> Self:
-        """A client as the environment says.
+    def from_env(cls, **options: Any) -> Self:
+        """A client as the environment says; *options* win over it.
 
         ACTGUARD_CONFIG is the path of a JSON file of options, or such JSON in base64; ACTGUARD_GATEWAY_URL and
         ACTGUARD_API_KEY win over it. Without any of them the client is local.
@@ -106,7 +107,7 @@ class Client:
         Raises:
             ActGuardUsageError: ACTGUARD_CONFIG is neither, or an option in it is wrong.
         """
-        return cls._from_options(configured.from_env(os.environ), "ACTGUARD_CONFIG")
+        return cls._from_options({**configured.from_env(os.environ), **options}, "ACTGUARD_CONFIG")
 
     @classmethod
     def from_file(cls, path: "str | os.PathLike[str]") -> Self:
