@@ -257,7 +257,7 @@ def without_sdk() -> Iterator[None]:
             setattr(owner, name, original)
 
 
-def _numbered(make: Callable[[int], _T], many: int = 5_000) -> Callable[[], _T]:
+def _numbered(make: Callable[[int], _T], many: int = 2_500) -> Callable[[], _T]:
     """A reply with an id of its own each time; made beforehand. The same ones come again when the ids are forgotten."""
     replies = [make(number) for number in range(many)]
     number = -1

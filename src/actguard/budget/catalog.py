@@ -5,7 +5,6 @@ no memory of answers: that is `PriceBook`'s.
 """
 
 from datetime import datetime
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from actguard.budget import overlay
@@ -65,6 +64,8 @@ class Catalog:
 
     def nearest(self, provider: str, model: str) -> str:
         """The listed models whose names are closest to *model*, for a message; empty when none is close."""
+        from difflib import get_close_matches  # for errors alone
+
         names = [m.id for p in self._snapshot().providers if p.id == provider for m in p.models]
         return ", ".join(get_close_matches(candidates(provider, model)[-1].lower(), names, 3, 0.7))
 

@@ -30,14 +30,14 @@ class Host(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    pattern: re.Pattern[str]
+    pattern: str
     provider: str
     dedicated: bool
     """Whether the host serves models only, so that an unguarded request to it is a call past the guard."""
 
 
 def _rule(pattern: str, provider: str, *, dedicated: bool = True) -> _Rule:
-    return _Rule(re.compile(pattern), provider, dedicated)
+    return _Rule(pattern, provider, dedicated)
 
 
 # Hosts by their exact name.
@@ -128,7 +128,7 @@ _ROUTERS = {
     "router.huggingface.co": re.compile(r"/(?P<route>(?!v\d)[a-z0-9-]+)(?:/|$)"),
     "api.cloudflare.com": re.compile(r"/client/v4/accounts/[^/]+/ai(?:/|$)"),
 }
-_LOCAL = re.compile(
+_LOCAL = (
     r"localhost|[^.]+\.localhost|127(?:\.\d{1,3}){3}|\[?::1\]?|0\.0\.0\.0|host\.docker\.internal"
     r"|10(?:\.\d{1,3}){3}|192\.168(?:\.\d{1,3}){2}|172\.(?:1[6-9]|2\d|3[01])(?:\.\d{1,3}){2}|[^.]+\.(?:local|internal|lan)"
 )
@@ -160,12 +160,12 @@ def is_model_host(host: str) -> bool:
     name = without_port(address(host))
     if name in _EXACT or name == "router.huggingface.co":
         return True
-    return any(rule.dedicated and rule.pattern.fullmatch(name) for rule in _SHAPES)
+    return any(rule.dedicated and re.fullmatch(rule.pattern, name) for rule in _SHAPES)
 
 
 def is_local(base_url: str) -> bool:
     """Whether *base_url* is this machine or its private network. Says nothing about what calls there cost."""
-    return _LOCAL.fullmatch(without_port(address(base_url))) is not None
+    return re.fullmatch(_LOCAL, without_port(address(base_url))) is not None
 
 
 def address(base_url: str) -> str:
@@ -201,7 +201,7 @@ def _identify(base_url: str) -> Host | None:
             return None
         return Host("cloudflare" if name == "api.cloudflare.com" else f"huggingface_{route['route']}")
     for rule in _SHAPES:
-        found = rule.pattern.fullmatch(name)
+        found = re.fullmatch(rule.pattern, name)
         if found is not None:
             geo = found.groupdict().get("geo")
             return Host(rule.provider, (("geo", geo),) if geo and geo != "global" else ())

@@ -28,7 +28,7 @@ class Routes:
     """The first row that fits decides; a read that no row knows is free, a write that none knows is unmetered."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        self._rows = [(row.method, _pattern(row.path), Endpoint(row.name, row.kind)) for row in rows]
+        self._rows = [(row.method, row.path, Endpoint(row.name, row.kind)) for row in rows]
         self.find = lru_cache(maxsize=1024)(self._find)
         """The endpoint of a method and a path. Remembered, because ids and model names stand in paths."""
 
@@ -41,8 +41,9 @@ class Routes:
     def _find(self, method: str, path: str) -> Endpoint:
         method = method.upper()
         path = bare(path)
+        parts = path.split("/")
         for wanted, pattern, endpoint in self._rows:
-            if wanted == method and pattern.search(path):
+            if wanted == method and (path.endswith(pattern) if pattern.startswith(":") else _fits(pattern, parts)):
                 return endpoint
         return UNKNOWN_READ if method in _READING else UNKNOWN_WRITE
 
@@ -53,10 +54,13 @@ def bare(url: str) -> str:
     return _SLASHES.sub("/", path).rstrip("/")
 
 
-def _pattern(path: str) -> re.Pattern[str]:
-    if path.startswith(":"):
-        return re.compile(re.escape(path) + "$")
-    below = path.endswith("/**")
-    parts = path.removesuffix("/**").strip("/").split("/")
-    body = "/".join("[^/]+" if part.startswith("{") else re.escape(part) for part in parts)
-    return re.compile(f"(?:^|/){body}(?:/|$)" if below else f"(?:^|/){body}$")
+def _fits(pattern: str, parts: list[str]) -> bool:
+    """Whether the end of a path, given by its *parts*, is as *pattern* says. No regular expressions: to compile a
+    hundred of them takes longer than everything else that the first guard does."""
+    below = pattern.endswith("/**")
+    wanted = pattern.removesuffix("/**").strip("/").split("/")
+    last = len(parts) - len(wanted)
+    return any(
+        all(part if want.startswith("{") else part == want for want, part in zip(wanted, parts[start:], strict=False))
+        for start in range(0 if below else max(last, 0), last + 1)
+    )

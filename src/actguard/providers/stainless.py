@@ -65,9 +65,11 @@ class StainlessSeam:
             for subclass in _all_subclasses(client):
                 if "request" in vars(subclass):  # another instrumentation sits there, and calls what it found before us
                     patches.wrap(subclass, "request", around)
-        for made in gc.get_objects():
-            if type(made) in clients:
-                self._around_shadow(made)
+        alive = gc.get_objects()
+        if not clients.isdisjoint(map(type, alive)):
+            for made in alive:
+                if type(made) in clients:
+                    self._around_shadow(made)
 
     # ---- request ----
 

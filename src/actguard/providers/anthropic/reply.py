@@ -232,7 +232,7 @@ def _tokens(usage: Body) -> Usage:
 def _nothing_special(usage: Body) -> bool:
     """Whether every count but the two main ones is missing or zero."""
     for key, value in usage.items():
-        if value and key in _PARTS and (type(value) is not dict or any(value.values())):
+        if value and key in _PARTS and (not is_object(value) or any(value.values())):
             return False
     return True
 

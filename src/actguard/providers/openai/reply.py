@@ -194,6 +194,11 @@ def _said(delta: object) -> int:
 # -- whole replies ----------------------------------------------------------------------------------------------------
 
 _NO_PARTS = tuple(NOTHING)[2:]
+_NOTHING_READ = {"cached_tokens": 0, "audio_tokens": 0}
+_NOTHING_WRITTEN = {
+    **dict.fromkeys(("reasoning_tokens", "audio_tokens"), 0),
+    **dict.fromkeys(("accepted_prediction_tokens", "rejected_prediction_tokens"), 0),
+}
 _BETWEEN = (0,) * (SLOT["output_reasoning_tokens"] - SLOT["cache_read_tokens"] - 1)
 _BEHIND = (0,) * (len(NOTHING) - SLOT["output_reasoning_tokens"] - 1)
 
@@ -209,12 +214,15 @@ def _plain_chat(body: Body) -> Bill | None:
         keys = len(usage)
         if keys == 5:
             said_in, said_out = usage["prompt_tokens_details"], usage["completion_tokens_details"]
-            cached, reasoning = said_in["cached_tokens"], said_out["reasoning_tokens"]
-            zeros = [*said_in.values(), *said_out.values()].count(0)
-            if zeros + (cached != 0) + (reasoning != 0) != len(said_in) + len(said_out):
-                return None
-            if not (type(cached) is type(reasoning) is int and 0 <= cached <= read_in and 0 <= reasoning <= written):
-                return None
+            if said_in != _NOTHING_READ or said_out != _NOTHING_WRITTEN:
+                cached, reasoning = said_in["cached_tokens"], said_out["reasoning_tokens"]
+                zeros = [*said_in.values(), *said_out.values()].count(0)
+                if zeros + (cached != 0) + (reasoning != 0) != len(said_in) + len(said_out):
+                    return None
+                if not (
+                    type(cached) is type(reasoning) is int and 0 <= cached <= read_in and 0 <= reasoning <= written
+                ):
+                    return None
         elif keys != 3:
             return None
         context = CONTEXTS[body.get("service_tier")]
