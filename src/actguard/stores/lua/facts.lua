@@ -1,8 +1,8 @@
 -- What a session knows; the same machine as stores/fact_machine.py. KEYS: the session, and when to look at what of it.
 --
--- A hash, packed: a fact ("f" and its name) is a list of proofs {trust, source, records, minted, expires, uses, name, told};
--- a sum ("s" and its name) is {period, total, parts}, a part {first moment, last moment, amount}. A sorted set has the
--- moment at which each of them may be over, so that what is over goes with the next request, and the rest by itself.
+-- A hash, packed: a fact ("f" and its name) is a list of proofs {trust, source, records, minted, expires, uses, name,
+-- told}; a sum ("s" and its name) is {period, total, parts}, a part {first moment, last moment, amount}. A sorted set
+-- has the moment at which each of them may be over: what is over goes with the next request, and the rest by itself.
 
 local MOST_PROOFS, UNLIMITED, PARTS = 64, -1, 1024
 local session, due = KEYS[1], KEYS[2]
