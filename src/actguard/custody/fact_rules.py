@@ -118,8 +118,13 @@ class RequireFact(Rule):
             return Question((Need((self.kind, encode(value)), self._level),))
         if value is MISSING:
             return None if self.optional else missing(self, self.arg)
+        asked: list[Need] = []
         try:
-            asked = [need for single in self._values(value) if (need := self._need(call, single)) is not None]
+            for count, single in enumerate(self._values(value)):
+                if count >= MOST_FACTS:
+                    raise Unfit("too many parts")
+                if (need := self._need(call, single)) is not None:
+                    asked.append(need)
         except Unfit as error:
             return missing(self, self.arg) if str(error) == "missing" else unfit(self.arg, value, error)
         return Question(tuple(asked)) if asked else None
@@ -143,8 +148,6 @@ class RequireFact(Rule):
         held: Sequence[Any] = value if several else (value,)
         if not held:
             raise Unfit("missing")
-        if len(held) > MOST_FACTS:
-            raise Unfit("too many parts")
         for single in held:
             if single is None or single is MISSING:
                 raise Unfit("missing")

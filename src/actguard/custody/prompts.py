@@ -13,8 +13,10 @@ from actguard.exceptions import SessionUsageError
 
 _SHORT: Final = 3
 _JOINERS: Final = frozenset("-._@/+:%&=#~'’")
-_LONGEST: Final = 1_000_000
+_LONGEST: Final = 200_000
 _REMEMBERED: Final = 1_024
+_PLACES: Final = 1_000
+"""Places of a prompt where a value is looked for: what stands nowhere by itself in so many is not named."""
 
 
 class Prompt:
@@ -59,7 +61,9 @@ class Prompt:
         folds = "@" in text or "://" in text  # addresses and links are the same in large and small letters
         whole, sought = (self._folded, text.casefold()) if folds else (self._text, text)
         at = whole.find(sought)
-        while at >= 0:
+        for _ in range(_PLACES):
+            if at < 0:
+                break
             end = at + len(sought)
             if not _goes_on(whole[max(0, at - 2) : at][::-1]) and not _goes_on(whole[end : end + 2]):
                 return True

@@ -329,7 +329,7 @@ class _Prover:
         """Values up to the limit of each kind, and whether there were more."""
         counts: dict[str, int] = {} if seen is None else seen
         found: list[Found] = []
-        for each in reader.read(result, item=seen is not None):
+        for each in reader.read(result, most=guard.max_items, item=seen is not None):
             count = counts.get(each.kind, 0) + 1
             if count > guard.max_items:
                 if guard.on_too_many != "truncate":

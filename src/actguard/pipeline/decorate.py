@@ -37,7 +37,7 @@ class Pipeline:
         for guard in self.guards:
             guard.bind(target)  # to say now what does not fit; bound again, under the settings of then, when called
         self.plan: Plan | None = None
-        hidden: frozenset[str] = frozenset().union(*(guard.hidden(target) for guard in self.guards))
+        hidden = frozenset(name for guard in self.guards for name in guard.hidden(target))
         self.wrapper = _dressed(run.wrapper(self), target, hidden)
         setattr(self.wrapper, _ATTRIBUTE, self)
         settings.remember(self)

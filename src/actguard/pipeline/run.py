@@ -15,14 +15,13 @@ from actguard.exceptions import ToolGuardError
 from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part
 from actguard.pipeline.outcome import is_neutral
 from actguard.pipeline.plan import Ask, Call, Held, Plan
-from actguard.stores.protocol import Refused, Step
+from actguard.stores.protocol import Refused, Step, fast_new
 from actguard.stores.undo import REFUSALS
 
 if TYPE_CHECKING:
     from actguard.pipeline.decorate import Pipeline
 
 _clock = time.monotonic
-_new = tuple.__new__  # a NamedTuple, made without its own constructor: half the time
 
 # What tools return as a rule: neither awaitable nor a generator, known at one look.
 _READY = frozenset({str, int, float, bool, type(None), dict, list, tuple, bytes, set})
@@ -106,7 +105,7 @@ def _sync(pipeline: "Pipeline") -> Callable[..., Any]:
         if type(result) not in _READY and _is_lazy(result):
             return _later(plan, _call_of(plan, args, kwargs, step, receipt), result, begun)
         if (report := plan.report) is not None and not (plan.quiet and receipt.quiet):
-            ending = _new(Ending, (result, None, False, _clock() - begun if begun else 0.0, False))
+            ending = fast_new(Ending, (result, None, False, _clock() - begun if begun else 0.0, False))
             if (told := report(step, receipt, ending)) is not None:
                 plan.finish(told)
         run = current_frame().run
@@ -184,7 +183,7 @@ def _async(pipeline: "Pipeline") -> Callable[..., Any]:
             _failed_one(plan, part, step, receipt, error, begun)
             raise
         if (report := plan.report) is not None and not (plan.quiet and receipt.quiet):
-            ending = _new(Ending, (result, None, False, _clock() - begun if begun else 0.0, False))
+            ending = fast_new(Ending, (result, None, False, _clock() - begun if begun else 0.0, False))
             if (told := report(step, receipt, ending)) is not None:
                 plan.finish(told)
         run = current_frame().run
@@ -235,7 +234,8 @@ def _ending(error: BaseException, begun: float) -> Ending:
 
 
 def _is_lazy(result: Any) -> bool:
-    kind = type(result)  # of the object itself nothing is asked: it may be anything
+    # Of the object itself nothing is asked: it may be anything.
+    kind: type[Any] = type(result)  # pyright: ignore[reportUnknownVariableType]
     return hasattr(kind, "__await__") or kind is GeneratorType or kind is AsyncGeneratorType
 
 
@@ -281,11 +281,10 @@ def _generator(pipeline: "Pipeline") -> Callable[..., Any]:
 
 
 def _generated(plan: Plan, call: Call, items: Any, begun: float) -> Generator[Any, Any, Any]:
-    result: Any
     if plan.afters:
         items = drive(plan.leave(call.args, call.kwargs, items))
     try:
-        result = yield from items
+        result: Any = yield from items  # pyright: ignore[reportUnknownVariableType]
     except GeneratorExit:
         drive(plan.close(call, Ending(items, None, False, _clock() - begun if begun else 0.0)))
         plan.heard(None, False)
@@ -297,7 +296,7 @@ def _generated(plan: Plan, call: Call, items: Any, begun: float) -> Generator[An
         raise
     drive(plan.close(call, Ending(items, None, False, _clock() - begun if begun else 0.0)))
     plan.heard(None, False)
-    return result
+    return result  # pyright: ignore[reportUnknownVariableType]
 
 
 def _async_generator(pipeline: "Pipeline") -> Callable[..., Any]:

@@ -86,7 +86,7 @@ def _refuse_what_is_no_function(thing: Any) -> None:
         )
     if inspect.isroutine(thing) or isinstance(thing, functools.partial):
         return
-    kind: type[object] = type(thing)
+    kind: type[object] = type(thing)  # pyright: ignore[reportUnknownVariableType]
     if any(hasattr(thing, mark) for mark in _TOOL_MARKS):
         inner = next((name for name in _INNER if callable(getattr(thing, name, None))), None)
         where = f", or guard its .{inner} before the object is made" if inner else ""

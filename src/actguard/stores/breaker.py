@@ -69,7 +69,8 @@ class CircuitMachine:
             return self._probed(rules, owner, outcome, now, open_for)
         if self.state not in ("closed", "observe") or outcome == "neutral":
             return False
-        self.until = now + rules.idle_s
+        if self.state == "closed":
+            self.until = now + rules.idle_s
         self.fails = self.fails + 1 if outcome == "failure" else 0
         if self._too_many(rules, outcome, now, open_for) and self.state == "closed":
             self._open(rules, now, open_for)

@@ -25,7 +25,7 @@ def encode(value: Any) -> str:
         TypeError: it has no stable text; says which type.
         ValueError: it is None or NaN.
     """
-    kind: type[object] = type(value)
+    kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
     encoder = _ENCODERS.get(kind)
     if encoder is not None:
         return encoder(value)

@@ -24,8 +24,11 @@ above apply, as if the process had died. A store that is full of keys that still
 `StoreFullError`, it never forgets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+fast_new: Callable[..., Any] = tuple.__new__  # pyright: ignore
+"""`fast_new(Cls, fields)`: a NamedTuple made without its own constructor, in half the time. All fields, in order."""
 
 # ---- steps: what is asked before a call ---------------------------------------------------------------------------
 

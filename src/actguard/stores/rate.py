@@ -64,17 +64,15 @@ class Sliding:
         self.until = now + limit.period
 
     def give(self, limit: Limit, cost: int, stamp: float, now: float) -> bool:
-        entries = self._entries
-        for index in range(len(entries) - 1, -1, -1):
-            youngest, count = entries[index]
-            if youngest < stamp:
-                break
-            if (index == 0 or entries[index - 1][0] < stamp) and count >= cost and youngest + limit.period > now:
+        shared = limit.max_calls > MOST_ENTRIES  # then the entry may be named by a later call
+        for index, (youngest, count) in enumerate(self._entries):
+            named = (youngest >= stamp and count >= cost) if shared else (youngest, count) == (stamp, cost)
+            if named and youngest + limit.period > now:
                 self.used -= cost
                 if count == cost:
-                    del entries[index]
+                    del self._entries[index]
                 else:
-                    entries[index] = (youngest, count - cost)
+                    self._entries[index] = (youngest, count - cost)
                 return True
         return False
 

@@ -13,6 +13,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from actguard.stores import redis_facts
+from actguard.stores.facts import Fact, Known, Need, Receipt, Spend, Verdict
 from actguard.stores.protocol import (
     Admitted,
     BreakerRules,
@@ -118,8 +120,28 @@ class RedisStore:
         return read_finished(self._run(self._wire.resolve(key, outcome, ttl_s)))[0]
 
     def forget(self, kind: Kind, prefix: str) -> int:
-        with translated(self._options):
-            return sum(int(self._client.unlink(*keys)) for keys in self._matching(kind, prefix))
+        return sum(self._remove(keys) for keys in self._matching(kind, prefix))
+
+    def facts_put(self, session: str, facts: Sequence[Fact]) -> None:
+        self._run(redis_facts.put(self._wire, session, facts))
+
+    def facts_check(
+        self, session: str, needs: Sequence[Need], spends: Sequence[Spend] = (), *, commit: bool = True
+    ) -> Verdict:
+        reply = self._run(redis_facts.check(self._wire, session, needs, spends, commit=commit))
+        return redis_facts.read_verdict(reply, needs, spends)
+
+    def facts_give_back(self, session: str, receipt: Receipt) -> None:
+        self._run(redis_facts.give_back(self._wire, session, receipt))
+
+    def facts_revoke(self, session: str, kind: str, value: str | None = None) -> int:
+        return int(self._run(redis_facts.revoke(self._wire, session, kind, value)))
+
+    def facts_list(self, session: str, kinds: Sequence[str] = ()) -> list[Known]:
+        return redis_facts.read_known(self._run(redis_facts.listing(self._wire, session, kinds)))
+
+    def facts_end(self, session: str) -> None:
+        self._run(redis_facts.end(self._wire, session))
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
@@ -135,6 +157,10 @@ class RedisStore:
                 return self._client.execute_command("EVAL", known.source, *arguments)
         except options.errors as error:
             raise options.translate(error) from error
+
+    def _remove(self, keys: Sequence[bytes]) -> int:
+        with translated(self._options):
+            return int(self._client.unlink(*keys))
 
     def _matching(self, kind: Kind, prefix: str) -> "list[list[bytes]]":
         with translated(self._options):

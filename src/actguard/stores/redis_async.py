@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
+from actguard.stores import redis_facts
+from actguard.stores.facts import Fact, Known, Need, Receipt, Spend, Verdict
 from actguard.stores.protocol import (
     Admitted,
     BreakerRules,
@@ -75,9 +77,29 @@ class AsyncRedisStore:
     async def forget(self, kind: Kind, prefix: str) -> int:
         gone = 0
         for keys in await self._matching(kind, prefix):
-            with translated(self._options):
-                gone += int(await (await self._client()).unlink(*keys))
+            gone += await self._remove(keys)
         return gone
+
+    async def facts_put(self, session: str, facts: Sequence[Fact]) -> None:
+        await self._run(redis_facts.put(self._wire, session, facts))
+
+    async def facts_check(
+        self, session: str, needs: Sequence[Need], spends: Sequence[Spend] = (), *, commit: bool = True
+    ) -> Verdict:
+        reply = await self._run(redis_facts.check(self._wire, session, needs, spends, commit=commit))
+        return redis_facts.read_verdict(reply, needs, spends)
+
+    async def facts_give_back(self, session: str, receipt: Receipt) -> None:
+        await self._run(redis_facts.give_back(self._wire, session, receipt))
+
+    async def facts_revoke(self, session: str, kind: str, value: str | None = None) -> int:
+        return int(await self._run(redis_facts.revoke(self._wire, session, kind, value)))
+
+    async def facts_list(self, session: str, kinds: Sequence[str] = ()) -> list[Known]:
+        return redis_facts.read_known(await self._run(redis_facts.listing(self._wire, session, kinds)))
+
+    async def facts_end(self, session: str) -> None:
+        await self._run(redis_facts.end(self._wire, session))
 
     async def aclose(self) -> None:
         """Close the connections of this event loop; the next request opens new ones."""
@@ -95,6 +117,11 @@ class AsyncRedisStore:
                 return await client.execute_command("EVAL", known.source, *arguments)
         except options.errors as error:
             raise options.translate(error) from error
+
+    async def _remove(self, keys: Sequence[bytes]) -> int:
+        client = await self._client()
+        with translated(self._options):
+            return int(await client.unlink(*keys))
 
     async def _matching(self, kind: Kind, prefix: str) -> list[list[bytes]]:
         client = await self._client()

@@ -4,7 +4,7 @@ Every key of a store is in one hash slot, because of the `{namespace}` it begins
 Redis Cluster is one atomic script on one of its nodes.
 
     {namespace}:r:KEY~s60000000     a rate: its key, and one Redis key for each of its limits
-    {namespace}:b:KEY               a circuit; c: a counter, i: an idempotency record, l: leases
+    {namespace}:b:KEY               a circuit; c: a counter, i: an idempotency record, l: leases, f: facts
 """
 
 import json
@@ -152,6 +152,13 @@ class Wire:
         request = self._request("look")
         request.keys += keys
         request.ask(_only("idempotency"), '"i"')
+        return request
+
+    def facts(self, session: str, asked: list[Any]) -> Request:
+        request = self._request("facts")
+        request.key("f", session)
+        request.key("f", session, "~due")
+        request.ask(frozenset(), json.dumps(asked)[1:-1])
         return request
 
     def pattern(self, kind: Kind, prefix: str) -> bytes:

@@ -27,11 +27,13 @@ def digest(value: Any) -> str:
 
 def canonical(value: Any, depth: int = 0) -> str:
     """The text that `digest` is made of."""
-    kind: type[Any] = type(value)
+    kind: type[Any] = type(value)  # pyright: ignore[reportUnknownVariableType]
     if kind is str:
         return f"s{len(value)}:{value}"
-    if value is None or kind is bool or kind is int:
-        return f"{value!r};" if -(1 << 4096) < (value or 0) < (1 << 4096) else f"i{hex(value)};"
+    if value is None or kind is bool:
+        return f"{value!r};"
+    if isinstance(value, int):
+        return f"i{hex(value)};"
     if kind is float:
         return f"f{value!r};"
     if depth > _DEEPEST:

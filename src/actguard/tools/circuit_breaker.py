@@ -1,13 +1,13 @@
 """`circuit_breaker`: leave a dependency alone that keeps failing."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 from actguard.exceptions import CircuitBreakerConfigurationError, CircuitOpenError, ToolGuardError
 from actguard.pipeline import settings
-from actguard.pipeline.guard import Ending, Guard, OnStoreError, Part, named, positive, whole
+from actguard.pipeline.guard import Args, Ending, Guard, Kwargs, OnStoreError, Part, named, positive, whole
 from actguard.pipeline.target import Target
 from actguard.stores.keys import encode
 from actguard.stores.protocol import (
@@ -24,7 +24,7 @@ from actguard.stores.protocol import (
 )
 from actguard.tools.failures import FAIL_ON_DEFAULT, IGNORE_ON_DEFAULT, FailureKind, classify, retry_after
 from actguard.tools.owners import new_owner
-from actguard.tools.scope import Scope, check_scope, described, key_maker, key_prefix
+from actguard.tools.scope import Scope, check_scope, constantly, described, key_maker, key_prefix
 
 _Error = CircuitBreakerConfigurationError
 
@@ -138,15 +138,15 @@ class CircuitBreaker(Guard):
         key = key_maker(target, self.scope, _begin(self.name))
 
         names_probes = not self.store_under(settings.current().store).blocking  # then nobody needs a name before
+        step: Callable[[Args, Kwargs], BreakerAcquire]
         if names_probes and self.scope is None:
-            only = BreakerAcquire(key((), {}), rules)
-
-            def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BreakerAcquire:
-                return only
+            step = constantly(BreakerAcquire(key((), {}), rules))
         else:
 
-            def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BreakerAcquire:
+            def step_of(args: Args, kwargs: Kwargs) -> BreakerAcquire:
                 return BreakerAcquire(key(args, kwargs), rules, "" if names_probes else new_owner())
+
+            step = step_of
 
         def refuse(step: BreakerAcquire, refusal: Refusal) -> ToolGuardError:
             assert isinstance(refusal, Open)

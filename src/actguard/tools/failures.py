@@ -404,7 +404,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         reason = _get(link, "reason")
-        inner = link.exceptions[0] if isinstance(link, BaseExceptionGroup) and len(link.exceptions) == 1 else None
+        group: Any = _get(link, "exceptions") if isinstance(link, BaseExceptionGroup) else ()
+        inner: BaseException | None = group[0] if len(group) == 1 else None
         implicit = None if link.__suppress_context__ else link.__context__
         link = reason if isinstance(reason, BaseException) else inner or link.__cause__ or implicit
 

@@ -38,6 +38,7 @@ from actguard.stores.protocol import (
     Report,
     Store,
     Unknown,
+    fast_new,
 )
 from actguard.tools import results
 from actguard.tools.canonical import digest
@@ -162,7 +163,8 @@ class Idempotent(Guard):
 
         def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> IdempotencyBegin:
             payload = fingerprint(args, kwargs) if fingerprint else None
-            return _new(IdempotencyBegin, (where() + key(args, kwargs), new_owner(), ttl_s, lease_s, payload, False))
+            fields = (where() + key(args, kwargs), new_owner(), ttl_s, lease_s, payload, False)
+            return fast_new(IdempotencyBegin, fields)  # type: ignore[no-any-return]
 
         def refuse(step: IdempotencyBegin, refusal: Refusal) -> ToolGuardError | Answer:
             name, tool = step.key, target.name
@@ -206,7 +208,7 @@ class Idempotent(Guard):
             error = ending.error
             if error is None:
                 kept = results.keep(ending.result, ending.awaited, codec)
-                return _new(IdempotencyDone, (step[0], step[1], ttl_s, kept))
+                return fast_new(IdempotencyDone, (step[0], step[1], ttl_s, kept))  # type: ignore[no-any-return]
             if isinstance(error, self.safe_exceptions) or is_steering(error) or _never_started(error, target):
                 return IdempotencyRelease(step.key, step.owner)
             return IdempotencyLost(step.key, step.owner, ttl_s, type(error).__qualname__)
@@ -234,8 +236,6 @@ class Idempotent(Guard):
 
 
 idempotent = Idempotent
-
-_new = tuple.__new__  # a NamedTuple, made without its own constructor: half the time
 
 
 class IdempotencyRecords:

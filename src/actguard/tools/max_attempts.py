@@ -15,7 +15,7 @@ from actguard.pipeline.guard import Ending, Guard, OnStoreError, Part, choice, n
 from actguard.pipeline.outcome import is_steering
 from actguard.pipeline.target import Target
 from actguard.stores.keys import encode_text
-from actguard.stores.protocol import CounterGive, CounterTake, Receipt, Refusal, UsedUp
+from actguard.stores.protocol import CounterGive, CounterTake, Receipt, Refusal, UsedUp, fast_new
 from actguard.tools.scope import key_prefix
 
 Per = Literal["run", "session", "thread"]
@@ -66,7 +66,7 @@ class MaxAttempts(Guard):
                 run = current_frame().run
                 if run is None:
                     raise no_run(self.kind, target)
-                return _new(CounterTake, (begin + encode_text(run[0]), calls, KEPT_S, False))
+                return fast_new(CounterTake, (begin + encode_text(run[0]), calls, KEPT_S, False))  # type: ignore[no-any-return]
         else:
 
             def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CounterTake:
@@ -104,8 +104,6 @@ class MaxAttempts(Guard):
 
 
 max_attempts = MaxAttempts
-
-_new = tuple.__new__  # a NamedTuple, made without its own constructor: half the time
 
 
 def no_run(kind: str, target: Target) -> MissingRuntimeContextError:

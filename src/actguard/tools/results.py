@@ -11,6 +11,8 @@ import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from actguard.stores.protocol import fast_new
+
 Codec = tuple[Callable[[Any], str], Callable[[str], Any]]
 
 _PLAIN = frozenset({str, int, float, bool, type(None), bytes, complex})
@@ -40,7 +42,7 @@ def keep(result: Any, awaited: bool, writes: Codec | None) -> Any:
         if writes is not None:
             return f"{'a' if awaited else 'v'}:{writes[0](result)}"
         if type(result) in _PLAIN:
-            return tuple.__new__(Kept, (result, awaited))
+            return fast_new(Kept, (result, awaited))
         return Kept(copy.deepcopy(result), awaited)
     except Exception:  # noqa: BLE001 - whatever the result does not allow: the call was made, and says so
         return "x:" if writes is not None else None

@@ -10,7 +10,7 @@ A value that is missing, or has no stable text, refuses the call: it is never co
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from actguard.exceptions import ActGuardUsageError, ScopeValueError
 from actguard.pipeline import arguments, settings
@@ -19,6 +19,7 @@ from actguard.pipeline.target import Target
 from actguard.stores.keys import LONGEST, encode, prefix
 
 Scope = str | Callable[..., Any] | tuple[str | Callable[..., Any], ...] | None
+T = TypeVar("T")
 KeyMaker = Callable[[tuple[Any, ...], Mapping[str, Any]], str]
 
 
@@ -52,7 +53,7 @@ def key_maker(target: Target, scope: Scope, begin: str) -> KeyMaker:
     if scope is None:
         return lambda args, kwargs: begin
     if isinstance(scope, tuple):
-        readers = tuple(_reader(target, part) for part in scope)
+        readers = tuple(_reader(target, part) for part in scope)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
         read: Getter = lambda args, kwargs: tuple(reader(args, kwargs) for reader in readers)  # noqa: E731
     else:
         read = _reader(target, scope)
@@ -74,9 +75,14 @@ def key_maker(target: Target, scope: Scope, begin: str) -> KeyMaker:
         try:
             return begin + encode(value)
         except (TypeError, ValueError) as error:
-            raise unfit(target, scope, value, error) from None
+            raise unfit(target, cast("Scope", scope), value, error) from None
 
     return key if plain is None else plain_key  # pyright: ignore[reportPossiblyUnboundVariable]
+
+
+def constantly(step: T) -> Callable[[tuple[Any, ...], Mapping[str, Any]], T]:
+    """For a guard that asks the same of every call."""
+    return lambda args, kwargs: step
 
 
 def unfit(target: Target, scope: Scope, value: Any, error: Exception) -> ScopeValueError:

@@ -296,7 +296,8 @@ def _timed_here(guard: Timeout, target: Target, body: Callable[..., Any], orphan
 
 def _bounded_further(guard: Timeout, target: Target, result: Any, deadline: float, orphans: _Orphans) -> Any:
     """*result*, or, if it is something to wait for, itself with what is left of the time."""
-    if not hasattr(type(result), "__await__"):
+    kind: type[Any] = type(result)  # pyright: ignore[reportUnknownVariableType]
+    if not hasattr(kind, "__await__"):
         return result
 
     async def body() -> Any:

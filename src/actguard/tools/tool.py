@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from actguard.exceptions import ActGuardUsageError
 from actguard.pipeline.decorate import guarded
@@ -89,7 +89,7 @@ def tool(
     found += _of(Concurrency, "concurrency", concurrency, "limit")
     found += _timeouts(timeout, timeout_executor)
     if prove is not None:
-        found += list(prove) if isinstance(prove, list | tuple) else [prove]
+        found += list(cast("Sequence[Guard]", prove)) if isinstance(prove, list | tuple) else [prove]
     for guard in found:
         if not isinstance(guard, Guard):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ActGuardUsageError(f"guards must hold guards, made by rate_limit(...) say, not {guard!r}")
@@ -106,7 +106,8 @@ def _timeouts(timeout: Any, executor: Executor | None) -> list[Guard]:
             raise ActGuardUsageError("timeout_executor needs a timeout", argument="timeout_executor")
         return []
     if executor is not None and isinstance(timeout, Mapping):
-        return [Timeout(**{**timeout, "executor": executor})]
+        options: dict[str, Any] = {**timeout, "executor": executor}
+        return [*_of(Timeout, "timeout", options)]
     if executor is not None and not isinstance(timeout, Timeout):
         return [Timeout(timeout, executor)]
     return _of(Timeout, "timeout", timeout, "seconds")
@@ -120,7 +121,7 @@ def _of(kind: type[Guard], argument: str, options: Any, short: str | None = None
         return [options]
     if isinstance(options, Mapping):
         try:
-            return [kind(**options)]
+            return [kind(**cast("dict[str, Any]", options))]
         except TypeError as error:
             raise ActGuardUsageError(f"{argument}: {error}".replace("__init__() ", ""), argument=argument) from None
     if short is None or isinstance(options, bool):

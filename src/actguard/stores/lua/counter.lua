@@ -13,10 +13,11 @@ function takes.c(step)
   local key, limit, ttl = KEYS[step[2]], step[4], step[5]
   local used, refused = count(key)
   local fits = used < limit
-  call('HSET', key, 'used', fits and used + 1 or used, 'refused', fits and refused or refused + 1, 'ends', digits(now + ttl))
+  local after, vain = fits and used + 1 or used, fits and refused or refused + 1
+  call('HSET', key, 'used', after, 'refused', vain, 'ends', digits(now + ttl))
   forget_after(key, ttl)
   if not fits then
-    return nil, string.format('X %d %d', used, refused + 1)
+    return nil, string.format('X %d %d', used, vain)
   end
   return function()
     call('HSET', key, 'used', used)
