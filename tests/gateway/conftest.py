@@ -62,7 +62,9 @@ class Ledger:
             lambda t: accounts.put_budget(t, self.workspace, scope=scope, key=key, window=window, **values)  # type: ignore[arg-type]
         )
 
-    def counter(self, scope: str = "workspace", key: str = "", window: str = "total", start: str = "") -> tuple[int, ...]:
+    def counter(
+        self, scope: str = "workspace", key: str = "", window: str = "total", start: str = ""
+    ) -> tuple[int, ...]:
         """Held and spent, in dollars and in tokens."""
         rows = self.store.read(
             lambda t: t.rows(
@@ -116,7 +118,9 @@ def start_postgres(folder: Path, *, fsync: bool) -> tuple[subprocess.Popen[bytes
     if not (binaries / "initdb").exists() and os.geteuid() == 0 and shutil.which("apt-get"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         subprocess.run(["apt-get", "update", "-qq"], check=False, env=environment, capture_output=True)
-        subprocess.run(["apt-get", "install", "-y", "-qq", "postgresql"], env=environment, check=True, capture_output=True)
+        subprocess.run(
+            ["apt-get", "install", "-y", "-qq", "postgresql"], env=environment, check=True, capture_output=True
+        )
         binaries = _binaries()
     if not (binaries / "initdb").exists():
         pytest.fail("no Postgres is installed: apt-get install postgresql")
@@ -126,7 +130,7 @@ def start_postgres(folder: Path, *, fsync: bool) -> tuple[subprocess.Popen[bytes
         folder.chmod(0o755)
     if not data.exists():
         subprocess.run(
-            [binaries / "initdb", "-D", data, "-U", "actguard", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"],
+            [binaries / "initdb", "-D", data, "-U", "actguard", "-A", "trust", "-E", "UTF8", "--no-locale"],
             check=True, capture_output=True, user=user, cwd="/",
         )  # fmt: skip
     with socket.socket() as free:

@@ -37,7 +37,13 @@ def release(reserve_id: str = "r1") -> Release:
 
 def outcome(reply: Reply) -> tuple[Any, ...]:
     body = reply.body
-    return reply.status, body.get("status"), body.get("usd_micros"), body.get("released_micros"), body.get("overrun_micros")
+    return (
+        reply.status,
+        body.get("status"),
+        body.get("usd_micros"),
+        body.get("released_micros"),
+        body.get("overrun_micros"),
+    )
 
 
 def test_what_was_not_spent_is_given_back(ledger: Any) -> None:
