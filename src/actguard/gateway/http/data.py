@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from actguard.gateway.billing import TooMuch
+from actguard.gateway.billing import TooMuch, needs_prices
 from actguard.gateway.http.auth import Caller
 from actguard.gateway.http.bodies import (
     Envelope,
@@ -75,7 +75,8 @@ async def reserve(gateway: Gateway, caller: Caller, request: Request) -> Reply:
 async def settle(gateway: Gateway, caller: Caller, request: Request) -> Reply:
     body = decoded(_settle, request.body)
     try:
-        bill = (await gateway.prices()).bill(body)
+        biller = await gateway.prices() if needs_prices(body) else gateway.biller
+        bill = biller.bill(body)
     except TooMuch as error:
         raise Refused(422, "invalid", str(error)) from error
     return await gateway.apply(
