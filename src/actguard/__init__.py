@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from actguard.providers.install import install, uninstall
     from actguard.runtime.client import Client
+    from actguard.runtime.remote import GatewayWarning
 
 __version__ = "2.0.0.dev0"
 
@@ -42,6 +43,7 @@ __all__ = [
     "BudgetWaitTimeoutError",
     "BudgetWarning",
     "Client",
+    "GatewayWarning",
     "MonitoringDegradedError",
     "Policy",
     "PriceBook",
@@ -66,6 +68,7 @@ _HOMES = {
     "prices": "actguard.budget.pricing",
     "Usage": "actguard.budget.usage",
     "Client": "actguard.runtime.client",
+    "GatewayWarning": "actguard.runtime.remote",
     "emit_event": "actguard.events.emitter",
     "emit_violation": "actguard.events.emitter",
     "install": "actguard.providers.install",
