@@ -4,7 +4,7 @@
     make demo ARGS=--live           against the real services whose keys are in the environment
 
 Each scenario ends as a row: what the guard says was spent, what the provider billed, and the limit. The exit status is
-1 when they differ, or when a strict limit was passed.
+1 when they differ, or when a strict limit was passed. At the end, two processes share one budget through a gateway.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from typing import Any
 
 import anthropic
 import openai
+import shared_budget
 from google import genai
 from rich.console import Console
 from rich.table import Table
@@ -190,7 +191,8 @@ def main() -> int:
             "anthropic": local.anthropic_kwargs(),
             "google": local.google_kwargs(),
         }
-        return present(Demo(local), list(providers(keywords)), console)
+        wrong = present(Demo(local), list(providers(keywords)), console)
+        return shared_budget.show(local, console) or wrong
 
 
 def present(demo: Demo, shown: list[Provider], console: Console) -> int:

@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from actguard.tools.rate_limit import rate_limit
     from actguard.tools.timeout import remaining, shutdown, timeout
     from actguard.tools.tool import tool
+    from actguard.runtime.remote import GatewayWarning
 
 __version__ = "2.0.0.dev0"
 
@@ -121,6 +122,7 @@ __all__ = [
     "MemoryStore",
     "MissingIdempotencyKeyError",
     "MissingRuntimeContextError",
+    "GatewayWarning",
     "MonitoringDegradedError",
     "NoSecret",
     "NotAfter",
@@ -200,6 +202,7 @@ _HOMES = {
     "prices": "actguard.budget.pricing",
     "Usage": "actguard.budget.usage",
     "Client": "actguard.runtime.client",
+    "GatewayWarning": "actguard.runtime.remote",
     "emit_event": "actguard.events.emitter",
     "emit_violation": "actguard.events.emitter",
     "install": "actguard.providers.install",

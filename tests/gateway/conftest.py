@@ -130,7 +130,7 @@ def start_postgres(folder: Path, *, fsync: bool) -> tuple[subprocess.Popen[bytes
         folder.chmod(0o755)
     if not data.exists():
         subprocess.run(
-            [binaries / "initdb", "-D", data, "-U", "actguard", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"],
+            [binaries / "initdb", "-D", data, "-U", "actguard", "-A", "trust", "-E", "UTF8", "--no-locale"],
             check=True, capture_output=True, user=user, cwd="/",
         )  # fmt: skip
     with socket.socket() as free:

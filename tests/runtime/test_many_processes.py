@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -189,3 +190,49 @@ def test_clients_that_are_killed_leave_no_hold_for_ever_and_no_settle_behind(
         ledger = until(lambda: None if (found := totals(gateway))["held"] else found, 30)  # it expires
         assert not list((tmp_path / "spool").glob("*/*.spool"))  # what they had written down is told
         assert 0 < ledger["tokens"] <= provider.ledger.tokens  # what died with them was never settled
+
+
+def test_the_gateway_takes_every_event_and_counts_what_the_guard_counted(
+    gateway: RealGateway, provider: LocalProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import openai
+
+    for name, value in provider.env().items():
+        monkeypatch.setenv(name, value)
+    client = Client(gateway_url=gateway.url, api_key=gateway.key, spool_dir=tmp_path / "spool")
+    sdk = openai.OpenAI()
+    with client.run(user_id="alice", run_id="run-1"):
+        with client.budget_guard(usd_limit=1, token_limit=10_000, name="root", plan_key="pro") as guard:
+            sdk.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hi"}])
+            with client.budget_guard(name="search") as inner:
+                list(
+                    sdk.chat.completions.create(
+                        model="gpt-4o", messages=[{"role": "user", "content": "Hi"}], stream=True
+                    )
+                )
+            guard.extend(usd=0.5)
+            guard.add_cost(name="tavily", usd=0.01)
+            stream = sdk.chat.completions.create(
+                model="gpt-4o", messages=[{"role": "user", "content": "Hi"}], stream=True
+            )
+            next(iter(stream))
+    list(stream)  # it outlives its guard
+    assert client.flush(20)
+    client.close()
+
+    assert client.dropped_events == 0
+    spend = {group["key"]: group for group in gateway.cli("spend", "--by", "scope")["groups"]}
+    assert sum(group["tokens"] for group in spend.values()) == provider.ledger.tokens == guard.tokens_used
+    assert spend["search"]["tokens"] == inner.tokens_used
+    micros = sum(group["usd_micros"] for group in spend.values())
+    assert micros == round(guard.usd_used * 1e6)
+    users = {group["key"]: group["usd_micros"] for group in gateway.cli("spend", "--by", "user")["groups"]}
+    assert users == {"alice": micros}
+    request = urllib.request.Request(
+        f"{gateway.url}/api/v1/events?run_id=run-1", headers={"authorization": f"Bearer {gateway.admin_key}"}
+    )
+    with urllib.request.urlopen(request) as response:
+        events = json.load(response)["events"]
+    named = [f"{event['category']}.{event['name']}" for event in events]
+    told = sorted(name for name in named if not name.startswith("budget.") or name == "budget.cost")
+    assert told == ["budget.cost", "llm.usage", "llm.usage", "llm.usage", "run.end", "run.start"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -131,6 +132,25 @@ def test_threads_with_their_own_runs_do_not_meet() -> None:
 
     assert len(seen) == 8
     assert all(mine == its and parent is None for mine, its, parent in seen)
+
+
+INHERITED = """
+import threading
+from actguard import Client
+client, seen = Client(), []
+def work():
+    with client.budget_guard() as guard:
+        seen.append(guard.run_id)
+with client.run(run_id="outer"):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+assert seen == ["outer"], seen
+"""
+
+
+def test_a_thread_inherits_the_run_it_was_started_in_before_any_guard_was_entered() -> None:
+    subprocess.run([sys.executable, "-c", INHERITED], check=True, timeout=60)
 
 
 async def test_tasks_with_their_own_runs_do_not_meet() -> None:

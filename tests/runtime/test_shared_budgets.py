@@ -374,6 +374,39 @@ def test_a_hold_that_the_gateway_has_forgotten_is_told_as_an_offline_run(
     assert client.remote.spool.pending() == []
 
 
+# ---- extend ----
+
+
+def test_a_live_guard_is_extended_at_the_gateway_first(gateway: FakeGateway, make: Make) -> None:
+    client = make(gateway)
+    with client.run(), client.budget_guard(usd_limit=0.5, token_limit=1000) as guard:
+        guard.extend(usd=0.25, tokens=500)
+
+        assert (guard.usd_limit, guard.token_limit) == (0.75, 1500)
+        (asked,) = gateway.to("extend")
+        reserve_id = gateway.to("reserve")[0].body["reserve_id"]
+        assert asked.body == {"reserve_id": reserve_id, "usd_micros": 250_000, "tokens": 500}
+
+
+def test_what_the_gateway_does_not_give_is_not_given(gateway: FakeGateway, make: Make) -> None:
+    gateway.say("extend", Answer(409, EXCEEDED))
+    client = make(gateway)
+    with client.run(), client.budget_guard(usd_limit=0.5) as guard:
+        with pytest.raises(BudgetExceededError) as caught:
+            guard.extend(usd=0.25)
+
+        assert (guard.usd_limit, caught.value.origin) == (0.5, "remote")
+
+
+async def test_it_is_extended_without_blocking_the_loop(gateway: FakeGateway, make: Make) -> None:
+    client = make(gateway)
+    async with client.run(), client.budget_guard(usd_limit=0.5) as guard:
+        await guard.aextend(usd=0.25)
+
+        assert guard.usd_limit == 0.75
+        assert len(gateway.to("extend")) == 1
+
+
 # ---- async ----
 
 

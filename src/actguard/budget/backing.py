@@ -71,6 +71,18 @@ class Reservation(Protocol):
         """The scope is entered now, as *account*."""
         ...
 
+    def extend(self, pico: int, tokens: int) -> None:
+        """Have more set aside.
+
+        Raises:
+            BudgetExceededError: a budget that is shared with others has nothing left for it.
+        """
+        ...
+
+    async def aextend(self, pico: int, tokens: int) -> None:
+        """`extend` without blocking the event loop."""
+        ...
+
     def settle(self, error: BaseException | None) -> None:
         """Say what was spent; *error* is what the scope was left with, and must not be hidden by one of ours."""
         ...

@@ -236,7 +236,21 @@ class BudgetGuard(Readings):
 
         Raises:
             ActGuardUsageError: nothing to add, not a positive number, or the guard has no such limit.
+            BudgetExceededError: what is added is shared through a gateway, which has nothing left for it.
         """
+        pico, more = self._extension(usd, tokens)
+        for reservation in self._reservations[:1]:
+            reservation.extend(pico, more)
+        self._raise_limits(pico, more)
+
+    async def aextend(self, *, usd: float | None = None, tokens: int | None = None) -> None:
+        """`extend` without blocking the event loop, where limits are shared through a gateway."""
+        pico, more = self._extension(usd, tokens)
+        for reservation in self._reservations[:1]:
+            await reservation.aextend(pico, more)
+        self._raise_limits(pico, more)
+
+    def _extension(self, usd: float | None, tokens: int | None) -> tuple[int, int]:
         if usd is None and tokens is None:
             raise ActGuardUsageError("extend needs usd=, tokens=, or both", argument="usd")
         pico = 0 if usd is None else from_usd(number("usd", usd, "dollars to add"))
@@ -245,6 +259,9 @@ class BudgetGuard(Readings):
             raise ActGuardUsageError("this guard has no usd_limit to extend", argument="usd")
         if more and self._limit_tokens == math.inf:
             raise ActGuardUsageError("this guard has no token_limit to extend", argument="tokens")
+        return pico, more
+
+    def _raise_limits(self, pico: int, more: int) -> None:
         self._limit_pico += pico
         self._limit_tokens += more
         account = self._account

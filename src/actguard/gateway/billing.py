@@ -99,6 +99,11 @@ class Biller:
         return known[1]
 
 
+def needs_prices(body: SettleBody) -> bool:
+    """Whether anything in it is priced by the book: nothing waits for price lists that it does not need."""
+    return any(entry.type == "llm" for entry in body.usage_breakdown) or body.input_tokens + body.output_tokens > 0
+
+
 def _at_the_top(body: SettleBody) -> UsageEntry:
     """What older clients send instead of a breakdown."""
     return UsageEntry(

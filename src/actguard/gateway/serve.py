@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 import socket
 import sys
 import time
@@ -76,6 +77,11 @@ class Server:
             "backlog": 2048,
         }
         assert self._socket is not None
+        for stop in (
+            signal.SIGINT,
+            signal.SIGTERM,
+        ):  # uvicorn raises it again after its graceful end
+            signal.signal(stop, lambda *_: None)
         if self._workers == 1:
             server = uvicorn.Server(uvicorn.Config(App(self._store, self._settings), **options))
             server.run([self._socket])

@@ -1,12 +1,12 @@
 """Prices as older clients want them: whole cost units, of which a thousand are a dollar."""
 
-import hashlib
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cached_property
+from importlib.metadata import version
 from typing import Any, Final
 
-import msgspec
-
+import actguard
 from actguard.budget.price import Price
 from actguard.budget.pricing import PriceBook
 from actguard.gateway.ledger.operations import CU_PER_USD, MICROS_PER_CU
@@ -18,15 +18,15 @@ _PICO_PER_CU: Final = MICROS_PER_CU * 10**6
 
 
 class Tariff:
-    """The tariff of a book, made once. Rates are rounded up: a client that counts with them stops early, not late."""
+    """The tariff of a book, made when it is first asked for. Rates are rounded up: who counts with them stops early."""
 
     def __init__(self, book: PriceBook) -> None:
         self._book: Final = book
-        self.version = ""
-        self.body: dict[str, Any] = {}
+        self.version: Final = _version()
 
-    def load(self) -> None:
-        """Make it. Slow: it reads the price lists."""
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        """Slow, once: it reads the price lists."""
         providers: dict[str, Any] = {}
         for provider in _PROVIDERS:
             models: dict[str, dict[str, int]] = {}
@@ -35,15 +35,18 @@ class Tariff:
                 if price is not None and {"input_tokens", "output_tokens"} <= price.card.rates.keys():
                     models[name] = _rates(price)
             providers[provider] = {"models": models}
-        llm = {"default": _DEFAULT, "providers": providers}
-        self.version = hashlib.sha256(msgspec.json.encode(llm, order="sorted")).hexdigest()[:12]
-        self.body = {
+        return {
             "tariff_version": self.version,
             "registry_version": self.version,
             "cu_per_usd": CU_PER_USD,
-            "llm": llm,
+            "llm": {"default": _DEFAULT, "providers": providers},
             "tools": {},
         }
+
+
+def _version() -> str:
+    """Prices change with the packages that hold them, and with nothing else."""
+    return f"{version('genai-prices')}-{actguard.__version__}"
 
 
 def _rates(price: Price) -> dict[str, int]:

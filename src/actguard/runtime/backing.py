@@ -19,11 +19,10 @@ from actguard.exceptions import (
     ActGuardError,
     ActGuardPaymentRequired,
     BudgetExceededError,
-    BudgetTransportError,
     ToolGuardError,
 )
 from actguard.money import PICO_PER_USD
-from actguard.runtime.reservation import GatewayReservation
+from actguard.runtime.reservation import GatewayReservation, closed
 from actguard.transport.answers import Unanswered
 
 if TYPE_CHECKING:
@@ -42,6 +41,12 @@ class Unreserved:
         self.listener = listener
 
     def opened(self, account: Account) -> None:
+        pass
+
+    def extend(self, pico: int, tokens: int) -> None:
+        pass
+
+    async def aextend(self, pico: int, tokens: int) -> None:
         pass
 
     def settle(self, error: BaseException | None) -> None:
@@ -167,7 +172,7 @@ class RunBacking:
                 reservation.away(error)
                 return
             remote.release(key)  # it may have been granted, and the answer lost
-            raise BudgetTransportError(error.message, reason=error.reason) from error
+            raise closed(error) from error
         if isinstance(error, BudgetExceededError):
             error.user_id = error.user_id or ask.user_id
             error.scope_id = ask.scope_id

@@ -17,6 +17,7 @@ from typing import Any
 from actguard.budget.account import Account
 from actguard.budget.backing import Ask, Listener
 from actguard.budget.scope import Hold
+from actguard.events.envelope import uuid7
 from actguard.exceptions import ActGuardError, ActGuardPaymentRequired, BudgetExceededError, BudgetTransportError
 from actguard.money import PICO_PER_USD
 from actguard.runtime.breakdown import PART, Breakdown, Identity, settle_body
@@ -97,6 +98,33 @@ class GatewayReservation:
         self.breakdown.add(account.name, spend)
         if self._left or len(self.breakdown) >= PART:
             self._remote.courier.settle_late(self)
+
+    def extend(self, pico: int, tokens: int) -> None:
+        if not self._offline:
+            try:
+                self._remote.ask(*self._extension(pico, tokens))
+            except Unanswered as error:
+                self._not_extended(error)
+
+    async def aextend(self, pico: int, tokens: int) -> None:
+        if not self._offline:
+            try:
+                await self._remote.aask(*self._extension(pico, tokens))
+            except Unanswered as error:
+                self._not_extended(error)
+
+    def _extension(self, pico: int, tokens: int) -> tuple[str, dict[str, Any], str]:
+        body: dict[str, Any] = {"reserve_id": self._identity.reserve_id}
+        if pico:
+            body["usd_micros"] = -(-pico // PICO_PER_MICRO)
+        if tokens:
+            body["tokens"] = tokens
+        return EXTEND, body, uuid7()
+
+    def _not_extended(self, error: Unanswered) -> None:
+        if self._remote.config.on_gateway_error == "closed":
+            raise closed(error) from error
+        self._remote.warn_away(error)
 
     def unfinished(self, hold: Hold) -> None:
         """*hold* outlives the scope it was opened in."""
@@ -235,6 +263,11 @@ class GatewayReservation:
     def _owe(self, kept: list[Kept]) -> None:
         for key, body, entry in kept:
             self._remote.courier.owe(entry or Entry(key, SETTLE, body, 0.0))
+
+
+def closed(error: Unanswered) -> BudgetTransportError:
+    """What is raised for *error* where nothing may go on without the gateway."""
+    return BudgetTransportError(error.message, reason=error.reason)
 
 
 def _count(value: Any) -> int | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from actguard.budget.account import Account
 from actguard.budget.backing import Ask, Backing
-from actguard.budget.guard import BudgetGuard
+from actguard.budget.guard import BudgetGuard, before_first_call
 from actguard.budget.policy import text
 from actguard.context import Frame, Run, current_frame, end_frame, enter_frame
 from actguard.exceptions import (
@@ -46,8 +46,10 @@ class ClientRun:
         frame = current_frame()
         if frame.run is not None and not _of_another_process(frame):
             raise NestedRuntimeContextError(_nested(frame))
+        for prepare in before_first_call:  # what is started in a run carries it, whether or not a guard was entered yet
+            prepare()
         backing = self.client.open_run(self.run_id, self.user_id)
-        entered = Frame(Run(self.run_id, self.user_id, backing.emitter, backing), frame.scope, frame.session)
+        entered = frame._replace(run=Run(self.run_id, self.user_id, backing.emitter, backing))
         enter_frame(entered)
         self._entries.append((entered, frame))
         backing.started()

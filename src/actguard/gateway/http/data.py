@@ -1,5 +1,6 @@
 """The endpoints of agents: reserve, settle, extend, release, budget, events, tariff."""
 
+import asyncio
 import hashlib
 import os
 import time
@@ -7,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from actguard.gateway.billing import TooMuch
+from actguard.gateway.billing import TooMuch, needs_prices
 from actguard.gateway.http.auth import Caller
 from actguard.gateway.http.bodies import (
     Envelope,
@@ -40,12 +41,12 @@ _envelope = msgspec.json.Decoder(Envelope)
 async def reserve(gateway: Gateway, caller: Caller, request: Request) -> Reply:
     body = decoded(_reserve, request.body)
     settings = gateway.settings
-    key = _idempotency_key(request)
+    key = idempotency_key(request)
     usd = body.usd_limit_micros
     if body.cost_limit is not None:
         units = body.cost_limit * MICROS_PER_CU
         usd = units if usd is None else min(usd, units)
-    hashed = _hash(request)
+    hashed = body_hash(request)
     fingerprint = None
     if key is None and body.reserve_id is None:
         fingerprint = hashlib.sha256(f"{caller.agent}\n{caller.key_id}\n{hashed}".encode()).hexdigest()[:32]
@@ -74,7 +75,8 @@ async def reserve(gateway: Gateway, caller: Caller, request: Request) -> Reply:
 async def settle(gateway: Gateway, caller: Caller, request: Request) -> Reply:
     body = decoded(_settle, request.body)
     try:
-        bill = gateway.biller.bill(body)
+        biller = await gateway.prices() if needs_prices(body) else gateway.biller
+        bill = biller.bill(body)
     except TooMuch as error:
         raise Refused(422, "invalid", str(error)) from error
     return await gateway.apply(
@@ -82,8 +84,8 @@ async def settle(gateway: Gateway, caller: Caller, request: Request) -> Reply:
             workspace=caller.workspace,
             agent=caller.agent,
             reserve_id=body.reserve_id,
-            hash=_hash(request),
-            idempotency_key=_idempotency_key(request),
+            hash=body_hash(request),
+            idempotency_key=idempotency_key(request),
             usd=bill.usd,
             tokens=bill.tokens,
             client_usd=bill.client_usd,
@@ -105,8 +107,8 @@ async def extend(gateway: Gateway, caller: Caller, request: Request) -> Reply:
             workspace=caller.workspace,
             agent=caller.agent,
             reserve_id=body.reserve_id,
-            hash=_hash(request),
-            idempotency_key=_idempotency_key(request),
+            hash=body_hash(request),
+            idempotency_key=idempotency_key(request),
             usd=body.usd_micros or 0,
             tokens=body.tokens or 0,
             ttl=body.ttl_s * SECOND if body.ttl_s is not None else None,
@@ -121,8 +123,8 @@ async def release(gateway: Gateway, caller: Caller, request: Request) -> Reply:
             workspace=caller.workspace,
             agent=caller.agent,
             reserve_id=body.reserve_id,
-            hash=_hash(request),
-            idempotency_key=_idempotency_key(request),
+            hash=body_hash(request),
+            idempotency_key=idempotency_key(request),
         )
     )
 
@@ -157,7 +159,7 @@ async def events(gateway: Gateway, caller: Caller, request: Request) -> Reply:
 
 
 async def tariff(gateway: Gateway, caller: Caller | None, request: Request) -> Reply:
-    return Reply(200, gateway.tariff.body)
+    return Reply(200, await asyncio.to_thread(lambda: gateway.tariff.body))
 
 
 def new_reserve_id() -> str:
@@ -165,11 +167,11 @@ def new_reserve_id() -> str:
     return f"rsv_{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
-def _hash(request: Request) -> str:
+def body_hash(request: Request) -> str:
     return hashlib.sha256(request.path.encode() + b"\n" + request.body).hexdigest()[:32]
 
 
-def _idempotency_key(request: Request) -> str | None:
+def idempotency_key(request: Request) -> str | None:
     key = request.header(b"idempotency-key")
     if not key:
         return None

@@ -42,11 +42,12 @@ class Gateway:
         self.tariff: Final = Tariff(self.book)
         self.ready = False
         self._reaper: asyncio.Task[None] | None = None
+        self._warming: asyncio.Task[object] | None = None
 
     async def start(self) -> None:
         """Begin to answer. The store is open already."""
         self.writer.start()
-        await asyncio.to_thread(self.tariff.load)
+        self._warming = asyncio.create_task(asyncio.to_thread(self.book.get, "gpt-4o"))
         self._reaper = asyncio.create_task(self._reap())
         self.ready = True
 
@@ -59,6 +60,13 @@ class Gateway:
                 await self._reaper
         await self.writer.close()
         await asyncio.to_thread(self.store.close)
+
+    async def prices(self) -> Biller:
+        """Who prices settles, once the price lists are read; they are read from the start on, beside everything."""
+        if self._warming is not None:
+            await asyncio.shield(self._warming)
+            self._warming = None
+        return self.biller
 
     async def apply(self, operation: Operation) -> Reply:
         reply = await self.writer.apply(operation)

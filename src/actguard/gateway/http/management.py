@@ -10,10 +10,12 @@ import msgspec
 from actguard.gateway import accounts, reports
 from actguard.gateway.http.auth import Caller
 from actguard.gateway.http.bodies import BudgetBody, BudgetKeyBody, CreditBody, NewKeyBody, WorkspaceBody
+from actguard.gateway.http.data import body_hash, idempotency_key
 from actguard.gateway.http.gateway import Gateway
 from actguard.gateway.http.wire import Refused, Request, decoded
 from actguard.gateway.ledger.operations import Reply
 from actguard.gateway.ledger.windows import SECOND
+from actguard.gateway.storage.store import Transaction
 
 _DAY: Final = 86_400 * SECOND
 _new_key = msgspec.json.Decoder(NewKeyBody)
@@ -96,9 +98,26 @@ async def get_balance(gateway: Gateway, caller: Caller, request: Request) -> Rep
 
 
 async def add_credit(gateway: Gateway, caller: Caller, request: Request) -> Reply:
+    """Pay in; once for each Idempotency-Key."""
     body, now = decoded(_credit, request.body), await gateway.now()
-    await gateway.writer.write(lambda t: t.run("add_credit", workspace=caller.workspace, usd=body.usd_micros, now=now))
-    return await get_balance(gateway, caller, request)
+    key, hashed = idempotency_key(request), body_hash(request)
+
+    def pay(transaction: Transaction) -> Reply:
+        said = transaction.rows("answer", workspace=caller.workspace, key=key) if key is not None else []
+        if said:
+            if said[0][0] != hashed:
+                raise Refused(
+                    422, "idempotency_mismatch", "This Idempotency-Key was used before, with another request."
+                )
+            return Reply(said[0][1], msgspec.json.decode(said[0][2]))
+        transaction.run("add_credit", workspace=caller.workspace, usd=body.usd_micros, now=now)
+        reply = Reply(200, accounts.balance(transaction, caller.workspace, now))
+        if key is not None:
+            answer = {"status": 200, "body": msgspec.json.encode(reply.body), "now": now}
+            transaction.run("add_answer", workspace=caller.workspace, key=key, hash=hashed, **answer)
+        return reply
+
+    return await gateway.writer.write(pay)
 
 
 async def get_workspace(gateway: Gateway, caller: Caller, request: Request) -> Reply:

@@ -18,6 +18,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 LARGEST_BODY: Final = 1 << 20
+_PATIENCE: Final = 16 << 20
+"""How much of a body that is too large is still read."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _encoder = msgspec.json.Encoder()
 
@@ -62,22 +64,31 @@ class Request:
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:
-    """The body; refused with 413 as soon as it is known to be too large."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > LARGEST_BODY:
-            raise Refused(413, "too_large", f"A body may have up to {LARGEST_BODY} bytes.", {"connection": "close"})
+    """The body. One that is too large is read to its end and thrown away, so that its sender hears of the 413."""
     message = await receive()
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
+        if len(body) > LARGEST_BODY:
+            raise _too_large()
         return body
     parts, size = [body], len(body)
     while message.get("more_body"):
         message = await receive()
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > LARGEST_BODY:
-            raise Refused(413, "too_large", f"A body may have up to {LARGEST_BODY} bytes.", {"connection": "close"})
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "malformed", "The body ended before it was whole.")
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        if size <= LARGEST_BODY:
+            parts.append(part)
+        elif size > _PATIENCE:
+            break
+    if size > LARGEST_BODY:
+        raise _too_large()
     return b"".join(parts)
+
+
+def _too_large() -> Refused:
+    return Refused(413, "too_large", f"A body may have up to {LARGEST_BODY} bytes.", {"connection": "close"})
 
 
 def decoded(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:

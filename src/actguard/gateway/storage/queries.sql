@@ -125,3 +125,10 @@ FROM counters
 -- name: all_holds
 SELECT workspace_id, counters, usd_held, usd_spent, tokens_held, tokens_spent FROM holds
 
+-- name: answer
+SELECT hash, status, body FROM answers WHERE workspace_id = :workspace AND idempotency_key = :key
+
+-- name: add_answer
+INSERT INTO answers (workspace_id, idempotency_key, hash, status, body, at)
+VALUES (:workspace, :key, :hash, :status, :body, :now)
+
