@@ -23,8 +23,6 @@ def main(folder: Path, group: str, extras: list[str]) -> None:
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     subprocess.run([*pip, "pip>=25.1"], check=True)  # the first that knows --group
     wanted = ["--group", group, "--editable", f".[{','.join(extras)}]"]
-    extras = "[gateway,otel]" if group == "dev" else ""  # the other groups are for the provider tests alone
-    wanted = ["--group", group, "--editable", f".{extras}"]
     try:
         subprocess.run([*pip, "uv"], check=True)
         subprocess.run([python, "-m", "uv", "pip", "install", "--quiet", "--python", python, *wanted], check=True)

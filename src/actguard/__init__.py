@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from actguard.pipeline.settings import configure
     from actguard.providers.install import install, uninstall
     from actguard.runtime.client import Client
+    from actguard.runtime.remote import GatewayWarning
     from actguard.stores.durable import DurableStore
     from actguard.stores.memory import MemoryStore
     from actguard.stores.redis import RedisStore
@@ -81,7 +82,6 @@ if TYPE_CHECKING:
     from actguard.tools.rate_limit import rate_limit
     from actguard.tools.timeout import remaining, shutdown, timeout
     from actguard.tools.tool import tool
-    from actguard.runtime.remote import GatewayWarning
 
 __version__ = "2.0.0.dev0"
 
@@ -109,6 +109,7 @@ __all__ = [
     "DurableStore",
     "Executed",
     "FailureKind",
+    "GatewayWarning",
     "GuardError",
     "IdempotencyError",
     "IdempotencyInProgress",
@@ -122,7 +123,6 @@ __all__ = [
     "MemoryStore",
     "MissingIdempotencyKeyError",
     "MissingRuntimeContextError",
-    "GatewayWarning",
     "MonitoringDegradedError",
     "NoSecret",
     "NotAfter",
