@@ -15,8 +15,8 @@ from actguard.stores.facts import UNLIMITED, Charge, Fact, Key, Need, Receipt, R
 from actguard.stores.memory import MemoryStore
 from actguard.stores.memory_facts import MemoryFacts
 
-SESSIONS = st.sampled_from(["s", "t"])
-KEYS = st.tuples(st.sampled_from(["k", "l"]), st.sampled_from(["s:a", "s:b", "i:1"]))
+SESSIONS = st.sampled_from(["s", "s", "s", "t"])
+KEYS = st.sampled_from([("k", "s:a"), ("k", "s:a"), ("k", "s:b"), ("l", "s:a")])
 RECORDS = st.sampled_from([(), ("r1",), ("r2",), ("r1", "r2")])
 FACTS = st.builds(
     Fact,
@@ -151,6 +151,31 @@ class Facts(RuleBasedStateMachine):
 
         assert (list(verdict.needs), list(verdict.spends), verdict.receipt is not None) == (refused, before, granted)
 
+    @rule(
+        session=SESSIONS,
+        picks=st.lists(st.tuples(st.integers(0, 9), st.booleans(), st.booleans()), min_size=1, max_size=2),
+        consume=st.sampled_from([False, False, False, True]),
+        spends=st.lists(SPENDS, max_size=1),
+    )
+    def use(self, session: str, picks: list[tuple[int, bool, bool]], consume: bool, spends: list[Spend]) -> None:
+        """A call that asks for what is there, so that it is mostly granted."""
+        usable = [p for p in self.oracles[session].proofs if p["ends"] > self.now and p["uses"] != 0]
+        needs: list[Need] = []
+        for index, exact, together in picks if usable else []:
+            proof = usable[index % len(usable)]
+            sources = (proof["source"],) if exact and proof["source"] else ()
+            group = 0 if together and proof["records"] else None
+            needs.append(Need(proof["key"], proof["trust"] if exact else 0, None, sources, consume, group))
+        self.check(session, needs, spends, commit=True)
+
+    @rule(session=SESSIONS, key=KEYS, trust=st.integers(0, 2), ttl=st.sampled_from([1.0, 5.0]), late=st.booleans())
+    def ends_on_time(self, session: str, key: Key, trust: int, ttl: float, late: bool) -> None:
+        """A fact is there until the very moment at which it ends."""
+        self.put(session, [Fact(key, ttl, trust)])
+        self.now += ttl - (0.0 if late else 0.125)
+        self.check(session, [Need(key, trust)], [], commit=True)
+        self.holds(session, key, trust)
+
     @rule(session=SESSIONS, needs=st.lists(NEEDS, min_size=1, max_size=3), spends=st.lists(SPENDS, max_size=2))
     def check_and_give_back(self, session: str, needs: list[Need], spends: list[Spend]) -> None:
         """A call that a later guard refuses leaves everything as it was."""
@@ -209,7 +234,7 @@ class Facts(RuleBasedStateMachine):
 
 
 TestFacts = Facts.TestCase
-TestFacts.settings = settings(stateful_step_count=40)
+TestFacts.settings = settings(stateful_step_count=50, max_examples=settings.default.max_examples * 2)
 
 
 @pytest.mark.parametrize("sessions", [1, 1_000])
