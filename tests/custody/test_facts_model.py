@@ -303,3 +303,30 @@ def test_what_was_revoked_or_ended_is_not_given_back() -> None:
     machine.end("s")
     machine.give_back("s", receipt)
     assert len(machine) == 0
+
+
+def test_what_is_given_back_is_what_was_taken() -> None:
+    machine = FactMachine()
+    need = Need(("k", "v"))
+    machine.put("s", [Fact(("k", "v"), 60.0, uses=3)], 0.0)
+    first = machine.check("s", [need], [Spend("a", 5, 10.0, 20)], 0.0).receipt
+    second = machine.check("s", [need._replace(consume=True)], [Spend("a", 15, 10.0, 20)], 0.0).receipt
+    assert first is not None
+    assert second is not None
+    assert machine.known("s", (), 0.0) == []
+
+    machine.give_back("s", second)
+    assert [fact.uses for fact in machine.known("s", (), 0.0)] == [2]
+    machine.give_back("s", first)
+    assert [fact.uses for fact in machine.known("s", (), 0.0)] == [3]
+    assert machine.check("s", [], [Spend("a", 20, 10.0, 20)], 9.9).receipt is not None
+    assert machine.check("s", [], [Spend("a", 1, 10.0, 20)], 19.8).receipt is None
+    assert machine.check("s", [], [Spend("a", 20, 10.0, 20)], 19.9).receipt is not None
+
+
+def test_an_age_is_allowed_up_to_its_last_moment() -> None:
+    machine = FactMachine()
+    machine.put("s", [Fact(("k", "v"), 60.0)], 0.0)
+
+    assert machine.check("s", [Need(("k", "v"), max_age=5.0)], [], 5.0).needs == (None,)
+    assert machine.check("s", [Need(("k", "v"), max_age=5.0)], [], 5.1).needs == ("age",)
