@@ -15,8 +15,8 @@ from actguard.stores.facts import UNLIMITED, Charge, Fact, Key, Need, Receipt, R
 from actguard.stores.memory import MemoryStore
 from actguard.stores.memory_facts import MemoryFacts
 
-SESSIONS = st.sampled_from(["s", "t"])
-KEYS = st.tuples(st.sampled_from(["k", "l"]), st.sampled_from(["s:a", "s:b", "i:1"]))
+SESSIONS = st.sampled_from(["s", "s", "s", "t"])
+KEYS = st.sampled_from([("k", "s:a"), ("k", "s:a"), ("k", "s:b"), ("l", "s:a")])
 RECORDS = st.sampled_from([(), ("r1",), ("r2",), ("r1", "r2")])
 FACTS = st.builds(
     Fact,
@@ -151,6 +151,31 @@ class Facts(RuleBasedStateMachine):
 
         assert (list(verdict.needs), list(verdict.spends), verdict.receipt is not None) == (refused, before, granted)
 
+    @rule(
+        session=SESSIONS,
+        picks=st.lists(st.tuples(st.integers(0, 9), st.booleans(), st.booleans()), min_size=1, max_size=2),
+        consume=st.sampled_from([False, False, False, True]),
+        spends=st.lists(SPENDS, max_size=1),
+    )
+    def use(self, session: str, picks: list[tuple[int, bool, bool]], consume: bool, spends: list[Spend]) -> None:
+        """A call that asks for what is there, so that it is mostly granted."""
+        usable = [p for p in self.oracles[session].proofs if p["ends"] > self.now and p["uses"] != 0]
+        needs: list[Need] = []
+        for index, exact, together in picks if usable else []:
+            proof = usable[index % len(usable)]
+            sources = (proof["source"],) if exact and proof["source"] else ()
+            group = 0 if together and proof["records"] else None
+            needs.append(Need(proof["key"], proof["trust"] if exact else 0, None, sources, consume, group))
+        self.check(session, needs, spends, commit=True)
+
+    @rule(session=SESSIONS, key=KEYS, trust=st.integers(0, 2), ttl=st.sampled_from([1.0, 5.0]), late=st.booleans())
+    def ends_on_time(self, session: str, key: Key, trust: int, ttl: float, late: bool) -> None:
+        """A fact is there until the very moment at which it ends."""
+        self.put(session, [Fact(key, ttl, trust)])
+        self.now += ttl - (0.0 if late else 0.125)
+        self.check(session, [Need(key, trust)], [], commit=True)
+        self.holds(session, key, trust)
+
     @rule(session=SESSIONS, needs=st.lists(NEEDS, min_size=1, max_size=3), spends=st.lists(SPENDS, max_size=2))
     def check_and_give_back(self, session: str, needs: list[Need], spends: list[Spend]) -> None:
         """A call that a later guard refuses leaves everything as it was."""
@@ -209,7 +234,7 @@ class Facts(RuleBasedStateMachine):
 
 
 TestFacts = Facts.TestCase
-TestFacts.settings = settings(stateful_step_count=40)
+TestFacts.settings = settings(stateful_step_count=50, max_examples=settings.default.max_examples * 2)
 
 
 @pytest.mark.parametrize("sessions", [1, 1_000])
@@ -278,3 +303,30 @@ def test_what_was_revoked_or_ended_is_not_given_back() -> None:
     machine.end("s")
     machine.give_back("s", receipt)
     assert len(machine) == 0
+
+
+def test_what_is_given_back_is_what_was_taken() -> None:
+    machine = FactMachine()
+    need = Need(("k", "v"))
+    machine.put("s", [Fact(("k", "v"), 60.0, uses=3)], 0.0)
+    first = machine.check("s", [need], [Spend("a", 5, 10.0, 20)], 0.0).receipt
+    second = machine.check("s", [need._replace(consume=True)], [Spend("a", 15, 10.0, 20)], 0.0).receipt
+    assert first is not None
+    assert second is not None
+    assert machine.known("s", (), 0.0) == []
+
+    machine.give_back("s", second)
+    assert [fact.uses for fact in machine.known("s", (), 0.0)] == [2]
+    machine.give_back("s", first)
+    assert [fact.uses for fact in machine.known("s", (), 0.0)] == [3]
+    assert machine.check("s", [], [Spend("a", 20, 10.0, 20)], 9.9).receipt is not None
+    assert machine.check("s", [], [Spend("a", 1, 10.0, 20)], 19.8).receipt is None
+    assert machine.check("s", [], [Spend("a", 20, 10.0, 20)], 19.9).receipt is not None
+
+
+def test_an_age_is_allowed_up_to_its_last_moment() -> None:
+    machine = FactMachine()
+    machine.put("s", [Fact(("k", "v"), 60.0)], 0.0)
+
+    assert machine.check("s", [Need(("k", "v"), max_age=5.0)], [], 5.0).needs == (None,)
+    assert machine.check("s", [Need(("k", "v"), max_age=5.0)], [], 5.1).needs == ("age",)

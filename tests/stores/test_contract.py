@@ -3,6 +3,7 @@
 import pytest
 
 from actguard.stores.protocol import (
+    Algorithm,
     Begun,
     BreakerAcquire,
     BreakerRecord,
@@ -358,6 +359,18 @@ def test_a_row_of_failures_goes_on_after_the_circuit_was_forgotten(here: Here) -
     assert isinstance(here.ask(acquire(rules=rules)), Open)
 
 
+def test_what_a_call_of_an_older_circuit_says_does_not_count_in_the_next_one(here: Here) -> None:
+    slow = here.ask(acquire())
+    fail(here, 2)
+    here.wait(8)
+    here.tell(outcome(here.ask(acquire(owner="probe")), "success", owner="probe"))
+    fail(here, 1)
+
+    assert here.tell(outcome(slow, "failure")) is False
+    assert here.tell(outcome(slow, "success")) is False
+    assert here.store.circuit("mail", RULES).fails == 1
+
+
 def test_a_share_of_failures_opens_the_circuit_once_there_were_enough_calls(here: Here) -> None:
     rules = RULES._replace(failure_rate=0.5, min_calls=4, window=16.0)
     for how in ("failure", "success", "failure"):
@@ -638,6 +651,25 @@ def test_when_one_guard_refuses_no_other_keeps_what_it_took(here: Here, refusing
     assert isinstance(rest, list)  # nothing of them was taken
     assert not any(isinstance(receipt, Counted) and receipt.used != 1 for receipt in rest)
     assert not any(isinstance(receipt, Taken) and receipt.remaining != 1 for receipt in rest)
+
+
+@pytest.mark.parametrize("algorithm", ["sliding", "gcra", "fixed"])
+def test_a_limit_that_was_partly_used_is_put_back_as_it_was(here: Here, algorithm: Algorithm) -> None:
+    step = RateTake("search", (Limit(3, 16.0, algorithm),))
+    here.wait(16 - here.clock() % 16)
+    here.ask(step)
+    here.ask(CounterTake("full", 1, 60))
+    for _ in range(3):
+        here.wait(1)
+        assert isinstance(here.ask(step, CounterTake("full", 1, 60)), UsedUp)
+
+    assert [here.ask(step).remaining, here.ask(step).remaining] == [1, 0]
+    assert isinstance(here.ask(step), OverLimit)
+    here.wait(13)  # the first call has aged out, or a window begins
+    assert isinstance(here.ask(step), Taken)
+    if algorithm == "sliding":
+        here.wait(2.5)  # what was put back does not age
+        assert isinstance(here.ask(step), OverLimit)
 
 
 def test_a_refusal_of_the_first_guard_stops_at_once(here: Here) -> None:

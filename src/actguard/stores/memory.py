@@ -52,7 +52,7 @@ from actguard.stores.rate import METERS, Meter, Sliding, remaining
 from actguard.stores.undo import KIND_OF, REFUSALS, undoing
 
 _SHARDS = 16
-_SWEPT_AT_ONCE = 4
+_SWEPT_AT_ONCE = 8
 
 T = TypeVar("T")
 
@@ -94,8 +94,6 @@ class _Shard:
         table = self.tables[kind]
         state = table.get(key)
         if state is None:
-            if self.ends and self.ends[0][0] <= now:
-                self.sweep(now)
             if len(self.ends) >= self.room:
                 raise StoreFullError(
                     f"MemoryStore holds {self.room} live keys in one of its {_SHARDS} parts and takes no new one; "
@@ -148,7 +146,10 @@ class MemoryStore(MemoryFacts):
         def ask(step: Any) -> Any:
             shard = shards[hash(step[0]) % _SHARDS]
             with shard.lock:
-                return take(shard, step, clock())
+                now = clock()
+                if (ends := shard.ends) and ends[0][0] <= now:
+                    shard.sweep(now)  # before the key is looked up: it may be one of those that are over
+                return take(shard, step, now)
 
         def ask_circuit(step: Any) -> Any:
             if step[0] not in shards[hash(step[0]) % _SHARDS].circuits and step[1].failure_rate is None:
@@ -166,6 +167,9 @@ class MemoryStore(MemoryFacts):
             lock.acquire()
         try:
             now = self._clock()
+            for shard in shards:
+                if shard.ends and shard.ends[0][0] <= now:
+                    shard.sweep(now)
             for shard, step in zip(shards, steps, strict=False):
                 answer = _TAKE[KIND_OF[type(step)]](shard, step, now)
                 if type(answer) in REFUSALS and not step.observe:
@@ -184,7 +188,10 @@ class MemoryStore(MemoryFacts):
         """`finish` of a single report."""
         shard, write = self._shards[hash(report[0]) % _SHARDS], _WRITE[type(report)]
         with shard.lock:
-            return write(shard, report, self._clock())
+            now = self._clock()
+            if shard.ends and shard.ends[0][0] <= now:
+                shard.sweep(now)
+            return write(shard, report, now)
 
     def finish(self, reports: Sequence[Report]) -> tuple[bool, ...]:
         return tuple([self.finish_one(report) for report in reports])
@@ -285,9 +292,6 @@ class MemoryStore(MemoryFacts):
 
 def _take_rate(shard: _Shard, step: RateTake, now: float) -> Any:
     key, limits, cost, _ = step
-    ends = shard.ends
-    if ends and ends[0][0] <= now:  # before the key is looked up: it may be one of those that are over
-        shard.sweep(now)
     state = shard.rates.get(key)
     if state is None:
         longest = max(limit.period for limit in limits)
@@ -333,8 +337,6 @@ def _acquire(shard: _Shard, step: BreakerAcquire, now: float) -> Any:
 
 def _record(shard: _Shard, report: BreakerRecord, now: float) -> bool:
     key, rules, owner, generation, outcome, open_for = report
-    if shard.ends and shard.ends[0][0] <= now:
-        shard.sweep(now)
     machine = shard.circuits.get(key)
     if machine is None:
         if generation != 0 or outcome == "neutral" or (outcome == "success" and rules.failure_rate is None):
