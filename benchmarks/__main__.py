@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-NAMES = ("overhead", "enforcement", "memory", "peers")
+NAMES = ("overhead", "enforcement", "memory", "peers", "gateway")
 
 
 def main() -> None:
