@@ -89,7 +89,7 @@ def provider() -> Iterator[LocalProvider]:
 
 def start(gateway: RealGateway, provider: LocalProvider, spool: Path, **options: Any) -> "subprocess.Popen[str]":
     settings = {
-        "client": {"gateway_url": gateway.url, "api_key": gateway.key, "spool_dir": str(spool), "timeout_s": 20},
+        "client": {"gateway_url": gateway.url, "api_key": gateway.key, "spool_dir": str(spool), "budget_timeout_s": 20},
         "tasks": TASKS,
         "turns": 1000,
         "share": 0.0015,
