@@ -20,7 +20,9 @@ SCHEMAS = importlib.resources.files("actguard.gateway.storage")
 
 
 def test_schema_sql_is_what_all_migrations_make_in_sqlite(tmp_path: Path) -> None:
-    make_store(str(tmp_path / "a.db"), None).open()
+    store = make_store(str(tmp_path / "a.db"), None)
+    store.open()
+    store.close()
     made = sqlite3.connect(tmp_path / "a.db")
     said = sqlite3.connect(":memory:")
     said.executescript((SCHEMAS / "sqlite" / "schema.sql").read_text())
@@ -53,7 +55,9 @@ def described(url: str) -> list[Any]:
 
 
 def test_a_newer_schema_is_refused_in_one_sentence(database: str, kind: str) -> None:
-    make_store(database, None).open()
+    store = make_store(database, None)
+    store.open()
+    store.close()
     if kind == "sqlite":
         sqlite3.connect(database).execute("PRAGMA user_version = 9999")
     else:
@@ -125,8 +129,10 @@ def test_the_ledger_itself_refuses_to_be_changed(ledger: Ledger, database: str, 
     ledger.one(reserve(usd=1))
     for statement in ("UPDATE ledger SET usd_held = 0", "DELETE FROM ledger"):
         if kind == "sqlite":
+            connected = sqlite3.connect(database, isolation_level=None)
             with pytest.raises(sqlite3.IntegrityError, match="never"):
-                sqlite3.connect(database).execute(statement)
+                connected.execute(statement)
+            connected.close()
         else:
             with psycopg.connect(database) as connection, pytest.raises(psycopg.errors.RaiseException, match="never"):
                 connection.execute(statement.encode())
