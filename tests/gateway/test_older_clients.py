@@ -83,7 +83,7 @@ def test_what_our_ledger_charges_is_what_the_provider_bills(
     assert {run["open_holds"] for run in runs} == {0}
     events = gateway.admin().get(f"events?run_id=run-{scenario}&limit=1000").body["events"]
     names = {f"{event['category']}.{event['name']}" for event in events}
-    assert {"run.start", "run.end", "llm.usage", "budget.reserved", "budget.settled"} <= names
+    assert {"run.start", "run.end", "budget.reserved", "budget.settled"} <= names
 
 
 @pytest.mark.timeout(400)

@@ -23,10 +23,11 @@ from tests.fake_gateway import until
 from tests.real_gateway import RealGateway, real_gateway
 
 pytest.importorskip("uvicorn")
+pytestmark = pytest.mark.timeout(300)
 
 LONG = bool(os.environ.get("ACTGUARD_LONG"))
 PROCESSES, TASKS = 4, 16
-LIMIT = Decimal("0.20") if LONG else Decimal("0.06")
+LIMIT = Decimal("0.20") if LONG else Decimal("0.04")
 
 CLIENT = """
 import asyncio, json, os, sys, warnings
@@ -88,7 +89,7 @@ def provider() -> Iterator[LocalProvider]:
 
 def start(gateway: RealGateway, provider: LocalProvider, spool: Path, **options: Any) -> "subprocess.Popen[str]":
     settings = {
-        "client": {"gateway_url": gateway.url, "api_key": gateway.key, "spool_dir": str(spool), "timeout_s": 20},
+        "client": {"gateway_url": gateway.url, "api_key": gateway.key, "spool_dir": str(spool), "budget_timeout_s": 20},
         "tasks": TASKS,
         "turns": 1000,
         "share": 0.0015,

@@ -17,11 +17,10 @@ def audit(transaction: Transaction) -> list[str]:
         for key in _keys.decode(keys):
             for place, amount in enumerate(amounts):
                 sums[workspace, *key, place] += amount
-    for workspace, *rest in transaction.rows("all_counters"):
-        key, amounts = rest[:4], rest[4:]
-        for place, amount in enumerate(amounts):
-            due = sums.pop((workspace, *key, place), 0)
+    for row in transaction.rows("all_counters"):
+        for place, amount in enumerate(row[5:]):
+            due = sums.pop((*row[:5], place), 0)
             if due != amount:
-                wrong.append(f"counter {key} of workspace {workspace} says {amount} where the ledger says {due}")
+                wrong.append(f"counter {row[:5]} says {amount} where the ledger says {due}")
     wrong += [f"counter {key} is missing" for key, due in sums.items() if due]
     return wrong

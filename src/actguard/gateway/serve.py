@@ -81,7 +81,7 @@ class Server:
             signal.SIGINT,
             signal.SIGTERM,
         ):  # uvicorn raises it again after its graceful end
-            signal.signal(stop, lambda *_: None)
+            signal.signal(stop, _already_heard)
         if self._workers == 1:
             server = uvicorn.Server(uvicorn.Config(App(self._store, self._settings), **options))
             server.run([self._socket])
@@ -103,6 +103,10 @@ def worker() -> App:
     settings = Settings.from_environment()
     configure_logs(settings.log_level)
     return App(connect(settings.database), settings)
+
+
+def _already_heard(_signal: int, _frame: object) -> None:
+    pass
 
 
 class JsonLines(logging.Formatter):

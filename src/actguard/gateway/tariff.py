@@ -6,7 +6,6 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Final
 
-import actguard
 from actguard.budget.price import Price
 from actguard.budget.pricing import PriceBook
 from actguard.gateway.ledger.operations import CU_PER_USD, MICROS_PER_CU
@@ -46,7 +45,7 @@ class Tariff:
 
 def _version() -> str:
     """Prices change with the packages that hold them, and with nothing else."""
-    return f"{version('genai-prices')}-{actguard.__version__}"
+    return f"{version('genai-prices')}-{version('actguard')}"
 
 
 def _rates(price: Price) -> dict[str, int]:

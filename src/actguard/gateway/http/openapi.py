@@ -1,11 +1,11 @@
 """The OpenAPI document, made from the endpoints and the types of their bodies."""
 
 import re
+from importlib.metadata import version
 from typing import Any
 
 import msgspec
 
-import actguard
 from actguard.gateway.http.routes import ENDPOINTS, Endpoint
 
 _MEANINGS = {
@@ -40,7 +40,7 @@ def document() -> dict[str, Any]:
     }
     return {
         "openapi": "3.1.0",
-        "info": {"title": "actguard gateway", "version": actguard.__version__},
+        "info": {"title": "actguard gateway", "version": version("actguard")},
         "paths": paths,
         "components": {
             "schemas": {**components, "Error": error},

@@ -54,6 +54,10 @@ def expire(rows: Working, hold: Hold) -> None:
 
 def applicable(rows: Working, workspace: int, agent: str, user_id: str, plan_key: str) -> list[Applied]:
     """Every budget that a request of this agent, user and plan counts against."""
+    asked = (workspace, agent, user_id, plan_key)
+    known: list[Applied] | None = rows.applied.get(asked)
+    if known is not None:
+        return known
     found = [*rows.budgets.get((workspace, "workspace", ""), ()), *rows.budgets.get((workspace, "balance", ""), ())]
     found += rows.budgets.get((workspace, "agent", agent), ())
     scoped = [(budget, budget.key) for budget in found]
@@ -69,6 +73,7 @@ def applicable(rows: Working, workspace: int, agent: str, user_id: str, plan_key
     for budget, key in scoped:
         window = window_at(budget.window, zone, rows.now)
         applied.append(Applied(budget, window, CounterKey(workspace, budget.scope, key, budget.window, window.start)))
+    rows.applied[asked] = applied
     return applied
 
 

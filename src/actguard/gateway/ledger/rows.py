@@ -1,6 +1,6 @@
 """The rows of the ledger: what a store loads before a batch and writes after it."""
 
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from msgspec import Struct, field
 
@@ -129,6 +129,11 @@ class Working(Struct):
     fingerprints: dict[Id, str] = field(default_factory=lambda: dict[Id, str]())
     answers: dict[Id, Answer] = field(default_factory=lambda: dict[Id, Answer]())
     counters: dict[CounterKey, Counter] = field(default_factory=lambda: dict[CounterKey, Counter]())
+
+    applied: dict[tuple[int, str, str, str], list[Any]] = field(
+        default_factory=lambda: dict[tuple[int, str, str, str], list[Any]]()
+    )
+    """The budgets found for an agent, a user and a plan: a batch asks for the same ones again and again."""
 
     new_holds: dict[Id, Hold] = field(default_factory=lambda: dict[Id, Hold]())
     changed_holds: dict[Id, Hold] = field(default_factory=lambda: dict[Id, Hold]())

@@ -1,0 +1,146 @@
+"""Databases: their schema, what is refused at the start, and what the rows themselves refuse."""
+
+import importlib.resources
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from actguard.gateway.storage.connect import connect
+from actguard.gateway.storage.sqlite.file import check_place
+from actguard.gateway.storage.store import StoreError
+from tests.gateway.conftest import Ledger, Postgres, make_store
+from tests.gateway.server import SOURCE
+
+SCHEMAS = importlib.resources.files("actguard.gateway.storage")
+
+
+def test_schema_sql_is_what_all_migrations_make_in_sqlite(tmp_path: Path) -> None:
+    store = make_store(str(tmp_path / "a.db"), None)
+    store.open()
+    store.close()
+    made = sqlite3.connect(tmp_path / "a.db")
+    said = sqlite3.connect(":memory:")
+    said.executescript((SCHEMAS / "sqlite" / "schema.sql").read_text())
+    everything = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_stat%' ORDER BY 1, 2"
+    assert made.execute(everything).fetchall() == said.execute(everything).fetchall()
+
+
+def test_schema_sql_is_what_all_migrations_make_in_postgres(postgres: Postgres) -> None:
+    made, said = postgres.database(), postgres.database()
+    store = make_store(made, None)
+    store.open()
+    store.close()
+    with psycopg.connect(said) as connection:
+        connection.execute((SCHEMAS / "postgres" / "schema.sql").read_text().encode())
+    assert described(made) == described(said) != []
+
+
+def described(url: str) -> list[Any]:
+    with psycopg.connect(url) as connection:
+        columns = (
+            "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns"
+        )
+        rest = "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), '', '' FROM pg_constraint"
+        indexes = "SELECT tablename, indexname, indexdef, '', '' FROM pg_indexes"
+        found = connection.execute(
+            f"{columns} WHERE table_schema = 'public' UNION ALL {rest} WHERE conrelid <> 0 "
+            f"UNION ALL {indexes} WHERE schemaname = 'public' ORDER BY 1, 2, 3".encode()
+        ).fetchall()
+    return [row for row in found if "schema_versions" not in row[0]]
+
+
+def test_a_newer_schema_is_refused_in_one_sentence(database: str, kind: str) -> None:
+    store = make_store(database, None)
+    store.open()
+    store.close()
+    if kind == "sqlite":
+        sqlite3.connect(database).execute("PRAGMA user_version = 9999")
+    else:
+        with psycopg.connect(database) as connection:
+            connection.execute("INSERT INTO schema_versions VALUES (9999, 'later')")
+    with pytest.raises(StoreError, match="has schema 9999, and this version of actguard knows"):
+        make_store(database, None).open()
+
+
+def test_a_store_opens_what_it_made_before(ledger: Ledger) -> None:
+    for _ in range(2):
+        ledger.crash()
+    assert ledger.store.read(lambda t: t.rows("workspaces"))[0][1] == "default"
+
+
+def test_a_second_gateway_on_a_sqlite_file_is_refused_and_told_of_postgres(tmp_path: Path) -> None:
+    first, second = (connect(str(tmp_path / "one.db")) for _ in range(2))
+    first.open()
+    with pytest.raises(StoreError, match=r"Another gateway already uses .*one\.db, .*--database postgresql://"):
+        second.open()
+    first.close()
+    second.open()
+    second.close()
+
+
+def test_a_network_disk_is_refused_and_told_of_postgres(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"disk / ext4 rw 0 0\nserver:/x {tmp_path.resolve()} nfs4 rw 0 0\n")
+    with pytest.raises(StoreError, match=r"network disk \(nfs4\).*postgresql://"):
+        check_place(tmp_path / "gateway.db", mounts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--database", "/proc/nowhere/gateway.db"), "cannot be written"),
+        (("--database", "mysql://x/y"), "--database cannot be mysql"),
+        (("--database", "postgresql://nobody:secret@127.0.0.1:1/x"), "Postgres cannot be reached"),
+        (("--database", "{folder}/gateway.db", "--workers", "2"), "SQLite serves one process"),
+        (("--database", "{folder}/gateway.db", "--time-zone", "Mars/Base"), "no time zone"),
+        (
+            (
+                "--database",
+                "{folder}/text.db",
+            ),
+            "cannot be used",
+        ),
+        (("--port", "99999"), "99999"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_said_in_one_line(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("this is no database, only a text that is long enough to be seen as one. " * 20)
+    command = [sys.executable, "-m", "actguard.cli", "gateway"]
+    if "--port" not in arguments:
+        command += ["--port", "0"]
+    done = subprocess.run(
+        [*command, *(part.format(folder=tmp_path) for part in arguments)],
+        capture_output=True, text=True, timeout=60, check=False, env={"PYTHONPATH": str(SOURCE), "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "secret" not in done.stderr
+
+
+def test_the_ledger_itself_refuses_to_be_changed(ledger: Ledger, database: str, kind: str) -> None:
+    from tests.gateway.test_ledger import reserve
+
+    ledger.one(reserve(usd=1))
+    for statement in ("UPDATE ledger SET usd_held = 0", "DELETE FROM ledger"):
+        if kind == "sqlite":
+            connected = sqlite3.connect(database, isolation_level=None)
+            with pytest.raises(sqlite3.IntegrityError, match="never"):
+                connected.execute(statement)
+            connected.close()
+        else:
+            with psycopg.connect(database) as connection, pytest.raises(psycopg.errors.RaiseException, match="never"):
+                connection.execute(statement.encode())
+
+
+def test_the_protocol_page_is_what_the_code_says(root: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "tools/protocol.py", "--check"], cwd=root, capture_output=True, text=True, check=False,
+        env={"PYTHONPATH": str(SOURCE)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
