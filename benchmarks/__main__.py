@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-NAMES = ("overhead", "enforcement", "memory", "peers", "guards", "stores", "custody", "gateway")
+NAMES = ("overhead", "enforcement", "memory", "peers", "guards", "stores", "custody", "events", "gateway")
 
 
 def main() -> None:
