@@ -8,7 +8,7 @@ EXTRAS := cli gateway otel redis
 PROVIDER_TESTS := tests/providers tests/sdk
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-sdks bench transparency docs format clean $(SDKS:%=test-sdks-%) test-sdks-instrumented
+.PHONY: help demo test check test-sdks bench chaos transparency docs format clean $(SDKS:%=test-sdks-%) test-sdks-instrumented
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ $(SDKS:%=test-sdks-%) test-sdks-instrumented: test-sdks-%: .venvs/%/ready
 
 bench: .venv/ready ## the figures in the README, measured on this machine
 	$(BIN)/python -m benchmarks
+
+chaos: .venv/ready ## kill -9 through 10,000 reserve and settle pairs, 2,000 random histories, 1,000 seeds
+	ACTGUARD_CHAOS=1 ACTGUARD_SEEDS=1000 HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n 0 --timeout 3600 tests/gateway
 
 transparency: .venv/ready ## the SDKs' own tests, which must come out the same inside a guard
 	$(BIN)/python -m benchmarks.transparency

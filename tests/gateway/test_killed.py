@@ -14,7 +14,7 @@ from tests.gateway.conftest import Postgres, make_store
 from tests.gateway.server import Caller, GatewayProcess
 
 FULL = bool(os.environ.get("ACTGUARD_CHAOS"))
-PAIRS = 10_000 if FULL else 120
+PAIRS = 10_000 if FULL else 80
 KILL_EVERY_S = 1.0 if FULL else 2.0
 LIMIT = 10**12
 

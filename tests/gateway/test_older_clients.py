@@ -15,6 +15,11 @@ from tests.gateway.server import GatewayProcess
 
 HERE = Path(__file__).parent
 
+pytestmark = pytest.mark.skipif(
+    not any(os.environ.get(name) for name in ("CI", "ACTGUARD_CHAOS", "ACTGUARD_OLDER_CLIENTS")),
+    reason="takes minutes and the package index: CI=1, make chaos, or ACTGUARD_OLDER_CLIENTS=folder for environments",
+)
+
 
 @pytest.fixture(scope="module", params=["1.0.2", "0.2.2"])
 def older(request: pytest.FixtureRequest) -> tuple[str, Path]:

@@ -17,7 +17,7 @@ from actguard.gateway.ledger.operations import Operation, Reply, Reserve, Settle
 from actguard.gateway.ledger.windows import SECOND
 from tests.gateway.conftest import Clock, Ledger, open_ledger
 
-SEEDS = {"sqlite": int(os.environ.get("ACTGUARD_SEEDS", "25")), "postgres": int(os.environ.get("ACTGUARD_SEEDS", "8"))}
+SEEDS = {"sqlite": int(os.environ.get("ACTGUARD_SEEDS", "15")), "postgres": int(os.environ.get("ACTGUARD_SEEDS", "2"))}
 LIMIT = 1_000
 _names = itertools.count()
 
