@@ -2,13 +2,13 @@
 finished, wherever that happens, and once."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from actguard.budget.usage import MalformedUsage
+from actguard.providers.body import is_object
 from actguard.providers.call import Call, log_once
 from actguard.providers.endpoint import Endpoint
-from actguard.providers.wire import Wire, parse_json
+from actguard.providers.wire import Wire
 
 _MOST = 10_000
 
@@ -34,18 +34,10 @@ def defer(call: Call, response_id: str | None) -> None:
         oldest.settle_later(None)
 
 
-def settle_deferred(wire: Wire, endpoint: Endpoint, content: bytes) -> Call | None:
-    """A read that may have found a deferred call finished. Returns the call if it is settled now."""
-    try:
-        body: Any = parse_json(content)
-    except ValueError:
-        return None
-    if not isinstance(body, Mapping):
-        return None
-    body = cast("Mapping[str, Any]", body)
-    response_id = body.get("id")
-    call = deferred.get(response_id) if isinstance(response_id, str) else None
-    if call is None or not isinstance(response_id, str):
+def settle_deferred(wire: Wire, endpoint: Endpoint, response_id: str | None, body: Any) -> Call | None:
+    """A read of *response_id* that may have found a deferred call finished. Returns the call if it is settled now."""
+    call = deferred.get(response_id) if response_id is not None else None
+    if call is None or response_id is None or not is_object(body):
         return None
     try:
         bill = wire.read(endpoint, body, call.model)
@@ -54,5 +46,7 @@ def settle_deferred(wire: Wire, endpoint: Endpoint, content: bytes) -> Call | No
         bill = None
     if bill is not None and not bill.final:
         return None
+    if deferred.pop(response_id, None) is None:
+        return None  # another read was faster
     call.settle(bill)
     return call

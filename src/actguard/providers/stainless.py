@@ -27,7 +27,7 @@ from actguard.providers.gate import aadmit, admit, again, open_call, unmetered
 from actguard.providers.measure import merged
 from actguard.providers.patches import Patches
 from actguard.providers.taps import tap
-from actguard.providers.wire import Wire
+from actguard.providers.wire import Wire, parse_json
 
 METHODS = ("request", "_build_request", "_process_response")
 _CLOUDS = (("Bedrock", "aws"), ("Azure", "azure"), ("Vertex", "google"))
@@ -298,7 +298,12 @@ class StainlessSeam:
             return
         body = getattr(response, "_content", None)
         if body is not None:
-            settle_deferred(self.wire, endpoint, body)
+            try:
+                reply = parse_json(body)
+            except ValueError:
+                return  # it says nothing, and another read may
+            response_id = reply.get("id") if is_object(reply) else None
+            settle_deferred(self.wire, endpoint, response_id if isinstance(response_id, str) else None, reply)
             return
         for part in request.url.path.split("/"):
             call = deferred.get(part)

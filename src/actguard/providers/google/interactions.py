@@ -20,12 +20,12 @@ from typing import Any
 from actguard.context import current_frame
 from actguard.providers.body import is_object
 from actguard.providers.call import Call, current_call
-from actguard.providers.deferred import deferred
+from actguard.providers.deferred import deferred, settle_deferred
 from actguard.providers.endpoint import Kind
 from actguard.providers.gate import aadmit, admit
 from actguard.providers.google.continuation import watch_interactions
 from actguard.providers.google.endpoints import deferred_id
-from actguard.providers.google.wire import WIRE, gate, settle_deferred
+from actguard.providers.google.wire import WIRE, gate
 from actguard.providers.patches import Patches
 from actguard.providers.stainless import StainlessSeam
 from actguard.providers.taps import tap
@@ -180,13 +180,13 @@ def _read_later(response: Any, content: bytes | None) -> None:
     endpoint = WIRE.classify(request.method, request.url.path)
     if endpoint.kind is not Kind.TERMINAL:
         return
+    said = deferred_id(request.url.path)
     if content is not None:
         try:
-            settle_deferred(endpoint, request.url.path, parse_json(content))
+            settle_deferred(WIRE, endpoint, said, parse_json(content))
         except ValueError:
             return  # not JSON: it says nothing, and another read may
         return
-    said = deferred_id(request.url.path)
     call = deferred.get(said) if said is not None else None
     if call is not None:
         tap(call, response)

@@ -20,14 +20,14 @@ from actguard.budget.account import Account
 from actguard.context import current_frame
 from actguard.providers.body import is_object
 from actguard.providers.call import Call, current_call
-from actguard.providers.deferred import deferred
+from actguard.providers.deferred import deferred, settle_deferred
 from actguard.providers.endpoint import Endpoint, Kind
 from actguard.providers.gate import aadmit, admit, unmetered
 from actguard.providers.google import interactions
 from actguard.providers.google.chunks import ChunkTap
 from actguard.providers.google.continuation import watch_contents
-from actguard.providers.google.endpoints import classify
-from actguard.providers.google.wire import WIRE, gate, settle_deferred
+from actguard.providers.google.endpoints import classify, deferred_id
+from actguard.providers.google.wire import WIRE, gate
 from actguard.providers.patches import Patches
 
 
@@ -241,7 +241,7 @@ def _read(call: Call | None, method: str, path: str, result: Any) -> None:
 def _read_later(method: str, path: str, result: Any) -> None:
     endpoint = classify(method, path)
     if endpoint.kind is Kind.TERMINAL:
-        settle_deferred(endpoint, path, _parsed(result))
+        settle_deferred(WIRE, endpoint, deferred_id(path), _parsed(result))
 
 
 _GIVEN = {"generate_content": "GenerateContentResponse", "embed_content": "EmbedContentResponse"}
