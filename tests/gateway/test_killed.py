@@ -15,7 +15,7 @@ from tests.gateway.server import Caller, GatewayProcess
 
 FULL = bool(os.environ.get("ACTGUARD_CHAOS"))
 PAIRS = 10_000 if FULL else 80
-KILL_EVERY_S = 1.0 if FULL else 2.0
+KILLS = 100 if FULL else 3
 LIMIT = 10**12
 
 
@@ -58,14 +58,15 @@ class Client:
         return {"status": "never answered"}
 
 
-def killed_at_random(gateways: list[GatewayProcess], over: threading.Event) -> int:
-    dice, kills = random.Random(7), 0
-    while not over.wait(KILL_EVERY_S * dice.uniform(0.3, 1.0)):
+def killed_at_random(gateways: list[GatewayProcess], clients: list[Client]) -> None:
+    """Kill one of them, and start it again, every time the clients have come another step."""
+    dice = random.Random(7)
+    for step in range(1, KILLS + 1):
+        while sum(len(client.settled) for client in clients) < step * PAIRS // (KILLS + 1):
+            time.sleep(0.001)
         gateway = dice.choice(gateways)
         gateway.kill()
-        kills += 1
         gateway.start()
-    return kills
 
 
 def check(database: str, clients: list[Client]) -> None:
@@ -101,15 +102,11 @@ def test_every_acknowledged_reserve_and_settle_is_there_once(
     assert first.admin().send("PUT", "/api/v1/budgets", budget).status == 200
     clients = [Client(f"c{n}", gateways, PAIRS // 4) for n in range(4)]
     threads = [threading.Thread(target=client.run, daemon=True) for client in clients]
-    over, kills = threading.Event(), [0]
-    killer = threading.Thread(target=lambda: kills.__setitem__(0, killed_at_random(gateways, over)), daemon=True)
-    for thread in (*threads, killer):
+    for thread in threads:
         thread.start()
+    killed_at_random(gateways, clients)
     for thread in threads:
         thread.join()
-    over.set()
-    killer.join()
     for gateway in gateways:
         assert gateway.stop() == 0
-    assert kills[0] > 0
     check(database, clients)
