@@ -1,0 +1,135 @@
+"""What every error has, and the branches of the tree."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+# What retry and truncation logic in the wild looks for in an error's text.
+_SIGNALS = re.compile(r"429|rate limit|too many requests|maximum context length|input is too long", re.IGNORECASE)
+
+
+def unmistakable(text: str) -> str:
+    """*text* with no signal in it that a framework would take for a throttled or over-long request."""
+    return _SIGNALS.sub(lambda found: f"{found[0][0]}·{found[0][1:]}", text)
+
+
+def times(count: int) -> str:
+    return "once" if count == 1 else "twice" if count == 2 else f"{count} times"
+
+
+def seconds(seconds: float) -> str:
+    return "1 second" if seconds == 1 else f"{seconds:.3g} seconds"
+
+
+class ActGuardError(Exception):
+    """Base of every error of actguard.
+
+    Args:
+        message: one or two sentences for a person, with the fix where there is one.
+        code: stable upper-case word for programs; a default per class.
+        reason: short lower-case cause, where one code has several.
+        details: facts behind the decision; never secrets.
+        retryable: whether the same call may succeed later without any change.
+    """
+
+    default_code: ClassVar[str] = "ACTGUARD_ERROR"
+    default_retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str = "",
+        code: str | None = None,
+        reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retryable: bool | None = None,
+    ) -> None:
+        self.message = unmistakable(message or type(self).__name__)
+        super().__init__(self.message)
+        self.code = code or self.default_code
+        self.reason = reason
+        self.details: dict[str, Any] = dict(details or {})
+        self.retryable = self.default_retryable if retryable is None else retryable
+
+    def to_prompt(self) -> str:
+        """One sentence that a model can act on."""
+        return f"The call was not completed: {self.message}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self._portable_state())
+
+    def _portable_state(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+
+def _restore(cls: type[ActGuardError], args: tuple[Any, ...], state: dict[str, Any]) -> ActGuardError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+def without_what_stays(state: dict[str, Any], name: str) -> dict[str, Any]:
+    """*state*, where a live stream or connection under *name* stays behind: the refusal itself must travel."""
+    import pickle
+
+    try:
+        pickle.dumps(state[name])
+    except Exception:  # noqa: BLE001 - whatever an object of the caller's raises when it is pickled
+        state[name] = None
+    return state
+
+
+class ActGuardToolError(ActGuardError):
+    """About one tool or model call."""
+
+    default_code = "TOOL_ERROR"
+
+    tool: str | None = None
+    """The function it happened to, as guards name it."""
+    guard: str | None = None
+    """The guard that said so: "rate_limit", ..."""
+    retry_after: float | None = None
+    """Seconds until the same call may succeed; None: nobody knows, or never."""
+
+
+class ToolGuardError(ActGuardToolError):
+    """A guard refused; what it guards was not run (or, for a budget, was paid and is handed over)."""
+
+    default_code = "TOOL_BLOCKED"
+
+
+class ToolExecutionError(ActGuardToolError):
+    """The guarded work was started and did not succeed."""
+
+    default_code = "TOOL_FAILED"
+
+
+class ActGuardRuntimeError(ActGuardError):
+    """Something around the call: context, transport, an SDK."""
+
+    default_code = "RUNTIME_ERROR"
+
+
+class ActGuardRuntimeContextError(ActGuardRuntimeError):
+    """Entered, left or nested in a place where that cannot work."""
+
+    default_code = "RUNTIME_CONTEXT"
+
+
+class ActGuardUsageError(ActGuardError):
+    """Wrong use of the API: names the argument and says what is allowed."""
+
+    default_code = "USAGE_ERROR"
+
+    def __init__(
+        self,
+        message: str = "",
+        code: str | None = None,
+        reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        retryable: bool | None = None,
+        *,
+        argument: str | None = None,
+    ) -> None:
+        super().__init__(message, code, reason, details, retryable)
+        self.argument = argument
