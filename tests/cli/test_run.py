@@ -162,6 +162,7 @@ def test_ctrl_c_reaches_the_program(tmp_path: Path, environment: dict[str, str])
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background is born deaf to it
     )
     assert process.stdout is not None
     process.stdout.readline()

@@ -817,6 +817,26 @@ def test_i5_a_durable_key_outlives_its_process(tmp_path):
     assert said == [["paid", "{'id': 7}", ""], ["{'id': 7}", ""]]
 
 
+def test_i5_a_durable_file_is_the_one_that_was_meant_where_it_was_named(tmp_path, monkeypatch):
+    made = []
+
+    def pay_in(folder):
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+
+        @idempotent(durable="keys.db", scope="global")
+        def pay(*, idempotency_key):
+            made.append(folder.name)
+
+        return pay
+
+    first, second = pay_in(tmp_path / "a"), pay_in(tmp_path / "b")
+    with actguard.BudgetGuard():
+        for pay in (first, second, first):
+            pay(idempotency_key="k")
+    assert made == ["a", "b"]
+
+
 def test_i6_a_result_is_everybodys_own(run):
     @idempotent()
     def read(*, idempotency_key):

@@ -1,6 +1,7 @@
 """`idempotent`: the same call, made again, takes effect once."""
 
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -147,7 +148,7 @@ class Idempotent(Guard):
         if self.durable is not None:
             if self.store is not None:
                 raise ActGuardUsageError("give either durable or store", argument="durable")
-            object.__setattr__(self, "store", _kept_at(named("durable", self.durable)))
+            object.__setattr__(self, "store", _kept_at(os.path.abspath(named("durable", self.durable))))
 
     def bind(self, target: Target) -> Part[IdempotencyBegin]:
         _refuse_generators(target)
