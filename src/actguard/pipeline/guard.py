@@ -16,6 +16,7 @@ The hooks of a Part, in the order of a call; those that a guard has no use for s
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from actguard.exceptions import ActGuardUsageError, ToolGuardError
@@ -90,7 +91,13 @@ class Part(Generic[S]):
     step: Callable[[Args, Kwargs], S] | None = None
     refuse: Callable[[S, Refusal], ToolGuardError | Answer] | None = None
     patience: Callable[[Refusal, float], float | None] | None = None
-    """Of a refusal, and the seconds waited so far: how long to wait before asking again; None: not at all."""
+    """Of a refusal, and the seconds that the call may still wait: how long to wait before asking again; None: not."""
+    wait_s: float = 0.0
+    """How long a call may wait at most."""
+    lined: bool = False
+    """Calls that wait for the same key are let in in the order in which they came."""
+    bound_s: float = inf
+    """The guard gives the body so long; a call does not wait longer than that to begin it."""
     recourse: Callable[[Args, Kwargs, S, Refusal, Store], bool] | None = None
     """Asked once for each call that is refused: whether it put something right, so that it is worth asking again."""
     wrap: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None

@@ -5,83 +5,22 @@ there is one course of a call, for synchronous and asynchronous functions alike.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, cast
+from math import inf
+from time import monotonic
+from typing import Any, cast
 
 from actguard.context import current_frame
 from actguard.events.emitter import emit
 from actguard.exceptions import ActGuardUsageError, ToolGuardError
+from actguard.pipeline.call import SILENT, Ask, Asking, Call, Group, Held
 from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, OnStoreError, Part, Undo
 from actguard.pipeline.settings import Settings
 from actguard.pipeline.target import Target
-from actguard.stores.fallback import Standby
-from actguard.stores.protocol import Admitted, Refusal, Refused, Report, Step, Store, Unguarded
+from actguard.pipeline.waiting import Waiting, ahead
+from actguard.stores.protocol import Admitted, Refusal, Refused, Report, Step, Store
 from actguard.stores.undo import REFUSALS, undoing
-
-
-class Ask(NamedTuple):
-    """Something that may wait. ado: how, on an event loop; None: as everywhere else."""
-
-    do: Callable[..., Any]
-    ado: Callable[..., Awaitable[Any]] | None
-    args: tuple[Any, ...]
-
-
-Asking = Generator[Ask, Any, Any]
-
-
-class Group(NamedTuple):
-    """The parts that are asked of one store, in one request. standby: None for a store that always answers."""
-
-    store: Store
-    standby: Standby | None
-    parts: tuple[Part[Any], ...]
-    on_error: tuple[OnStoreError, ...]
-    """One for each part."""
-
-
-class Held(NamedTuple):
-    """What a call was given, and by whom; store: None when nobody was asked."""
-
-    group: Group
-    store: Store | None
-    steps: Sequence[Step]
-    receipts: tuple[Any, ...]
-
-
-SILENT = REFUSALS | {Unguarded}
-"""Receipts of those who have nothing to report."""
-
-
-class Call:
-    """One call on its way."""
-
-    __slots__ = ("args", "held", "kwargs", "undos")
-
-    def __init__(self, args: Args, kwargs: Kwargs) -> None:
-        self.args = args
-        self.kwargs = kwargs
-        self.held: list[Held] = []
-        self.undos: list[Undo] = []
-
-    def reports(self, ending: Ending) -> list[tuple[Held, list[Report]]]:
-        """What has to be told to whom, now that the body has ended."""
-        told: list[tuple[Held, list[Report]]] = []
-        for held in self.held:
-            reports: list[Report] = []
-            for part, step, receipt in zip(held.group.parts, held.steps, held.receipts, strict=True):
-                if part.report is None or type(receipt) in SILENT:
-                    continue
-                if ending.error is None and (part.quiet_success or (part.quiet and receipt.quiet)):
-                    continue
-                report = part.report(step, receipt, ending)
-                if report is not None:
-                    reports.append(report)
-            if reports:
-                told.append((held, reports))
-        return told
 
 
 class _Blocked(Exception):  # noqa: N818 - never leaves this module
@@ -98,6 +37,7 @@ class Plan:
         "admit_one",
         "afters",
         "body",
+        "bound_s",
         "checks",
         "direct",
         "exit",
@@ -105,6 +45,7 @@ class Plan:
         "finish",
         "gates",
         "groups",
+        "lined",
         "makers",
         "one",
         "quiet",
@@ -129,12 +70,16 @@ class Plan:
         takers = [_watched(part) if id(part) in watched else part for part in live if part.step is not None]
         self.groups = tuple(_groups(takers, settings))
         self.starters = any(part.started for part in takers)
+        self.lined = any(part.lined for part in takers)
+        self.bound_s = min((part.bound_s for part in live if id(part) not in watched), default=inf)
         # A single step in a store that answers at once, which is what most guarded functions are.
         only = self.groups[0] if len(self.groups) == 1 and len(takers) == 1 else None
         asker = getattr(only.store, "asker", None) if only is not None and only.standby is None else None
         simple = asker is not None and not (watched or self.checks or self.afters or self.starters)
         self.one: Part[Any] | None = takers[0] if simple else None
         self.admit_one: Callable[[Step], Any] = asker(takers[0].asks) if asker is not None and simple else _never
+        if self.one is not None and self.lined:
+            self.admit_one = _in_line(self.admit_one, only.store)  # type: ignore[union-attr]
         self.report = self.one.report if self.one is not None and not self.one.quiet_success else None
         self.quiet = self.one is not None and self.one.quiet
         self.finish: Callable[[Report], Any] = getattr(only.store, "finish_one", _never) if only is not None else _never
@@ -171,7 +116,7 @@ class Plan:
             steps = [make(args, kwargs) for make in self.makers]
         except ToolGuardError:
             return self.open(args, kwargs)
-        verdict = group.store.admit(steps)
+        verdict = (_behind(group, steps) if self.lined else None) or group.store.admit(steps)
         if isinstance(verdict, Refused):
             return self.refused(args, kwargs, steps, verdict)
         call = Call(args, kwargs)
@@ -256,30 +201,39 @@ class Plan:
         return steps
 
     def _admit(self, call: Call, group: Group, steps: list[Step], verdict: Refused | None = None) -> Asking:
-        waited, resorted = 0.0, False
+        began, resorted = monotonic(), False
         store: Store | None = group.store
-        while True:
-            answer: Admitted | Refused
-            if verdict is not None:
-                answer, verdict = verdict, None
-            elif group.standby is None:
-                answer = group.store.admit(steps)
-            else:
-                answer, store = yield Ask(group.standby.admit, group.standby.aadmit, (steps, group.on_error))
-            if isinstance(answer, Admitted):
-                break
-            part, step = group.parts[answer.step], steps[answer.step]
-            if part.recourse is not None and not resorted and store is not None:
-                resorted = True
-                resort = (call.args, call.kwargs, step, answer.refusal, store)
-                if (yield Ask(part.recourse, _in_thread(part.recourse), resort)):
-                    continue
-            pause = part.patience(answer.refusal, waited) if part.patience is not None else None
-            if pause is None:
-                assert part.refuse is not None
-                raise _Blocked(part, part.refuse(step, answer.refusal))
-            yield Ask(time.sleep, asyncio.sleep, (pause,))
-            waited += pause
+        waiting: Waiting | None = None
+        try:
+            while True:
+                answer: Admitted | Refused
+                if verdict is None and self.lined and waiting is None:
+                    verdict = _behind(group, steps)
+                if verdict is not None:
+                    answer, verdict = verdict, None
+                elif group.standby is None:
+                    answer = group.store.admit(steps)
+                else:
+                    answer, store = yield Ask(group.standby.admit, group.standby.aadmit, (steps, group.on_error))
+                if isinstance(answer, Admitted):
+                    break
+                part, step = group.parts[answer.step], steps[answer.step]
+                if part.recourse is not None and not resorted and store is not None:
+                    resorted = True
+                    resort = (call.args, call.kwargs, step, answer.refusal, store)
+                    if (yield Ask(part.recourse, _in_thread(part.recourse), resort)):
+                        continue
+                if waiting is not None and waiting.part is not part:
+                    waiting.leave()  # in one line at a time: two calls in two lines could wait for each other
+                    waiting = None
+                if waiting is None:
+                    waiting = Waiting(part, group.store, step, began, self.bound_s)
+                if not (yield from waiting.again(answer.refusal)):
+                    assert part.refuse is not None
+                    raise _Blocked(part, part.refuse(step, waiting.refusal))
+        finally:
+            if waiting is not None:
+                waiting.leave()
         call.held.append(Held(group, store, tuple(steps), answer.receipts))
         for part, step, receipt in zip(group.parts, steps, answer.receipts, strict=True):
             if type(receipt) in REFUSALS and part.refuse is not None:
@@ -366,7 +320,7 @@ def _watched(part: Part[Any]) -> Part[Any]:
     def step(args: Args, kwargs: Kwargs) -> Any:
         return ask(args, kwargs)._replace(observe=True)
 
-    return replace(part, step=step, patience=None)
+    return replace(part, step=step, patience=None, lined=False)
 
 
 def _groups(parts: Sequence[Part[Any]], settings: Settings) -> list[Group]:
@@ -382,6 +336,18 @@ def _group(store: Store, parts: tuple[Part[Any], ...], settings: Settings) -> Gr
         part.guard.on_store_error or settings.on_store_error or part.guard.safe_store_error for part in parts
     )
     return Group(store, settings.standby(store) if store.blocking else None, parts, on_error)
+
+
+def _behind(group: Group, steps: Sequence[Step]) -> Refused | None:
+    """What a call that has just come is told, if others wait for what it wants: no need to ask the store."""
+    for index, (part, step) in enumerate(zip(group.parts, steps, strict=True)):
+        if part.lined and (refusal := ahead(group.store, step)) is not None:
+            return Refused(index, refusal)
+    return None
+
+
+def _in_line(admit: Callable[[Step], Any], store: Store) -> Callable[[Step], Any]:
+    return lambda step: ahead(store, step) or admit(step)
 
 
 def _in_thread(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:

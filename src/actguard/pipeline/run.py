@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from actguard.context import current_frame
 from actguard.exceptions import ToolGuardError
+from actguard.pipeline.call import Ask, Call, Held
 from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part
 from actguard.pipeline.outcome import is_neutral
-from actguard.pipeline.plan import Ask, Call, Held, Plan
+from actguard.pipeline.plan import Plan
 from actguard.stores.protocol import Refused, Step, fast_new
 from actguard.stores.undo import REFUSALS
 

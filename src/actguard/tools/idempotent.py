@@ -195,8 +195,8 @@ class Idempotent(Guard):
                 details={"error": refusal.error},
             )
 
-        def patience(refusal: Refusal, waited: float) -> float | None:
-            return _POLL_S if isinstance(refusal, InProgress) and waited < self.wait_s else None
+        def patience(refusal: Refusal, left: float) -> float | None:
+            return min(_POLL_S, left) if isinstance(refusal, InProgress) and left > 0 else None
 
         def started(step: IdempotencyBegin, store: Store | None) -> None:
             if store is not None:
@@ -219,6 +219,7 @@ class Idempotent(Guard):
             step=step,
             refuse=refuse,
             patience=patience if self.on_duplicate == "wait" else None,
+            wait_s=self.wait_s,
             recourse=_recourse(self, target, codec) if self.reconcile else None,
             wrap=_giving_key(self, target, key) if self.key != "arg" else None,
             started=started if lease_s != inf else None,
