@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
-from actguard.exceptions import ActGuardUsageError, ToolGuardError
+from actguard.exceptions import ActGuardToolError, ActGuardUsageError, ToolGuardError
 from actguard.stores.protocol import Kind, Receipt, Refusal, Report, Step, Store
 
 if TYPE_CHECKING:
@@ -101,9 +101,15 @@ class Part(Generic[S]):
     recourse: Callable[[Args, Kwargs, S, Refusal, Store], bool] | None = None
     """Asked once for each call that is refused: whether it put something right, so that it is worth asking again."""
     wrap: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
+    watch: Callable[[Callable[..., Any], Callable[[ActGuardToolError], None]], Callable[..., Any]] | None = None
+    """Used instead of `wrap` in observe mode: changes nothing, and tells what it would have refused."""
+    fill: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
+    """As `wrap`, whatever the mode: the function cannot be called without it."""
     started: Callable[[S, Store | None], None] | None = None
     """The call was admitted; its body starts now."""
     report: Callable[[S, Receipt, Ending], Report | None] | None = None
+    lost: Callable[[Report], ToolGuardError | None] | None = None
+    """Of a report that had no effect: what that means, if it is this part's, and somebody should know."""
     quiet: bool = False
     """`report` has nothing to say about a success whose receipt is `quiet`."""
     quiet_success: bool = False
@@ -113,8 +119,8 @@ class Part(Generic[S]):
     aafter: Callable[[Args, Kwargs, Any], Awaitable[Any]] | None = None
     quick_after: Callable[[Any], bool] | None = None
     """Asked instead of `after`, and at once: True, if it has seen to the result, which goes on as it is."""
-    summary: str = ""
-    """One line for `explain`."""
+    watched: bool = False
+    """It only says what it would have refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -13,9 +13,10 @@ from typing import Any, cast
 
 from actguard.context import current_frame
 from actguard.events.emitter import emit
-from actguard.exceptions import ActGuardUsageError, ToolGuardError
+from actguard.exceptions import ActGuardToolError, ActGuardUsageError, ToolGuardError
 from actguard.pipeline.call import SILENT, Ask, Asking, Call, Group, Held
-from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, OnStoreError, Part, Undo
+from actguard.pipeline.groups import groups, watched_part
+from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part, Undo
 from actguard.pipeline.settings import Settings
 from actguard.pipeline.target import Target
 from actguard.pipeline.waiting import Waiting, ahead
@@ -64,11 +65,15 @@ class Plan:
         self.afters = tuple((part, id(part) in watched) for part in live if part.after or part.aafter)
         self.timed = any(part.timed for part in live)
         self.body: Callable[..., Any] = target.function
-        for part in reversed(live):
-            if part.wrap is not None and id(part) not in watched:
+        for part in reversed(parts):
+            if part.fill is not None:
+                self.body = part.fill(self.body)
+            if id(part) in watched and part.watch is not None:
+                self.body = part.watch(self.body, partial(self._observed, part))
+            elif part in live and id(part) not in watched and part.wrap is not None:
                 self.body = part.wrap(self.body)
-        takers = [_watched(part) if id(part) in watched else part for part in live if part.step is not None]
-        self.groups = tuple(_groups(takers, settings))
+        takers = [watched_part(part) if id(part) in watched else part for part in live if part.step is not None]
+        self.groups = tuple(groups(takers, settings))
         self.starters = any(part.started for part in takers)
         self.lined = any(part.lined for part in takers)
         self.bound_s = min((part.bound_s for part in live if id(part) not in watched), default=inf)
@@ -135,7 +140,11 @@ class Plan:
             for part, watched in self.checks:
                 yield from self._check(call, part, watched)
             for group in self.groups:
-                yield from self._admit(call, group, self._steps(call, group))
+                asked, steps = self._steps(call, group)
+                if steps:
+                    yield from self._admit(call, asked, steps)
+            if self.starters:
+                _start(call)
         except _Blocked as error:
             blocked = error
             yield from self._take_back(call)
@@ -144,11 +153,6 @@ class Plan:
             raise
         if blocked is not None:
             return self.refusal(blocked.part, blocked.answer)
-        if self.starters:
-            for group, store, steps, receipts in call.held:
-                for part, step, receipt in zip(group.parts, steps, receipts, strict=True):
-                    if part.started is not None and type(receipt) not in SILENT:
-                        part.started(step, store)
         return call
 
     def refused(
@@ -185,20 +189,28 @@ class Plan:
         except ToolGuardError as error:
             if not watched:
                 raise _Blocked(part, error) from None
-            self._tell("guard", "intervention", part, error, "observed")
+            self._observed(part, error)
         else:
             if undo is not None:
                 call.undos.append(undo)
 
-    def _steps(self, call: Call, group: Group) -> list[Step]:
+    def _steps(self, call: Call, group: Group) -> tuple[Group, list[Step]]:
+        """What to ask; who is only watched, and has nothing to ask of this call, is left out."""
         steps: list[Step] = []
+        out: list[Part[Any]] = []
         for part in group.parts:
             assert part.step is not None
             try:
                 steps.append(part.step(call.args, call.kwargs))
             except ToolGuardError as error:
-                raise _Blocked(part, error) from None
-        return steps
+                if not part.watched:
+                    raise _Blocked(part, error) from None
+                self._observed(part, error)
+                out.append(part)
+        if out:
+            kept = [(part, policy) for part, policy in zip(group.parts, group.on_error, strict=True) if part not in out]
+            group = group._replace(parts=tuple(p for p, _ in kept), on_error=tuple(policy for _, policy in kept))
+        return group, steps
 
     def _admit(self, call: Call, group: Group, steps: list[Step], verdict: Refused | None = None) -> Asking:
         began, resorted = monotonic(), False
@@ -239,7 +251,7 @@ class Plan:
             if type(receipt) in REFUSALS and part.refuse is not None:
                 would = part.refuse(step, cast("Refusal", receipt))
                 if isinstance(would, ToolGuardError):
-                    self._tell("guard", "intervention", part, would, "observed")
+                    self._observed(part, would)
 
     def _take_back(self, call: Call) -> Asking:
         for held in reversed(call.held):
@@ -266,15 +278,28 @@ class Plan:
         finish = self.groups[0].store.finish
         for index, report, quiet in self.tellers if ending.error is None else self.failing_tellers:
             receipt = receipts[index]
-            if not (quiet and receipt.quiet) and (told := report(steps[index], receipt, ending)) is not None:
-                finish((told,))
+            if quiet and receipt.quiet:
+                continue
+            if (told := report(steps[index], receipt, ending)) is not None and not finish((told,))[0]:
+                self.unwritten(self.groups[0].parts, told)
 
     def _tell_store(self, held: Held, reports: list[Report]) -> Asking:
         standby = held.group.standby
+        done: tuple[bool, ...]
         if standby is None:
-            held.group.store.finish(reports)
+            done = held.group.store.finish(reports)
         else:
-            yield Ask(standby.finish, _shielded(standby.afinish), (held.store, reports))
+            done = yield Ask(standby.finish, _shielded(standby.afinish), (held.store, reports))
+        if not all(done):
+            for report, written in zip(reports, done, strict=False):
+                if not written:
+                    self.unwritten(held.group.parts, report)
+
+    def unwritten(self, parts: Sequence[Part[Any]], report: Report) -> None:
+        """*report* had no effect: somebody else holds what this call held."""
+        for part in parts:
+            if part.lost is not None and (error := part.lost(report)) is not None:
+                self._tell("guard", "intervention", part, error, "failure")
 
     def leave(self, args: Args, kwargs: Kwargs, result: Any) -> Asking:
         """*result* on its way out, past everybody who looks at it."""
@@ -284,7 +309,7 @@ class Plan:
             except ToolGuardError as error:
                 if not watched:
                     return self.refusal(part, error).value
-                self._tell("guard", "intervention", part, error, "observed")
+                self._observed(part, error)
         return result
 
     def heard(self, error: BaseException | None, neutral: bool) -> None:
@@ -303,39 +328,23 @@ class Plan:
                 outcome="failure",
             )
 
-    def _tell(self, category: str, name: str, part: Part[Any], error: ToolGuardError, outcome: str) -> None:
+    def _observed(self, part: Part[Any], error: ActGuardToolError) -> None:
+        self._tell("guard", "intervention", part, error, "observed")
+
+    def _tell(self, category: str, name: str, part: Part[Any], error: ActGuardToolError, outcome: str) -> None:
         run = current_frame().run
         if run is not None and run.emitter is not None:
             payload = {"guard": part.guard.kind, "code": error.code, "retry_after": error.retry_after}
+            if error.reason:
+                payload["reason"] = error.reason
             emit(category, name, payload, tool_name=self.target.name, outcome=outcome)
 
 
-def _watched(part: Part[Any]) -> Part[Any]:
-    """*part*, asking with `observe`."""
-    from dataclasses import replace
-
-    ask = part.step
-    assert ask is not None
-
-    def step(args: Args, kwargs: Kwargs) -> Any:
-        return ask(args, kwargs)._replace(observe=True)
-
-    return replace(part, step=step, patience=None, lined=False)
-
-
-def _groups(parts: Sequence[Part[Any]], settings: Settings) -> list[Group]:
-    by_store: dict[int, tuple[Any, list[Part[Any]]]] = {}
-    for part in parts:
-        store = part.guard.store_under(settings.store)
-        by_store.setdefault(id(store), (store, []))[1].append(part)
-    return [_group(store, tuple(members), settings) for store, members in by_store.values()]
-
-
-def _group(store: Store, parts: tuple[Part[Any], ...], settings: Settings) -> Group:
-    on_error: tuple[OnStoreError, ...] = tuple(
-        part.guard.on_store_error or settings.on_store_error or part.guard.safe_store_error for part in parts
-    )
-    return Group(store, settings.standby(store) if store.blocking else None, parts, on_error)
+def _start(call: Call) -> None:
+    for group, store, steps, receipts in call.held:
+        for part, step, receipt in zip(group.parts, steps, receipts, strict=True):
+            if part.started is not None and type(receipt) not in SILENT:
+                part.started(step, store)
 
 
 def _behind(group: Group, steps: Sequence[Step]) -> Refused | None:

@@ -107,8 +107,8 @@ def _sync(pipeline: "Pipeline") -> Callable[..., Any]:
             return _later(plan, _call_of(plan, args, kwargs, step, receipt), result, begun)
         if (report := plan.report) is not None and not (plan.quiet and receipt.quiet):
             ending = fast_new(Ending, (result, None, False, _clock() - begun if begun else 0.0, False))
-            if (told := report(step, receipt, ending)) is not None:
-                plan.finish(told)
+            if (told := report(step, receipt, ending)) is not None and not plan.finish(told):
+                plan.unwritten((part,), told)
         run = current_frame().run
         if run is not None and run.emitter is not None:
             plan.heard(None, False)
@@ -185,8 +185,8 @@ def _async(pipeline: "Pipeline") -> Callable[..., Any]:
             raise
         if (report := plan.report) is not None and not (plan.quiet and receipt.quiet):
             ending = fast_new(Ending, (result, None, False, _clock() - begun if begun else 0.0, False))
-            if (told := report(step, receipt, ending)) is not None:
-                plan.finish(told)
+            if (told := report(step, receipt, ending)) is not None and not plan.finish(told):
+                plan.unwritten((part,), told)
         run = current_frame().run
         if run is not None and run.emitter is not None:
             plan.heard(None, False)
@@ -223,8 +223,8 @@ def _failed_one(plan: Plan, part: Part[Any], step: Step, receipt: Any, error: Ba
 
 def _report_one(plan: Plan, part: Part[Any], step: Step, receipt: Any, ending: Ending) -> None:
     report = part.report(step, receipt, ending)  # type: ignore[misc]
-    if report is not None:
-        plan.finish(report)
+    if report is not None and not plan.finish(report):
+        plan.unwritten((part,), report)
 
 
 def _ending(error: BaseException, begun: float) -> Ending:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -221,9 +222,10 @@ class Idempotent(Guard):
             patience=patience if self.on_duplicate == "wait" else None,
             wait_s=self.wait_s,
             recourse=_recourse(self, target, codec) if self.reconcile else None,
-            wrap=_giving_key(self, target, key) if self.key != "arg" else None,
+            fill=_giving_key(self, target, key) if self.key != "arg" else None,
             started=started if lease_s != inf else None,
             report=report,
+            lost=_lease_lost,
         )
 
     def hidden(self, target: Target) -> frozenset[str]:
@@ -384,7 +386,9 @@ def _giving_key(
 
     def wrap(body: Callable[..., Any]) -> Callable[..., Any]:
         def with_key(*args: Any, **kwargs: Any) -> Any:
-            return body(*args, **{**kwargs, guard.key_arg: key(args, kwargs)})
+            with suppress(MissingIdempotencyKeyError):  # then it is watched, or off: enforced, it has refused the call
+                kwargs = {**kwargs, guard.key_arg: key(args, kwargs)}
+            return body(*args, **kwargs)
 
         return with_key
 
@@ -392,6 +396,13 @@ def _giving_key(
 
 
 # ---- endings ------------------------------------------------------------------------------------------------------
+
+
+def _lease_lost(report: Report) -> ToolGuardError | None:
+    """The call took longer than anybody believed in it, and its key has another owner, or a result, by now."""
+    if not isinstance(report, IdempotencyDone | IdempotencyLost | IdempotencyRelease):
+        return None
+    return ToolGuardError("another call holds this key by now.", "LEASE_LOST", reason="lease_lost")
 
 
 def _never_started(error: BaseException, target: Target) -> bool:

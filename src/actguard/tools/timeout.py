@@ -16,6 +16,7 @@ from actguard.pipeline.deadline import remaining as remaining
 from actguard.pipeline.guard import Guard, Part, choice, positive, whole
 from actguard.pipeline.target import Target
 from actguard.tools.bounded import Bounded, Overrun
+from actguard.tools.overrun import watched
 from actguard.tools.workers import Job, Workers
 
 _workers = Workers()
@@ -78,7 +79,12 @@ class Timeout(Guard):
                 f"{target.name} is a generator: it runs on its consumer's thread, and cannot be left in time",
                 argument="seconds",
             )
-        return Part(guard=self, wrap=lambda body: _wrapped(self, target, body), bound_s=self.seconds)
+        return Part(
+            guard=self,
+            wrap=lambda body: _wrapped(self, target, body),
+            watch=lambda body, tell: watched(body, target, self.seconds, lambda: tell(_error(self, target))),
+            bound_s=self.seconds,
+        )
 
     def explain(self) -> str:
         return f"{self.seconds:g} s"
