@@ -19,6 +19,7 @@ from actguard.stores.protocol import (
     BreakerAcquire,
     BreakerRecord,
     CounterGive,
+    CounterSeen,
     CounterTake,
     IdempotencyBegin,
     IdempotencyDone,
@@ -194,13 +195,18 @@ def _count(shard: Shard, step: CounterTake, now: float) -> Any:
     if counter is None:
         counter = shard.state("counter", key, now, CounterMachine, now + ttl_s)
     elif counter.until <= now:  # over, and not swept yet
-        counter.used = counter.refused = 0
+        counter.begin()
     return counter.take(limit, ttl_s, now)
 
 
 def _uncount(shard: Shard, report: CounterGive, now: float) -> bool:
     counter = shard.counters.get(report.key)
     return counter is not None and counter.until > now and counter.give()
+
+
+def _seen(shard: Shard, report: CounterSeen, now: float) -> bool:
+    counter = shard.counters.get(report.key)
+    return counter is not None and counter.until > now and counter.seen(report.mark)
 
 
 def _begin(shard: Shard, step: IdempotencyBegin, now: float) -> Any:
@@ -255,6 +261,7 @@ WRITE: dict[type, Callable[[Shard, Any, float], bool]] = {
     RateGive: _give_rate,
     BreakerRecord: _record,
     CounterGive: _uncount,
+    CounterSeen: _seen,
     IdempotencyDone: _end,
     IdempotencyLost: _end,
     IdempotencyRelease: _release,
