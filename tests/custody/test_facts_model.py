@@ -255,7 +255,7 @@ def test_facts_that_are_over_go_without_anybody_asking(sessions: int) -> None:
 
 
 def test_the_store_sweeps_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actguard.stores.memory_facts._PAUSE", 0.01)
+    monkeypatch.setattr("actguard.stores.sweeper.PAUSE_S", 0.01)
     store = MemoryFacts()
     for number in range(1_000):
         store.facts_put("s", [Fact(("id", f"i:{number}"), 0.01)])
@@ -266,7 +266,7 @@ def test_the_store_sweeps_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert store.facts_held() == 0
     store.facts_put("s", [Fact(("id", "i:1"), 60.0)])
-    assert any(thread.name == "actguard-facts" for thread in threading.enumerate())
+    assert any(thread.name == "actguard-sweeper" for thread in threading.enumerate())
 
 
 def test_a_fact_keeps_a_bounded_number_of_proofs() -> None:

@@ -10,6 +10,7 @@ from actguard.stores.protocol import (
     BreakerRules,
     Counted,
     CounterGive,
+    CounterSeen,
     CounterTake,
     Done,
     IdempotencyBegin,
@@ -215,6 +216,22 @@ def test_a_use_can_be_taken_back(here: Here) -> None:
     assert here.tell(CounterGive("attempts")) is True
     assert here.tell(CounterGive("attempts")) is False
     assert here.ask(step) == Counted(1)
+
+
+def test_a_use_that_comes_out_otherwise_is_the_first_again(here: Here) -> None:
+    step = CounterTake("polls", 2, 10)
+    assert here.tell(CounterSeen("polls", "x")) is False
+    here.ask(step)
+    assert here.tell(CounterSeen("polls", "x")) is False
+    assert here.ask(step) == Counted(2)
+    assert here.tell(CounterSeen("polls", "x")) is False
+    assert here.ask(step) == UsedUp(2, 1)
+    assert here.tell(CounterSeen("polls", "y")) is True
+    assert here.ask(step) == Counted(2)
+    assert here.ask(step) == UsedUp(2, 1)
+    here.wait(11)
+    here.ask(step)
+    assert here.tell(CounterSeen("polls", "z")) is False  # what came before is forgotten
 
 
 def test_a_counter_is_forgotten_after_its_last_use(here: Here) -> None:

@@ -17,6 +17,7 @@ from actguard.stores.protocol import (
     BreakerRecord,
     BreakerRules,
     CounterGive,
+    CounterSeen,
     CounterTake,
     Done,
     IdempotencyBegin,
@@ -79,6 +80,7 @@ admits = st.builds(
 OUTCOMES = st.sampled_from(["success", "failure", "failure", "neutral"])
 reports = st.one_of(
     st.builds(CounterGive, KEYS),
+    st.builds(CounterSeen, KEYS, st.sampled_from(["x", "y"])),
     st.builds(IdempotencyDone, KEYS, OWNERS, st.just(4.0), st.sampled_from(["1", "2"])),
     st.builds(IdempotencyLost, KEYS, OWNERS, st.just(4.0), st.just("lost")),
     st.builds(IdempotencyRelease, KEYS, OWNERS),

@@ -44,10 +44,12 @@ class Pipeline:
 
     def compile(self) -> Plan:
         """The plan for the settings that hold now. They may change at any time; then there is none again."""
-        parts = [guard.bind(self.target) for guard in self.guards]
-        plan = Plan(self.target, parts, settings.current())
-        self.plan = plan
-        return plan
+        while True:
+            now = settings.current()
+            plan = Plan(self.target, [guard.bind(self.target) for guard in self.guards], now)
+            self.plan = plan
+            if settings.current() is now:  # otherwise `configure` was here meanwhile, and took another plan away
+                return plan
 
 
 def guarded(function: F, guards: Sequence[Guard]) -> F:

@@ -16,9 +16,10 @@ The hooks of a Part, in the order of a call; those that a guard has no use for s
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
-from actguard.exceptions import ActGuardUsageError, ToolGuardError
+from actguard.exceptions import ActGuardToolError, ActGuardUsageError, ToolGuardError
 from actguard.stores.protocol import Kind, Receipt, Refusal, Report, Step, Store
 
 if TYPE_CHECKING:
@@ -90,13 +91,25 @@ class Part(Generic[S]):
     step: Callable[[Args, Kwargs], S] | None = None
     refuse: Callable[[S, Refusal], ToolGuardError | Answer] | None = None
     patience: Callable[[Refusal, float], float | None] | None = None
-    """Of a refusal, and the seconds waited so far: how long to wait before asking again; None: not at all."""
+    """Of a refusal, and the seconds that the call may still wait: how long to wait before asking again; None: not."""
+    wait_s: float = 0.0
+    """How long a call may wait at most."""
+    lined: bool = False
+    """Calls that wait for the same key are let in in the order in which they came."""
+    bound_s: float = inf
+    """The guard gives the body so long; a call does not wait longer than that to begin it."""
     recourse: Callable[[Args, Kwargs, S, Refusal, Store], bool] | None = None
     """Asked once for each call that is refused: whether it put something right, so that it is worth asking again."""
     wrap: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
+    watch: Callable[[Callable[..., Any], Callable[[ActGuardToolError], None]], Callable[..., Any]] | None = None
+    """Used instead of `wrap` in observe mode: changes nothing, and tells what it would have refused."""
+    fill: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
+    """As `wrap`, whatever the mode: the function cannot be called without it."""
     started: Callable[[S, Store | None], None] | None = None
     """The call was admitted; its body starts now."""
     report: Callable[[S, Receipt, Ending], Report | None] | None = None
+    lost: Callable[[Report], ToolGuardError | None] | None = None
+    """Of a report that had no effect: what that means, if it is this part's, and somebody should know."""
     quiet: bool = False
     """`report` has nothing to say about a success whose receipt is `quiet`."""
     quiet_success: bool = False
@@ -106,8 +119,8 @@ class Part(Generic[S]):
     aafter: Callable[[Args, Kwargs, Any], Awaitable[Any]] | None = None
     quick_after: Callable[[Any], bool] | None = None
     """Asked instead of `after`, and at once: True, if it has seen to the result, which goes on as it is."""
-    summary: str = ""
-    """One line for `explain`."""
+    watched: bool = False
+    """It only says what it would have refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -5,83 +5,23 @@ there is one course of a call, for synchronous and asynchronous functions alike.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, cast
+from math import inf
+from time import monotonic
+from typing import Any, cast
 
 from actguard.context import current_frame
 from actguard.events.emitter import emit
-from actguard.exceptions import ActGuardUsageError, ToolGuardError
-from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, OnStoreError, Part, Undo
+from actguard.exceptions import ActGuardToolError, ActGuardUsageError, ToolGuardError
+from actguard.pipeline.call import SILENT, Ask, Asking, Call, Group, Held
+from actguard.pipeline.groups import groups, watched_part
+from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part, Undo
 from actguard.pipeline.settings import Settings
 from actguard.pipeline.target import Target
-from actguard.stores.fallback import Standby
-from actguard.stores.protocol import Admitted, Refusal, Refused, Report, Step, Store, Unguarded
+from actguard.pipeline.waiting import Waiting, ahead
+from actguard.stores.protocol import Admitted, Refusal, Refused, Report, Step, Store
 from actguard.stores.undo import REFUSALS, undoing
-
-
-class Ask(NamedTuple):
-    """Something that may wait. ado: how, on an event loop; None: as everywhere else."""
-
-    do: Callable[..., Any]
-    ado: Callable[..., Awaitable[Any]] | None
-    args: tuple[Any, ...]
-
-
-Asking = Generator[Ask, Any, Any]
-
-
-class Group(NamedTuple):
-    """The parts that are asked of one store, in one request. standby: None for a store that always answers."""
-
-    store: Store
-    standby: Standby | None
-    parts: tuple[Part[Any], ...]
-    on_error: tuple[OnStoreError, ...]
-    """One for each part."""
-
-
-class Held(NamedTuple):
-    """What a call was given, and by whom; store: None when nobody was asked."""
-
-    group: Group
-    store: Store | None
-    steps: Sequence[Step]
-    receipts: tuple[Any, ...]
-
-
-SILENT = REFUSALS | {Unguarded}
-"""Receipts of those who have nothing to report."""
-
-
-class Call:
-    """One call on its way."""
-
-    __slots__ = ("args", "held", "kwargs", "undos")
-
-    def __init__(self, args: Args, kwargs: Kwargs) -> None:
-        self.args = args
-        self.kwargs = kwargs
-        self.held: list[Held] = []
-        self.undos: list[Undo] = []
-
-    def reports(self, ending: Ending) -> list[tuple[Held, list[Report]]]:
-        """What has to be told to whom, now that the body has ended."""
-        told: list[tuple[Held, list[Report]]] = []
-        for held in self.held:
-            reports: list[Report] = []
-            for part, step, receipt in zip(held.group.parts, held.steps, held.receipts, strict=True):
-                if part.report is None or type(receipt) in SILENT:
-                    continue
-                if ending.error is None and (part.quiet_success or (part.quiet and receipt.quiet)):
-                    continue
-                report = part.report(step, receipt, ending)
-                if report is not None:
-                    reports.append(report)
-            if reports:
-                told.append((held, reports))
-        return told
 
 
 class _Blocked(Exception):  # noqa: N818 - never leaves this module
@@ -98,6 +38,7 @@ class Plan:
         "admit_one",
         "afters",
         "body",
+        "bound_s",
         "checks",
         "direct",
         "exit",
@@ -105,6 +46,7 @@ class Plan:
         "finish",
         "gates",
         "groups",
+        "lined",
         "makers",
         "one",
         "quiet",
@@ -123,18 +65,26 @@ class Plan:
         self.afters = tuple((part, id(part) in watched) for part in live if part.after or part.aafter)
         self.timed = any(part.timed for part in live)
         self.body: Callable[..., Any] = target.function
-        for part in reversed(live):
-            if part.wrap is not None and id(part) not in watched:
+        for part in reversed(parts):
+            if part.fill is not None:
+                self.body = part.fill(self.body)
+            if id(part) in watched and part.watch is not None:
+                self.body = part.watch(self.body, partial(self._observed, part))
+            elif part in live and id(part) not in watched and part.wrap is not None:
                 self.body = part.wrap(self.body)
-        takers = [_watched(part) if id(part) in watched else part for part in live if part.step is not None]
-        self.groups = tuple(_groups(takers, settings))
+        takers = [watched_part(part) if id(part) in watched else part for part in live if part.step is not None]
+        self.groups = tuple(groups(takers, settings))
         self.starters = any(part.started for part in takers)
+        self.lined = any(part.lined for part in takers)
+        self.bound_s = min((part.bound_s for part in live if id(part) not in watched), default=inf)
         # A single step in a store that answers at once, which is what most guarded functions are.
         only = self.groups[0] if len(self.groups) == 1 and len(takers) == 1 else None
         asker = getattr(only.store, "asker", None) if only is not None and only.standby is None else None
         simple = asker is not None and not (watched or self.checks or self.afters or self.starters)
         self.one: Part[Any] | None = takers[0] if simple else None
         self.admit_one: Callable[[Step], Any] = asker(takers[0].asks) if asker is not None and simple else _never
+        if self.one is not None and self.lined:
+            self.admit_one = _in_line(self.admit_one, only.store)  # type: ignore[union-attr]
         self.report = self.one.report if self.one is not None and not self.one.quiet_success else None
         self.quiet = self.one is not None and self.one.quiet
         self.finish: Callable[[Report], Any] = getattr(only.store, "finish_one", _never) if only is not None else _never
@@ -171,7 +121,7 @@ class Plan:
             steps = [make(args, kwargs) for make in self.makers]
         except ToolGuardError:
             return self.open(args, kwargs)
-        verdict = group.store.admit(steps)
+        verdict = (_behind(group, steps) if self.lined else None) or group.store.admit(steps)
         if isinstance(verdict, Refused):
             return self.refused(args, kwargs, steps, verdict)
         call = Call(args, kwargs)
@@ -190,7 +140,11 @@ class Plan:
             for part, watched in self.checks:
                 yield from self._check(call, part, watched)
             for group in self.groups:
-                yield from self._admit(call, group, self._steps(call, group))
+                asked, steps = self._steps(call, group)
+                if steps:
+                    yield from self._admit(call, asked, steps)
+            if self.starters:
+                _start(call)
         except _Blocked as error:
             blocked = error
             yield from self._take_back(call)
@@ -199,11 +153,6 @@ class Plan:
             raise
         if blocked is not None:
             return self.refusal(blocked.part, blocked.answer)
-        if self.starters:
-            for group, store, steps, receipts in call.held:
-                for part, step, receipt in zip(group.parts, steps, receipts, strict=True):
-                    if part.started is not None and type(receipt) not in SILENT:
-                        part.started(step, store)
         return call
 
     def refused(
@@ -240,52 +189,69 @@ class Plan:
         except ToolGuardError as error:
             if not watched:
                 raise _Blocked(part, error) from None
-            self._tell("guard", "intervention", part, error, "observed")
+            self._observed(part, error)
         else:
             if undo is not None:
                 call.undos.append(undo)
 
-    def _steps(self, call: Call, group: Group) -> list[Step]:
+    def _steps(self, call: Call, group: Group) -> tuple[Group, list[Step]]:
+        """What to ask; who is only watched, and has nothing to ask of this call, is left out."""
         steps: list[Step] = []
+        out: list[Part[Any]] = []
         for part in group.parts:
             assert part.step is not None
             try:
                 steps.append(part.step(call.args, call.kwargs))
             except ToolGuardError as error:
-                raise _Blocked(part, error) from None
-        return steps
+                if not part.watched:
+                    raise _Blocked(part, error) from None
+                self._observed(part, error)
+                out.append(part)
+        if out:
+            kept = [(part, policy) for part, policy in zip(group.parts, group.on_error, strict=True) if part not in out]
+            group = group._replace(parts=tuple(p for p, _ in kept), on_error=tuple(policy for _, policy in kept))
+        return group, steps
 
     def _admit(self, call: Call, group: Group, steps: list[Step], verdict: Refused | None = None) -> Asking:
-        waited, resorted = 0.0, False
+        began, resorted = monotonic(), False
         store: Store | None = group.store
-        while True:
-            answer: Admitted | Refused
-            if verdict is not None:
-                answer, verdict = verdict, None
-            elif group.standby is None:
-                answer = group.store.admit(steps)
-            else:
-                answer, store = yield Ask(group.standby.admit, group.standby.aadmit, (steps, group.on_error))
-            if isinstance(answer, Admitted):
-                break
-            part, step = group.parts[answer.step], steps[answer.step]
-            if part.recourse is not None and not resorted and store is not None:
-                resorted = True
-                resort = (call.args, call.kwargs, step, answer.refusal, store)
-                if (yield Ask(part.recourse, _in_thread(part.recourse), resort)):
-                    continue
-            pause = part.patience(answer.refusal, waited) if part.patience is not None else None
-            if pause is None:
-                assert part.refuse is not None
-                raise _Blocked(part, part.refuse(step, answer.refusal))
-            yield Ask(time.sleep, asyncio.sleep, (pause,))
-            waited += pause
+        waiting: Waiting | None = None
+        try:
+            while True:
+                answer: Admitted | Refused
+                if verdict is None and self.lined and waiting is None:
+                    verdict = _behind(group, steps)
+                if verdict is not None:
+                    answer, verdict = verdict, None
+                elif group.standby is None:
+                    answer = group.store.admit(steps)
+                else:
+                    answer, store = yield Ask(group.standby.admit, group.standby.aadmit, (steps, group.on_error))
+                if isinstance(answer, Admitted):
+                    break
+                part, step = group.parts[answer.step], steps[answer.step]
+                if part.recourse is not None and not resorted and store is not None:
+                    resorted = True
+                    resort = (call.args, call.kwargs, step, answer.refusal, store)
+                    if (yield Ask(part.recourse, _in_thread(part.recourse), resort)):
+                        continue
+                if waiting is not None and waiting.part is not part:
+                    waiting.leave()  # in one line at a time: two calls in two lines could wait for each other
+                    waiting = None
+                if waiting is None:
+                    waiting = Waiting(part, group.store, step, began, self.bound_s)
+                if not (yield from waiting.again(answer.refusal)):
+                    assert part.refuse is not None
+                    raise _Blocked(part, part.refuse(step, waiting.refusal))
+        finally:
+            if waiting is not None:
+                waiting.leave()
         call.held.append(Held(group, store, tuple(steps), answer.receipts))
         for part, step, receipt in zip(group.parts, steps, answer.receipts, strict=True):
             if type(receipt) in REFUSALS and part.refuse is not None:
                 would = part.refuse(step, cast("Refusal", receipt))
                 if isinstance(would, ToolGuardError):
-                    self._tell("guard", "intervention", part, would, "observed")
+                    self._observed(part, would)
 
     def _take_back(self, call: Call) -> Asking:
         for held in reversed(call.held):
@@ -312,15 +278,28 @@ class Plan:
         finish = self.groups[0].store.finish
         for index, report, quiet in self.tellers if ending.error is None else self.failing_tellers:
             receipt = receipts[index]
-            if not (quiet and receipt.quiet) and (told := report(steps[index], receipt, ending)) is not None:
-                finish((told,))
+            if quiet and receipt.quiet:
+                continue
+            if (told := report(steps[index], receipt, ending)) is not None and not finish((told,))[0]:
+                self.unwritten(self.groups[0].parts, told)
 
     def _tell_store(self, held: Held, reports: list[Report]) -> Asking:
         standby = held.group.standby
+        done: tuple[bool, ...]
         if standby is None:
-            held.group.store.finish(reports)
+            done = held.group.store.finish(reports)
         else:
-            yield Ask(standby.finish, _shielded(standby.afinish), (held.store, reports))
+            done = yield Ask(standby.finish, _shielded(standby.afinish), (held.store, reports))
+        if not all(done):
+            for report, written in zip(reports, done, strict=False):
+                if not written:
+                    self.unwritten(held.group.parts, report)
+
+    def unwritten(self, parts: Sequence[Part[Any]], report: Report) -> None:
+        """*report* had no effect: somebody else holds what this call held."""
+        for part in parts:
+            if part.lost is not None and (error := part.lost(report)) is not None:
+                self._tell("guard", "intervention", part, error, "failure")
 
     def leave(self, args: Args, kwargs: Kwargs, result: Any) -> Asking:
         """*result* on its way out, past everybody who looks at it."""
@@ -330,7 +309,7 @@ class Plan:
             except ToolGuardError as error:
                 if not watched:
                     return self.refusal(part, error).value
-                self._tell("guard", "intervention", part, error, "observed")
+                self._observed(part, error)
         return result
 
     def heard(self, error: BaseException | None, neutral: bool) -> None:
@@ -349,39 +328,35 @@ class Plan:
                 outcome="failure",
             )
 
-    def _tell(self, category: str, name: str, part: Part[Any], error: ToolGuardError, outcome: str) -> None:
+    def _observed(self, part: Part[Any], error: ActGuardToolError) -> None:
+        self._tell("guard", "intervention", part, error, "observed")
+
+    def _tell(self, category: str, name: str, part: Part[Any], error: ActGuardToolError, outcome: str) -> None:
         run = current_frame().run
         if run is not None and run.emitter is not None:
             payload = {"guard": part.guard.kind, "code": error.code, "retry_after": error.retry_after}
+            if error.reason:
+                payload["reason"] = error.reason
             emit(category, name, payload, tool_name=self.target.name, outcome=outcome)
 
 
-def _watched(part: Part[Any]) -> Part[Any]:
-    """*part*, asking with `observe`."""
-    from dataclasses import replace
-
-    ask = part.step
-    assert ask is not None
-
-    def step(args: Args, kwargs: Kwargs) -> Any:
-        return ask(args, kwargs)._replace(observe=True)
-
-    return replace(part, step=step, patience=None)
+def _start(call: Call) -> None:
+    for group, store, steps, receipts in call.held:
+        for part, step, receipt in zip(group.parts, steps, receipts, strict=True):
+            if part.started is not None and type(receipt) not in SILENT:
+                part.started(step, store)
 
 
-def _groups(parts: Sequence[Part[Any]], settings: Settings) -> list[Group]:
-    by_store: dict[int, tuple[Any, list[Part[Any]]]] = {}
-    for part in parts:
-        store = part.guard.store_under(settings.store)
-        by_store.setdefault(id(store), (store, []))[1].append(part)
-    return [_group(store, tuple(members), settings) for store, members in by_store.values()]
+def _behind(group: Group, steps: Sequence[Step]) -> Refused | None:
+    """What a call that has just come is told, if others wait for what it wants: no need to ask the store."""
+    for index, (part, step) in enumerate(zip(group.parts, steps, strict=True)):
+        if part.lined and (refusal := ahead(group.store, step)) is not None:
+            return Refused(index, refusal)
+    return None
 
 
-def _group(store: Store, parts: tuple[Part[Any], ...], settings: Settings) -> Group:
-    on_error: tuple[OnStoreError, ...] = tuple(
-        part.guard.on_store_error or settings.on_store_error or part.guard.safe_store_error for part in parts
-    )
-    return Group(store, settings.standby(store) if store.blocking else None, parts, on_error)
+def _in_line(admit: Callable[[Step], Any], store: Store) -> Callable[[Step], Any]:
+    return lambda step: ahead(store, step) or admit(step)
 
 
 def _in_thread(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from actguard.context import current_frame
 from actguard.exceptions import ToolGuardError
+from actguard.pipeline.call import Ask, Call, Held
 from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part
 from actguard.pipeline.outcome import is_neutral
-from actguard.pipeline.plan import Ask, Call, Held, Plan
+from actguard.pipeline.plan import Plan
 from actguard.stores.protocol import Refused, Step, fast_new
 from actguard.stores.undo import REFUSALS
 
@@ -106,8 +107,8 @@ def _sync(pipeline: "Pipeline") -> Callable[..., Any]:
             return _later(plan, _call_of(plan, args, kwargs, step, receipt), result, begun)
         if (report := plan.report) is not None and not (plan.quiet and receipt.quiet):
             ending = fast_new(Ending, (result, None, False, _clock() - begun if begun else 0.0, False))
-            if (told := report(step, receipt, ending)) is not None:
-                plan.finish(told)
+            if (told := report(step, receipt, ending)) is not None and not plan.finish(told):
+                plan.unwritten((part,), told)
         run = current_frame().run
         if run is not None and run.emitter is not None:
             plan.heard(None, False)
@@ -184,8 +185,8 @@ def _async(pipeline: "Pipeline") -> Callable[..., Any]:
             raise
         if (report := plan.report) is not None and not (plan.quiet and receipt.quiet):
             ending = fast_new(Ending, (result, None, False, _clock() - begun if begun else 0.0, False))
-            if (told := report(step, receipt, ending)) is not None:
-                plan.finish(told)
+            if (told := report(step, receipt, ending)) is not None and not plan.finish(told):
+                plan.unwritten((part,), told)
         run = current_frame().run
         if run is not None and run.emitter is not None:
             plan.heard(None, False)
@@ -222,8 +223,8 @@ def _failed_one(plan: Plan, part: Part[Any], step: Step, receipt: Any, error: Ba
 
 def _report_one(plan: Plan, part: Part[Any], step: Step, receipt: Any, ending: Ending) -> None:
     report = part.report(step, receipt, ending)  # type: ignore[misc]
-    if report is not None:
-        plan.finish(report)
+    if report is not None and not plan.finish(report):
+        plan.unwritten((part,), report)
 
 
 def _ending(error: BaseException, begun: float) -> Ending:

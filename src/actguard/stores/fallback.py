@@ -137,37 +137,40 @@ class Standby:
 
     # ---- after it ----
 
-    def finish(self, store: Store | None, reports: Sequence[Report]) -> None:
-        """Carry out *reports* where the call was admitted. Never raises for a store that is away: it is told later."""
+    def finish(self, store: Store | None, reports: Sequence[Report]) -> tuple[bool, ...]:
+        """Carry out *reports* where the call was admitted. Never raises for a store that is away: it is told later.
+        What the store said to each; nothing, where it was not asked."""
         if store is None or not reports:
-            return
+            return ()
         if store is not self.store:
-            store.finish(reports)
-        elif self._resting() is not None:
+            return store.finish(reports)
+        if self._resting() is not None:
             self._owe(reports)
-        else:
-            try:
-                self._pay([*self._take_owed(), *reports])
-            except StoreUnavailableError as error:
-                self._failed(error)
-            else:
-                self._answered()
+            return ()
+        try:
+            done = self._pay([*self._take_owed(), *reports])
+        except StoreUnavailableError as error:
+            self._failed(error)
+            return ()
+        self._answered()
+        return done[-len(reports) :]
 
-    async def afinish(self, store: Store | None, reports: Sequence[Report]) -> None:
+    async def afinish(self, store: Store | None, reports: Sequence[Report]) -> tuple[bool, ...]:
         """`finish`, for an event loop."""
         if store is None or not reports:
-            return
+            return ()
         if store is not self.store:
-            store.finish(reports)  # memory
-        elif self._resting() is not None:
+            return store.finish(reports)  # memory
+        if self._resting() is not None:
             self._owe(reports)
-        else:
-            try:
-                await self._apay([*self._take_owed(), *reports])
-            except StoreUnavailableError as error:
-                self._failed(error)
-            else:
-                self._answered()
+            return ()
+        try:
+            done = await self._apay([*self._take_owed(), *reports])
+        except StoreUnavailableError as error:
+            self._failed(error)
+            return ()
+        self._answered()
+        return done[-len(reports) :]
 
     # ---- how the store is ----
 
@@ -240,20 +243,22 @@ class Standby:
             self._owed.clear()
         return owed
 
-    def _pay(self, reports: Sequence[Report]) -> None:
+    def _pay(self, reports: Sequence[Report]) -> tuple[bool, ...]:
         try:
-            self.store.finish(reports)
+            return self.store.finish(reports)
         except StoreFullError:
             self._owe(reports)  # what it has no room for now, it may have later; the call was made all the same
+            return ()
         except BaseException:
             self._owe(reports)
             raise
 
-    async def _apay(self, reports: Sequence[Report]) -> None:
+    async def _apay(self, reports: Sequence[Report]) -> tuple[bool, ...]:
         try:
-            await self._acall("finish", reports)
+            return tuple(await self._acall("finish", reports))
         except StoreFullError:
             self._owe(reports)
+            return ()
         except BaseException:
             self._owe(reports)
             raise

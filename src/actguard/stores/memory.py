@@ -2,122 +2,38 @@
 
 Keys are spread over shards, each with a lock of its own; an `admit` of several steps takes the locks of all its shards,
 in order. What is over is found by a heap of ends: every write looks at the first few, so that what is kept is in
-proportion to what is used, and no call pays for many others. Time is monotonic: setting the clock changes nothing.
+proportion to what is used, and no call pays for many others; where there are no calls, a thread does it. Time is
+monotonic: setting the clock changes nothing.
 """
 
 import threading
 import time
 from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
 from math import inf
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
 from actguard.exceptions import StoreFullError
 from actguard.stores.breaker import QUIET, CircuitMachine
-from actguard.stores.counter import CounterMachine
-from actguard.stores.idempotency import IdempotencyMachine
-from actguard.stores.leases import LeaseMachine
 from actguard.stores.memory_facts import MemoryFacts
+from actguard.stores.memory_shard import TAKE, WRITE, Shard
 from actguard.stores.protocol import (
     Admitted,
     AsyncStore,
-    BreakerAcquire,
-    BreakerRecord,
     BreakerRules,
     BreakerState,
     Circuit,
-    CounterGive,
-    CounterTake,
     Done,
-    IdempotencyBegin,
-    IdempotencyDone,
-    IdempotencyLost,
     IdempotencyRecord,
-    IdempotencyRelease,
     Kind,
-    LeaseGive,
-    LeaseTake,
-    OverLimit,
-    RateGive,
-    RateTake,
     Receipt,
     Refusal,
     Refused,
     Report,
     Step,
-    Taken,
-    fast_new,
 )
-from actguard.stores.rate import METERS, Meter, Sliding, remaining
 from actguard.stores.undo import KIND_OF, REFUSALS, undoing
 
 _SHARDS = 16
-_SWEPT_AT_ONCE = 8
-
-T = TypeVar("T")
-
-
-class _Meters:
-    """The meters of one key: one for each of its limits. only: the single one, if it is a log."""
-
-    __slots__ = ("meters", "only", "until")
-
-    def __init__(self, step: RateTake) -> None:
-        self.meters: tuple[Meter, ...] = tuple(METERS[limit.algorithm]() for limit in step.limits)
-        first = self.meters[0]
-        self.only = first if isinstance(first, Sliding) and len(self.meters) == 1 else None
-        self.until = 0.0
-
-
-class _Shard:
-    __slots__ = ("circuits", "counters", "ends", "leases", "lock", "rates", "records", "room", "tables")
-
-    def __init__(self, room: int) -> None:
-        self.lock = threading.Lock()
-        self.room = room
-        self.rates: dict[str, _Meters] = {}
-        self.circuits: dict[str, CircuitMachine] = {}
-        self.counters: dict[str, CounterMachine] = {}
-        self.records: dict[str, IdempotencyMachine] = {}
-        self.leases: dict[str, LeaseMachine] = {}
-        self.tables: dict[Kind, dict[str, Any]] = {
-            "rate": self.rates,
-            "breaker": self.circuits,
-            "counter": self.counters,
-            "idempotency": self.records,
-            "lease": self.leases,
-        }
-        self.ends: list[tuple[float, Kind, str]] = []
-
-    def state(self, kind: Kind, key: str, now: float, make: Callable[[], T], end: float) -> T:
-        """What is kept at *key*, made if there is nothing."""
-        table = self.tables[kind]
-        state = table.get(key)
-        if state is None:
-            if len(self.ends) >= self.room:
-                raise StoreFullError(
-                    f"MemoryStore holds {self.room} live keys in one of its {_SHARDS} parts and takes no new one; "
-                    "give it more with MemoryStore(max_keys=...)"
-                )
-            state = table[key] = make()
-            if end < inf:  # what has no end yet is given one when it is known
-                heappush(self.ends, (end, kind, key))
-        return cast("T", state)
-
-    def sweep(self, now: float, most: int = _SWEPT_AT_ONCE) -> int:
-        """Forget what is over, at most *most*; how many ends were looked at."""
-        ends, looked = self.ends, 0
-        while looked < most and ends and ends[0][0] <= now:
-            _, kind, key = heappop(ends)
-            looked += 1
-            state = self.tables[kind].get(key)
-            if state is None:
-                continue
-            if state.until > now:
-                heappush(ends, (state.until, kind, key))
-            else:
-                del self.tables[kind][key]
-        return looked
 
 
 class MemoryStore(MemoryFacts):
@@ -135,13 +51,13 @@ class MemoryStore(MemoryFacts):
 
     def __init__(self, *, max_keys: int = 4_000_000, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(clock)
-        self._shards = tuple(_Shard(max(1, max_keys // _SHARDS)) for _ in range(_SHARDS))
+        self._shards = tuple(Shard(max(1, max_keys // _SHARDS), self._sweeper) for _ in range(_SHARDS))
 
     # ---- before and after a call ----
 
     def asker(self, kind: Kind) -> Callable[[Any], Any]:
         """`admit` of a single step of *kind*, as one function: gives its receipt or its refusal."""
-        shards, clock, take = self._shards, self._clock, _TAKE[kind]
+        shards, clock, take = self._shards, self._clock, TAKE[kind]
 
         def ask(step: Any) -> Any:
             shard = shards[hash(step[0]) % _SHARDS]
@@ -171,7 +87,7 @@ class MemoryStore(MemoryFacts):
                 if shard.ends and shard.ends[0][0] <= now:
                     shard.sweep(now)
             for shard, step in zip(shards, steps, strict=False):
-                answer = _TAKE[KIND_OF[type(step)]](shard, step, now)
+                answer = TAKE[KIND_OF[type(step)]](shard, step, now)
                 if type(answer) in REFUSALS and not step.observe:
                     self._undo(shards, steps, receipts, now)
                     return Refused(len(receipts), cast("Refusal", answer))
@@ -186,7 +102,7 @@ class MemoryStore(MemoryFacts):
 
     def finish_one(self, report: Report) -> bool:
         """`finish` of a single report."""
-        shard, write = self._shards[hash(report[0]) % _SHARDS], _WRITE[type(report)]
+        shard, write = self._shards[hash(report[0]) % _SHARDS], WRITE[type(report)]
         with shard.lock:
             now = self._clock()
             if shard.ends and shard.ends[0][0] <= now:
@@ -198,12 +114,12 @@ class MemoryStore(MemoryFacts):
 
     @staticmethod
     def _undo(
-        shards: Sequence[_Shard], steps: Sequence[Step], receipts: Sequence[Receipt | Refusal], now: float
+        shards: Sequence[Shard], steps: Sequence[Step], receipts: Sequence[Receipt | Refusal], now: float
     ) -> None:
         for shard, step, receipt in zip(shards, steps, receipts, strict=False):
             report = undoing(step, receipt)
             if report is not None:
-                _WRITE[type(report)](shard, report, now)
+                WRITE[type(report)](shard, report, now)
 
     def idem_heartbeat(self, key: str, owner: str, lease_s: float) -> bool:
         shard = self._shard(key)
@@ -229,7 +145,10 @@ class MemoryStore(MemoryFacts):
         shard = self._shard(key)
         with shard.lock:
             now = self._clock()
-            shard.state("breaker", key, now, CircuitMachine, now + rules.idle_s).force(rules, state, now)
+            circuit = shard.state("breaker", key, now, CircuitMachine, inf)
+            circuit.force(rules, state, now)
+            if circuit.until < inf:
+                shard.expect(circuit.until, "breaker", key)
 
     def list_idempotency(
         self, prefix: str = "", *, state: Literal["in_progress", "done", "unknown"] | None = None, limit: int = 100
@@ -271,6 +190,26 @@ class MemoryStore(MemoryFacts):
                         break
         return len(self)
 
+    def free(self, most: int) -> int:
+        """For the sweeper: see there."""
+        looked = super().free(most)
+        for shard in self._shards:
+            with shard.lock:
+                if swept := shard.sweep(self._clock(), most):
+                    looked += swept
+                    if swept < most:
+                        shard.shrink()
+        return looked
+
+    def ends_later(self) -> bool:
+        """For the sweeper: see there."""
+        return any(shard.ends for shard in self._shards) or super().ends_later()
+
+    def _after_fork(self) -> None:
+        super()._after_fork()
+        for shard in self._shards:
+            shard.lock = threading.Lock()
+
     def __len__(self) -> int:
         """Keys that are kept, those included that are over and not swept yet."""
         return sum(len(table) for shard in self._shards for table in shard.tables.values())
@@ -283,137 +222,5 @@ class MemoryStore(MemoryFacts):
                 for table in shard.tables.values():
                     table.clear()
 
-    def _shard(self, key: str) -> _Shard:
+    def _shard(self, key: str) -> Shard:
         return self._shards[hash(key) % _SHARDS]
-
-
-# ---- one operation each, under the shard's lock -------------------------------------------------------------------
-
-
-def _take_rate(shard: _Shard, step: RateTake, now: float) -> Any:
-    key, limits, cost, _ = step
-    state = shard.rates.get(key)
-    if state is None:
-        longest = max(limit.period for limit in limits)
-        state = shard.state("rate", key, now, lambda: _Meters(step), now + longest)
-    if (only := state.only) is not None:
-        limit = limits[0]
-        wait = only.take(limit, cost, now)
-        if wait > 0:
-            return OverLimit(0, limit[0] - only.used, wait)
-        state.until = only.until
-        return fast_new(Taken, (now, limit[0] - only.used))
-    room = 1 << 62
-    for index, (meter, limit) in enumerate(zip(state.meters, limits, strict=True)):
-        wait = meter.wait(limit, cost, now)
-        if wait > 0:
-            return OverLimit(index, remaining(meter, limit, now), wait)
-    for meter, limit in zip(state.meters, limits, strict=True):
-        meter.add(limit, cost, now)
-        room = min(room, remaining(meter, limit, now))
-        if meter.until > state.until:
-            state.until = meter.until
-    return Taken(now, room)
-
-
-def _give_rate(shard: _Shard, report: RateGive, now: float) -> bool:
-    state = shard.rates.get(report.key)
-    if state is None:
-        return False
-    given = [
-        meter.give(limit, report.cost, report.token, now)
-        for meter, limit in zip(state.meters, report.limits, strict=True)
-    ]
-    return any(given)
-
-
-def _acquire(shard: _Shard, step: BreakerAcquire, now: float) -> Any:
-    key, rules, owner, _ = step
-    machine = shard.circuits.get(key)
-    if machine is None:
-        return QUIET if rules.failure_rate is None else QUIET._replace(quiet=False)
-    return machine.acquire(rules, owner, now)
-
-
-def _record(shard: _Shard, report: BreakerRecord, now: float) -> bool:
-    key, rules, owner, generation, outcome, open_for = report
-    machine = shard.circuits.get(key)
-    if machine is None:
-        if generation != 0 or outcome == "neutral" or (outcome == "success" and rules.failure_rate is None):
-            return False
-        machine = shard.state("breaker", key, now, CircuitMachine, now + rules.idle_s)
-    return machine.record(rules, owner, generation, outcome, now, open_for)
-
-
-def _count(shard: _Shard, step: CounterTake, now: float) -> Any:
-    key, limit, ttl_s, _ = step
-    counter = shard.counters.get(key)
-    if counter is None:
-        counter = shard.state("counter", key, now, CounterMachine, now + ttl_s)
-    elif counter.until <= now:  # over, and not swept yet
-        counter.used = counter.refused = 0
-    return counter.take(limit, ttl_s, now)
-
-
-def _uncount(shard: _Shard, report: CounterGive, now: float) -> bool:
-    counter = shard.counters.get(report.key)
-    return counter is not None and counter.until > now and counter.give()
-
-
-def _begin(shard: _Shard, step: IdempotencyBegin, now: float) -> Any:
-    record = shard.state("idempotency", step.key, now, IdempotencyMachine, now + step.lease_s + step.ttl_s)
-    return record.begin(step, now)
-
-
-def _end(shard: _Shard, report: IdempotencyDone | IdempotencyLost, now: float) -> bool:
-    record = shard.records.get(report.key)
-    if record is None:
-        return False
-    endless = record.until == inf
-    if isinstance(report, IdempotencyDone):
-        ended = record.end(report.owner, "done", now, report.ttl_s, result=report.result)
-    else:
-        ended = record.end(report.owner, "unknown", now, report.ttl_s, error=report.error)
-    if ended and endless:
-        heappush(shard.ends, (record.until, "idempotency", report.key))
-    return ended
-
-
-def _release(shard: _Shard, report: IdempotencyRelease, now: float) -> bool:
-    record = shard.records.get(report.key)
-    if record is None or not record.release(report.owner, now):
-        return False
-    del shard.records[report.key]
-    return True
-
-
-def _lease(shard: _Shard, step: LeaseTake, now: float) -> Any:
-    leases = shard.state("lease", step.key, now, LeaseMachine, now + step.lease_s)
-    return leases.take(step.owner, step.limit, step.lease_s, now)
-
-
-def _unlease(shard: _Shard, report: LeaseGive, now: float) -> bool:
-    leases = shard.leases.get(report.key)
-    if leases is None or not leases.give(report.owner, now):
-        return False
-    if not leases.until:
-        del shard.leases[report.key]
-    return True
-
-
-_TAKE: dict[Kind, Callable[[_Shard, Any, float], Any]] = {
-    "rate": _take_rate,
-    "breaker": _acquire,
-    "counter": _count,
-    "idempotency": _begin,
-    "lease": _lease,
-}
-_WRITE: dict[type, Callable[[_Shard, Any, float], bool]] = {
-    RateGive: _give_rate,
-    BreakerRecord: _record,
-    CounterGive: _uncount,
-    IdempotencyDone: _end,
-    IdempotencyLost: _end,
-    IdempotencyRelease: _release,
-    LeaseGive: _unlease,
-}

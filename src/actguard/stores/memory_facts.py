@@ -1,7 +1,6 @@
 """Facts in this process: `FactMachine`s under locks, one for each shard of the sessions.
 
-While there are facts, a thread looks every few seconds for those that are over, so that they go without anybody asking;
-it ends with the last of them, and never keeps the process or the store alive.
+Those that are over go without anybody asking: see `stores/sweeper.py`.
 """
 
 import os
@@ -10,13 +9,11 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 
-from actguard.context import OUTSIDE, inside
 from actguard.stores.fact_machine import FactMachine
 from actguard.stores.facts import Fact, Key, Known, Need, Receipt, Spend, Verdict
+from actguard.stores.sweeper import Sweeper
 
 _SHARDS = 16
-_PAUSE = 5.0
-_AT_ONCE = 2_000
 
 _stores: "weakref.WeakSet[MemoryFacts]" = weakref.WeakSet()
 
@@ -31,23 +28,23 @@ class MemoryFacts:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._fact_shards = tuple((threading.Lock(), FactMachine()) for _ in range(_SHARDS))
-        self._sweeping = False
+        self._sweeper = Sweeper(self, clock)
         _stores.add(self)
 
     def facts_put(self, session: str, facts: Sequence[Fact]) -> None:
         lock, machine = self._fact_shards[hash(session) % _SHARDS]
         with lock:
             machine.put(session, facts, self._clock())
-        if not self._sweeping:
-            self._start_sweeper()
+        if not self._sweeper.running:
+            self._sweeper.begin()
 
     def facts_mint(self, session: str, kind: str, values: Sequence[str], ttl: float, trust: int, source: str) -> None:
         """`facts_put` of plain facts of one kind, without much ado."""
         lock, machine = self._fact_shards[hash(session) % _SHARDS]
         with lock:
             machine.mint(session, kind, values, ttl, trust, source, self._clock())
-        if not self._sweeping:
-            self._start_sweeper()
+        if not self._sweeper.running:
+            self._sweeper.begin()
 
     def facts_check(
         self, session: str, needs: Sequence[Need], spends: Sequence[Spend] = (), *, commit: bool = True
@@ -93,40 +90,22 @@ class MemoryFacts:
                 looked += machine.sweep(self._clock(), most)
         return looked
 
-    def _start_sweeper(self) -> None:
-        self._sweeping = True
-        if self._clock is not time.monotonic:
-            return  # somebody else's time: it is his to sweep by
-        sweeper = threading.Thread(target=_sweep, args=(weakref.ref(self),), name="actguard-facts", daemon=True)
-        try:
-            with inside(OUTSIDE):  # it serves every session, and belongs to none
-                sweeper.start()
-        except RuntimeError:  # no more threads, or the interpreter ends: what is added sweeps, too
-            self._sweeping = False
+    def free(self, most: int) -> int:
+        """For the sweeper: see there."""
+        return self.facts_sweep(most)
 
-    def _sweep_on(self) -> bool:
-        """Free what is over; whether there is more to come."""
-        while self.facts_sweep(_AT_ONCE):
-            time.sleep(0)  # others may want the locks
-        self._sweeping = False  # before the last look: whoever adds a fact after it starts another thread
-        self._sweeping = self.facts_held() > 0
-        return self._sweeping
+    def ends_later(self) -> bool:
+        """For the sweeper: see there."""
+        return self.facts_held() > 0
 
     def _after_fork(self) -> None:
-        self._sweeping = False  # the thread stayed behind
-
-
-def _sweep(kept: "weakref.ref[MemoryFacts]") -> None:
-    while True:
-        time.sleep(_PAUSE)
-        store = kept()
-        if store is None or not store._sweep_on():  # pyright: ignore[reportPrivateUsage] - its own thread
-            return
-        del store
+        """Locks that other threads held would stay so: those threads are the parent's."""
+        self._fact_shards = tuple((threading.Lock(), machine) for _, machine in self._fact_shards)
+        self._sweeper.after_fork()
 
 
 def _after_fork() -> None:
-    for store in _stores:
+    for store in tuple(_stores):
         store._after_fork()  # pyright: ignore[reportPrivateUsage]
 
 

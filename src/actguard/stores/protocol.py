@@ -273,6 +273,13 @@ class CounterGive(NamedTuple):
     key: str
 
 
+class CounterSeen(NamedTuple):
+    """A counted use came out as *mark*. If the one before came out otherwise, it is the first use again: True."""
+
+    key: str
+    mark: str
+
+
 class IdempotencyDone(NamedTuple):
     """Write DONE(result). Only *owner* may, and only while the record is IN_PROGRESS, or UNKNOWN because his lease
     ended; False otherwise."""
@@ -307,7 +314,14 @@ class LeaseGive(NamedTuple):
 
 
 Report: TypeAlias = (
-    BreakerRecord | RateGive | CounterGive | IdempotencyDone | IdempotencyLost | IdempotencyRelease | LeaseGive
+    BreakerRecord
+    | RateGive
+    | CounterGive
+    | CounterSeen
+    | IdempotencyDone
+    | IdempotencyLost
+    | IdempotencyRelease
+    | LeaseGive
 )
 
 # ---- looking, and putting right -----------------------------------------------------------------------------------

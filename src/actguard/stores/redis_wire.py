@@ -21,6 +21,7 @@ from actguard.stores.protocol import (
     BreakerRules,
     BreakerState,
     CounterGive,
+    CounterSeen,
     CounterTake,
     Done,
     IdempotencyBegin,
@@ -284,6 +285,10 @@ def _uncount(request: Request, report: CounterGive) -> None:
     request.ask(_only("counter"), f'["cg",{request.key("c", report.key)}]')
 
 
+def _seen(request: Request, report: CounterSeen) -> None:
+    request.ask(_only("counter"), f'["cs",{request.key("c", report.key)},{_text(report.mark)}]')
+
+
 def _done(request: Request, report: IdempotencyDone) -> None:
     key, text = request.key("i", report.key), request.text(report.result)
     request.ask(_only("idempotency"), f'["id",{key},{_text(report.owner)},{_micros(report.ttl_s)},{text}]')
@@ -306,6 +311,7 @@ _REPORTS: dict[type[Any], Callable[[Request, Any], None]] = {
     BreakerRecord: _record,
     RateGive: _give,
     CounterGive: _uncount,
+    CounterSeen: _seen,
     IdempotencyDone: _done,
     IdempotencyLost: _lost,
     IdempotencyRelease: _release,

@@ -79,7 +79,8 @@ class Concurrency(Guard):
             asks="lease",
             step=step,
             refuse=refuse,
-            patience=(lambda refusal, waited: _POLL_S if waited < self.wait else None) if self.wait else None,
+            patience=(lambda refusal, left: min(_POLL_S, left) if left > 0 else None) if self.wait else None,
+            wait_s=self.wait,
             started=started if shared else None,
             report=report,
         )

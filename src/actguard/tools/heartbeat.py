@@ -1,11 +1,14 @@
 """Leases of calls that are still running are renewed, so that only those whose process died run out."""
 
+import logging
 import os
 import threading
 from typing import Literal, NamedTuple
 
 from actguard.exceptions import StoreError
 from actguard.stores.protocol import Store
+
+log = logging.getLogger("actguard.tools")
 
 
 class _Running(NamedTuple):
@@ -33,14 +36,19 @@ class Heartbeats:
         with self._lock:
             nearest = min((one.lease_s for one in self._running.values()), default=lease_s + 1)
             self._running[owner] = _Running(store, kind, key, lease_s)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._beat, name="actguard-leases", daemon=True)
-                self._thread.start()
+            if self._thread is None or not self._thread.is_alive():
+                thread = threading.Thread(target=self._beat, name="actguard-leases", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # no more threads: the next call tries again, or the lease runs out
+                    return
+                self._thread = thread
             elif lease_s < nearest:
                 self._wake.set()
 
     def end(self, owner: str) -> None:
-        self._running.pop(owner, None)
+        with self._lock:
+            self._running.pop(owner, None)
 
     def _beat(self) -> None:
         while True:
@@ -52,13 +60,17 @@ class Heartbeats:
             if self._wake.wait(pause):
                 self._wake.clear()
                 continue
-            for owner, one in tuple(self._running.items()):
+            with self._lock:
+                running = tuple(self._running.items())
+            for owner, one in running:
                 renew = one.store.idem_heartbeat if one.kind == "idempotency" else one.store.lease_heartbeat
                 try:
                     if not renew(one.key, owner, one.lease_s):
                         self.end(owner)
                 except StoreError:
                     continue  # the next beat may reach it; until then the lease runs
+                except Exception:
+                    log.exception("A lease could not be renewed.")  # the others must be, all the same
 
 
 heartbeats = Heartbeats()

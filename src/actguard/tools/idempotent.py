@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -196,8 +197,8 @@ class Idempotent(Guard):
                 details={"error": refusal.error},
             )
 
-        def patience(refusal: Refusal, waited: float) -> float | None:
-            return _POLL_S if isinstance(refusal, InProgress) and waited < self.wait_s else None
+        def patience(refusal: Refusal, left: float) -> float | None:
+            return min(_POLL_S, left) if isinstance(refusal, InProgress) and left > 0 else None
 
         def started(step: IdempotencyBegin, store: Store | None) -> None:
             if store is not None:
@@ -220,10 +221,12 @@ class Idempotent(Guard):
             step=step,
             refuse=refuse,
             patience=patience if self.on_duplicate == "wait" else None,
+            wait_s=self.wait_s,
             recourse=_recourse(self, target, codec) if self.reconcile else None,
-            wrap=_giving_key(self, target, key) if self.key != "arg" else None,
+            fill=_giving_key(self, target, key) if self.key != "arg" else None,
             started=started if lease_s != inf else None,
             report=report,
+            lost=_lease_lost,
         )
 
     def hidden(self, target: Target) -> frozenset[str]:
@@ -384,7 +387,9 @@ def _giving_key(
 
     def wrap(body: Callable[..., Any]) -> Callable[..., Any]:
         def with_key(*args: Any, **kwargs: Any) -> Any:
-            return body(*args, **{**kwargs, guard.key_arg: key(args, kwargs)})
+            with suppress(MissingIdempotencyKeyError):  # then it is watched, or off: enforced, it has refused the call
+                kwargs = {**kwargs, guard.key_arg: key(args, kwargs)}
+            return body(*args, **kwargs)
 
         return with_key
 
@@ -392,6 +397,13 @@ def _giving_key(
 
 
 # ---- endings ------------------------------------------------------------------------------------------------------
+
+
+def _lease_lost(report: Report) -> ToolGuardError | None:
+    """The call took longer than anybody believed in it, and its key has another owner, or a result, by now."""
+    if not isinstance(report, IdempotencyDone | IdempotencyLost | IdempotencyRelease):
+        return None
+    return ToolGuardError("another call holds this key by now.", "LEASE_LOST", reason="lease_lost")
 
 
 def _never_started(error: BaseException, target: Target) -> bool:

@@ -8,10 +8,12 @@ from actguard.exceptions import ActGuardUsageError, LoopDetected, ToolGuardError
 from actguard.pipeline import arguments
 from actguard.pipeline.guard import Answer, Ending, Guard, OnStoreError, Part, positive, whole
 from actguard.pipeline.target import Target
-from actguard.stores.protocol import CounterGive, CounterTake, Receipt, Refusal, UsedUp
+from actguard.stores.protocol import CounterGive, CounterSeen, CounterTake, Receipt, Refusal, UsedUp
 from actguard.tools.canonical import digest
 from actguard.tools.max_attempts import KEPT_S, run_of, spent_nothing
 from actguard.tools.scope import key_prefix
+
+_ENDLESS = 1 << 62
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,6 +28,8 @@ class NoRepeat(Guard):
         window: seconds after which a call that was not repeated is forgotten; None: never in this run.
         args: what makes calls the same: "canonical", all arguments; the names of those to leave out; or a callable that
             gets the call's arguments and returns what to compare.
+        compare_results: only calls that came out the same as the one before are the same: polling that sees something
+            change repeats nothing.
         exempt: gets the call's arguments; True for a call that may repeat itself (polling).
         tell: False raises on the first call too many.
 
@@ -41,6 +45,7 @@ class NoRepeat(Guard):
     max_identical: int = 3
     window: float | None = None
     args: Literal["canonical"] | Sequence[str] | Callable[..., Any] = "canonical"
+    compare_results: bool = False
     exempt: Callable[..., bool] | None = None
     tell: bool = True
 
@@ -54,10 +59,20 @@ class NoRepeat(Guard):
                 f'args must be "canonical", a list of parameters to leave out, or a callable, not {self.args!r}',
                 argument="args",
             )
+        if self.compare_results and self.max_identical < 2:
+            raise ActGuardUsageError(
+                "max_identical must be 2 or more with compare_results: one result is not compared with anything",
+                argument="max_identical",
+            )
         if self.exempt is not None and not callable(self.exempt):
             raise ActGuardUsageError("exempt must be callable", argument="exempt")
 
     def bind(self, target: Target) -> Part[CounterTake]:
+        if self.compare_results and target.kind in ("generator", "async_generator"):
+            raise ActGuardUsageError(
+                f"{target.name} is a generator: what it yields is not kept, and cannot be compared",
+                argument="compare_results",
+            )
         begin = key_prefix(self.kind, target.tool_id)
         compared = self._compared(target)
         limit, ttl_s = self.max_identical, self.window or KEPT_S
@@ -66,7 +81,7 @@ class NoRepeat(Guard):
         def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CounterTake:
             run_id = run_of(self.kind, target).run_id
             if exempt is not None and exempt(*args, **kwargs):
-                return CounterTake(f"{begin}{len(run_id)}:{run_id}/exempt", 1 << 62, 1.0)
+                return CounterTake(f"{begin}{len(run_id)}:{run_id}/exempt", _ENDLESS, 1.0)
             return CounterTake(f"{begin}{len(run_id)}:{run_id}/{digest(compared(args, kwargs))}", limit, ttl_s)
 
         def refuse(step: CounterTake, refusal: Refusal) -> ToolGuardError | Answer:
@@ -81,13 +96,25 @@ class NoRepeat(Guard):
                 return error
             return Answer(error.to_prompt(), blocked=error)
 
-        def give_back(step: CounterTake, receipt: Receipt, ending: Ending) -> CounterGive | None:
-            return CounterGive(step.key) if ending.error is not None and spent_nothing(ending.error) else None
+        def report(step: CounterTake, receipt: Receipt, ending: Ending) -> CounterGive | CounterSeen | None:
+            if ending.error is not None and spent_nothing(ending.error):
+                return CounterGive(step.key)
+            if not self.compare_results or ending.neutral or step.limit == _ENDLESS:
+                return None
+            return CounterSeen(step.key, _mark(ending))
 
-        return Part(guard=self, asks="counter", step=step, refuse=refuse, report=give_back, quiet_success=True)
+        return Part(
+            guard=self,
+            asks="counter",
+            step=step,
+            refuse=refuse,
+            report=report,
+            quiet_success=not self.compare_results,
+        )
 
     def explain(self) -> str:
-        return f"{self.max_identical} identical calls in a run"
+        same = "identical calls with the same result" if self.compare_results else "identical calls"
+        return f"{self.max_identical} {same} in a run"
 
     def _compared(self, target: Target) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Any]:
         if callable(self.args):
@@ -110,3 +137,13 @@ class NoRepeat(Guard):
 
 
 no_repeat = NoRepeat
+
+
+def _mark(ending: Ending) -> str:
+    """A text for how a call came out; the same for the same results."""
+    if ending.error is not None:
+        return f"error {type(ending.error).__qualname__}"
+    try:
+        return digest(ending.result)
+    except Exception:  # noqa: BLE001 - a hostile result counts as its class; the call was made
+        return f"result {type(ending.result).__qualname__}"

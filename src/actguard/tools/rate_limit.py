@@ -31,7 +31,9 @@ class RateLimit(Guard):
         limits: several limits at once, such as "10/s;100/min", instead of *max_calls* and *period*. A call that one of
             them refuses counts in none.
         name: shares the count between all functions with the same name. None: each function has its own.
-        wait: seconds a call may wait for room before it is refused.
+        wait: seconds a call may wait for room before it is refused; calls of one process get it in the order in which
+            they came. No longer than a `timeout` around the call leaves, or one on the same function gives: a call that
+            could not begin in time is refused at once.
         count: "successes" gives a call back that raised.
 
     Raises:
@@ -121,9 +123,9 @@ class RateLimit(Guard):
                 scope=None if self.scope is None else step.key,
             )
 
-        def patience(refusal: Refusal, waited: float) -> float | None:
+        def patience(refusal: Refusal, left: float) -> float | None:
             assert isinstance(refusal, OverLimit)
-            return refusal.retry_after if waited + refusal.retry_after <= self.wait else None
+            return refusal.retry_after if refusal.retry_after <= left else None
 
         def give_back(step: RateTake, receipt: Receipt, ending: Ending) -> RateGive | None:
             assert isinstance(receipt, Taken)
@@ -135,6 +137,8 @@ class RateLimit(Guard):
             step=step,
             refuse=refuse,
             patience=patience if self.wait else None,
+            wait_s=self.wait,
+            lined=self.wait > 0,
             report=give_back if self.count == "successes" else None,
         )
 

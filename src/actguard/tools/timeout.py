@@ -6,18 +6,19 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from actguard.context import current_frame
 from actguard.exceptions import TimeoutUsageError, ToolTimeoutError, TooManyOrphansError
+from actguard.pipeline.deadline import deadline as _deadline
+from actguard.pipeline.deadline import remaining as remaining
 from actguard.pipeline.guard import Guard, Part, choice, positive, whole
 from actguard.pipeline.target import Target
 from actguard.tools.bounded import Bounded, Overrun
+from actguard.tools.overrun import watched
 from actguard.tools.workers import Job, Workers
 
-_deadline: ContextVar[float | None] = ContextVar("actguard.deadline", default=None)
 _workers = Workers()
 
 
@@ -78,19 +79,18 @@ class Timeout(Guard):
                 f"{target.name} is a generator: it runs on its consumer's thread, and cannot be left in time",
                 argument="seconds",
             )
-        return Part(guard=self, wrap=lambda body: _wrapped(self, target, body))
+        return Part(
+            guard=self,
+            wrap=lambda body: _wrapped(self, target, body),
+            watch=lambda body, tell: watched(body, target, self.seconds, lambda: tell(_error(self, target))),
+            bound_s=self.seconds,
+        )
 
     def explain(self) -> str:
         return f"{self.seconds:g} s"
 
 
 timeout = Timeout
-
-
-def remaining() -> float | None:
-    """Seconds until the nearest timeout around the running code; None: there is none."""
-    deadline = _deadline.get()
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 def shutdown(wait: bool = True) -> None:

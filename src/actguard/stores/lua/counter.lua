@@ -1,8 +1,12 @@
--- Uses of something, up to a limit. Hash: `used`, `refused` (how often it was asked in vain), and when it `ends`.
+-- Uses of something, up to a limit. Hash: `used`, `refused` (how often it was asked in vain), when it `ends`, and, where
+-- that is compared, how the last use came out: its `mark`.
 
 local function count(key)
   local held = call('HMGET', key, 'used', 'refused', 'ends')
-  if not held[3] or tonumber(held[3]) <= now then
+  if not held[3] then
+    return 0, 0
+  elseif tonumber(held[3]) <= now then
+    call('HDEL', key, 'mark')
     return 0, 0
   end
   return tonumber(held[1]), tonumber(held[2])
@@ -31,5 +35,20 @@ function reports.cg(report)
     return false
   end
   call('HSET', key, 'used', used - 1)
+  return true
+end
+
+-- report: key, mark
+function reports.cs(report)
+  local key, mark = KEYS[report[2]], report[3]
+  local used = count(key)
+  local before = used > 0 and call('HGET', key, 'mark')
+  if used > 0 then
+    call('HSET', key, 'mark', mark)
+  end
+  if not before or before == mark then
+    return false
+  end
+  call('HSET', key, 'used', 1, 'refused', 0)
   return true
 end

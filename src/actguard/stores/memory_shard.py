@@ -1,0 +1,269 @@
+"""One part of a store in memory: its tables, a lock around them, and a heap of ends to find what is over.
+
+The functions at the end carry out one step or one report each; they are called with the shard's lock held.
+"""
+
+import sys
+import threading
+from collections.abc import Callable
+from heapq import heappop, heappush
+from math import inf
+from typing import Any, TypeVar, cast
+
+from actguard.exceptions import StoreFullError
+from actguard.stores.breaker import QUIET, CircuitMachine
+from actguard.stores.counter import CounterMachine
+from actguard.stores.idempotency import IdempotencyMachine
+from actguard.stores.leases import LeaseMachine
+from actguard.stores.protocol import (
+    BreakerAcquire,
+    BreakerRecord,
+    CounterGive,
+    CounterSeen,
+    CounterTake,
+    IdempotencyBegin,
+    IdempotencyDone,
+    IdempotencyLost,
+    IdempotencyRelease,
+    Kind,
+    LeaseGive,
+    LeaseTake,
+    OverLimit,
+    RateGive,
+    RateTake,
+    Taken,
+    fast_new,
+)
+from actguard.stores.rate import METERS, Meter, Sliding, remaining
+from actguard.stores.sweeper import Sweeper
+
+_SWEPT_AT_ONCE = 8
+_SPARSE = 400  # bytes of a table for each of its entries; a full one has a quarter of that
+
+T = TypeVar("T")
+
+
+class _Meters:
+    """The meters of one key: one for each of its limits. only: the single one, if it is a log."""
+
+    __slots__ = ("meters", "only", "until")
+
+    def __init__(self, step: RateTake) -> None:
+        self.meters: tuple[Meter, ...] = tuple(METERS[limit.algorithm]() for limit in step.limits)
+        first = self.meters[0]
+        self.only = first if isinstance(first, Sliding) and len(self.meters) == 1 else None
+        self.until = 0.0
+
+
+_TABLES: dict[Kind, str] = {
+    "rate": "rates",
+    "breaker": "circuits",
+    "counter": "counters",
+    "idempotency": "records",
+    "lease": "leases",
+}
+
+
+class Shard:
+    """See the module.
+
+    Args:
+        room: how many keys it takes.
+        sweeper: told when there is something that ends.
+    """
+
+    __slots__ = ("circuits", "counters", "ends", "leases", "lock", "rates", "records", "room", "sweeper", "tables")
+
+    def __init__(self, room: int, sweeper: Sweeper) -> None:
+        self.lock = threading.Lock()
+        self.room = room
+        self.sweeper = sweeper
+        self.rates: dict[str, _Meters] = {}
+        self.circuits: dict[str, CircuitMachine] = {}
+        self.counters: dict[str, CounterMachine] = {}
+        self.records: dict[str, IdempotencyMachine] = {}
+        self.leases: dict[str, LeaseMachine] = {}
+        self.tables: dict[Kind, dict[str, Any]] = {kind: getattr(self, name) for kind, name in _TABLES.items()}
+        self.ends: list[tuple[float, Kind, str]] = []
+
+    def state(self, kind: Kind, key: str, now: float, make: Callable[[], T], end: float) -> T:
+        """What is kept at *key*, made if there is nothing."""
+        table = self.tables[kind]
+        state = table.get(key)
+        if state is None:
+            if len(self.ends) >= self.room:
+                raise StoreFullError(
+                    f"MemoryStore holds {self.room} live keys in one of its parts and takes no new one; "
+                    "give it more with MemoryStore(max_keys=...)"
+                )
+            state = table[key] = make()
+            if end < inf:  # what has no end yet is given one when it is known
+                self.expect(end, kind, key)
+        return cast("T", state)
+
+    def expect(self, end: float, kind: Kind, key: str) -> None:
+        """Look at *key* when *end* is over."""
+        heappush(self.ends, (end, kind, key))
+        if not self.sweeper.running:
+            self.sweeper.begin()
+
+    def sweep(self, now: float, most: int = _SWEPT_AT_ONCE) -> int:
+        """Forget what is over, at most *most*; how many ends were looked at."""
+        ends, looked = self.ends, 0
+        while looked < most and ends and ends[0][0] <= now:
+            _, kind, key = heappop(ends)
+            looked += 1
+            state = self.tables[kind].get(key)
+            if state is None:
+                continue
+            if state.until <= now:
+                del self.tables[kind][key]
+            elif state.until < inf:
+                heappush(ends, (state.until, kind, key))
+        return looked
+
+    def shrink(self) -> None:
+        """Give back the memory of tables that were large once: a dict never does so by itself."""
+        for kind, table in self.tables.items():
+            if sys.getsizeof(table) > 65_536 + _SPARSE * len(table):
+                # A new one, not this one cleared: who looks without the lock must find what is there.
+                setattr(self, _TABLES[kind], fresh := dict(table))
+                self.tables[kind] = fresh
+
+
+# ---- one operation each, under the shard's lock -------------------------------------------------------------------
+
+
+def _take_rate(shard: Shard, step: RateTake, now: float) -> Any:
+    key, limits, cost, _ = step
+    state = shard.rates.get(key)
+    if state is None:
+        longest = max(limit.period for limit in limits)
+        state = shard.state("rate", key, now, lambda: _Meters(step), now + longest)
+    if (only := state.only) is not None:
+        limit = limits[0]
+        wait = only.take(limit, cost, now)
+        if wait > 0:
+            return OverLimit(0, limit[0] - only.used, wait)
+        state.until = only.until
+        return fast_new(Taken, (now, limit[0] - only.used))
+    room = 1 << 62
+    for index, (meter, limit) in enumerate(zip(state.meters, limits, strict=True)):
+        wait = meter.wait(limit, cost, now)
+        if wait > 0:
+            return OverLimit(index, remaining(meter, limit, now), wait)
+    for meter, limit in zip(state.meters, limits, strict=True):
+        meter.add(limit, cost, now)
+        room = min(room, remaining(meter, limit, now))
+        if meter.until > state.until:
+            state.until = meter.until
+    return Taken(now, room)
+
+
+def _give_rate(shard: Shard, report: RateGive, now: float) -> bool:
+    state = shard.rates.get(report.key)
+    if state is None:
+        return False
+    given = [
+        meter.give(limit, report.cost, report.token, now)
+        for meter, limit in zip(state.meters, report.limits, strict=True)
+    ]
+    return any(given)
+
+
+def _acquire(shard: Shard, step: BreakerAcquire, now: float) -> Any:
+    key, rules, owner, _ = step
+    machine = shard.circuits.get(key)
+    if machine is None:
+        return QUIET if rules.failure_rate is None else QUIET._replace(quiet=False)
+    return machine.acquire(rules, owner, now)
+
+
+def _record(shard: Shard, report: BreakerRecord, now: float) -> bool:
+    key, rules, owner, generation, outcome, open_for = report
+    machine = shard.circuits.get(key)
+    if machine is None:
+        if generation != 0 or outcome == "neutral" or (outcome == "success" and rules.failure_rate is None):
+            return False
+        machine = shard.state("breaker", key, now, CircuitMachine, now + rules.idle_s)
+    return machine.record(rules, owner, generation, outcome, now, open_for)
+
+
+def _count(shard: Shard, step: CounterTake, now: float) -> Any:
+    key, limit, ttl_s, _ = step
+    counter = shard.counters.get(key)
+    if counter is None:
+        counter = shard.state("counter", key, now, CounterMachine, now + ttl_s)
+    elif counter.until <= now:  # over, and not swept yet
+        counter.begin()
+    return counter.take(limit, ttl_s, now)
+
+
+def _uncount(shard: Shard, report: CounterGive, now: float) -> bool:
+    counter = shard.counters.get(report.key)
+    return counter is not None and counter.until > now and counter.give()
+
+
+def _seen(shard: Shard, report: CounterSeen, now: float) -> bool:
+    counter = shard.counters.get(report.key)
+    return counter is not None and counter.until > now and counter.seen(report.mark)
+
+
+def _begin(shard: Shard, step: IdempotencyBegin, now: float) -> Any:
+    record = shard.state("idempotency", step.key, now, IdempotencyMachine, now + step.lease_s + step.ttl_s)
+    return record.begin(step, now)
+
+
+def _end(shard: Shard, report: IdempotencyDone | IdempotencyLost, now: float) -> bool:
+    record = shard.records.get(report.key)
+    if record is None:
+        return False
+    endless = record.until == inf
+    if isinstance(report, IdempotencyDone):
+        ended = record.end(report.owner, "done", now, report.ttl_s, result=report.result)
+    else:
+        ended = record.end(report.owner, "unknown", now, report.ttl_s, error=report.error)
+    if ended and endless:
+        shard.expect(record.until, "idempotency", report.key)
+    return ended
+
+
+def _release(shard: Shard, report: IdempotencyRelease, now: float) -> bool:
+    record = shard.records.get(report.key)
+    if record is None or not record.release(report.owner, now):
+        return False
+    del shard.records[report.key]
+    return True
+
+
+def _lease(shard: Shard, step: LeaseTake, now: float) -> Any:
+    leases = shard.state("lease", step.key, now, LeaseMachine, now + step.lease_s)
+    return leases.take(step.owner, step.limit, step.lease_s, now)
+
+
+def _unlease(shard: Shard, report: LeaseGive, now: float) -> bool:
+    leases = shard.leases.get(report.key)
+    if leases is None or not leases.give(report.owner, now):
+        return False
+    if not leases.until:
+        del shard.leases[report.key]
+    return True
+
+
+TAKE: dict[Kind, Callable[[Shard, Any, float], Any]] = {
+    "rate": _take_rate,
+    "breaker": _acquire,
+    "counter": _count,
+    "idempotency": _begin,
+    "lease": _lease,
+}
+WRITE: dict[type, Callable[[Shard, Any, float], bool]] = {
+    RateGive: _give_rate,
+    BreakerRecord: _record,
+    CounterGive: _uncount,
+    CounterSeen: _seen,
+    IdempotencyDone: _end,
+    IdempotencyLost: _end,
+    IdempotencyRelease: _release,
+    LeaseGive: _unlease,
+}
