@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from actguard.gateway.ledger.rows import Hold
+from actguard.gateway.ledger.rows import CounterKey, Hold
 
 _encode = msgspec.json.Encoder().encode
 _seqs = msgspec.json.Decoder(list[int])
@@ -15,9 +15,10 @@ HOLD_COLUMNS = tuple("workspace_id" if name == "workspace" else name for name in
 
 def encoded_hold(hold: Hold) -> tuple[Any, ...]:
     values = msgspec.structs.astuple(hold)
-    return (*values[:-2], _encode(hold.seqs).decode(), _encode(hold.counters).decode())
+    return (*values[:-2], _encode(hold.seqs).decode(), _encode([key[1:] for key in hold.counters]).decode())
 
 
 def decoded_hold(row: tuple[Any, ...]) -> Hold:
-    values: list[Any] = [*row[:-2], _seqs.decode(row[-2]), _counters.decode(row[-1])]
+    keys = [CounterKey(row[0], *parts) for parts in _counters.decode(row[-1])]
+    values: list[Any] = [*row[:-2], _seqs.decode(row[-2]), keys]
     return Hold(*values)
