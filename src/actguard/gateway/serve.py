@@ -74,6 +74,7 @@ class Server:
             "access_log": False,
             "timeout_graceful_shutdown": _GRACE_S,
             "server_header": False,
+            "proxy_headers": False,
             "backlog": 2048,
         }
         assert self._socket is not None

@@ -463,7 +463,8 @@ def _book(
         counter.usd_spent += usd_spent
         counter.tokens_held += tokens_held
         counter.tokens_spent += tokens_spent
-        assert min(counter.usd_held, counter.usd_spent, counter.tokens_held, counter.tokens_spent) >= 0, key
+        assert counter.usd_held >= 0 <= counter.usd_spent, key
+        assert counter.tokens_held >= 0 <= counter.tokens_spent, key
         rows.changed_counters[key] = counter
     rows.entries.append(
         Entry(
