@@ -19,7 +19,7 @@ from tests.gateway.conftest import Clock, Ledger, open_ledger
 from tests.gateway.oracle import Oracle
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
-EXAMPLES = {"sqlite": 2_000 if LONG else 30, "postgres": 2_000 if LONG else 10}
+EXAMPLES = {"sqlite": 2_000 if LONG else 100, "postgres": 2_000 if LONG else 10}
 _names = itertools.count()
 statuses: Counter[tuple[str, int]] = Counter()
 """What was answered, over all examples: a machine that meets only 404 shows nothing."""

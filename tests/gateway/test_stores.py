@@ -10,11 +10,15 @@ from typing import Any
 import psycopg
 import pytest
 
+from actguard.gateway.accounts import put_budget
+from actguard.gateway.audit import audit
+from actguard.gateway.ledger.batch import run
 from actguard.gateway.storage.connect import connect
 from actguard.gateway.storage.sqlite.file import check_place
 from actguard.gateway.storage.store import StoreError
 from tests.gateway.conftest import Ledger, Postgres, make_store
 from tests.gateway.server import SOURCE
+from tests.gateway.test_ledger import reserve, settle
 
 SCHEMAS = importlib.resources.files("actguard.gateway.storage")
 
@@ -124,8 +128,6 @@ def test_what_keeps_it_from_starting_is_said_in_one_line(arguments: tuple[str, .
 
 
 def test_the_ledger_itself_refuses_to_be_changed(ledger: Ledger, database: str, kind: str) -> None:
-    from tests.gateway.test_ledger import reserve
-
     ledger.one(reserve(usd=1))
     for statement in ("UPDATE ledger SET usd_held = 0", "DELETE FROM ledger"):
         if kind == "sqlite":
@@ -136,6 +138,34 @@ def test_the_ledger_itself_refuses_to_be_changed(ledger: Ledger, database: str, 
         else:
             with psycopg.connect(database) as connection, pytest.raises(psycopg.errors.RaiseException, match="never"):
                 connection.execute(statement.encode())
+
+
+def test_what_another_process_changes_holds_from_the_next_batch_on(ledger: Ledger, database: str) -> None:
+    ledger.budget(usd=100)
+    assert ledger.one(reserve("a", usd=10)).status == 200
+    other = connect(database, alone=False)
+    other.open()
+    limits: dict[str, Any] = {"usd": 15, "tokens": None, "observe": False, "now": 1}
+    other.write(lambda t: put_budget(t, ledger.workspace, scope="workspace", key="", window="total", **limits))
+    other.close()
+    assert ledger.one(reserve("b", usd=10)).status == 409
+    assert ledger.one(reserve("c", usd=5)).status == 200
+
+
+def test_a_batch_that_is_undone_leaves_nothing_behind_in_memory_either(ledger: Ledger) -> None:
+    ledger.budget(usd=100)
+    assert ledger.one(reserve("a", usd=30)).status == 200
+    with pytest.raises(RuntimeError, match="undone"), ledger.store.session() as session:
+        replies = run(session, [reserve("b", usd=70), settle("a", usd=30)])
+        assert replies is not None
+        assert [reply.status for reply in replies] == [200, 200]
+        raise RuntimeError("undone")
+    assert ledger.one(settle("b", usd=1)).status == 404
+    assert ledger.one(reserve("c", usd=71)).status == 409
+    assert ledger.one(reserve("d", usd=70)).status == 200
+    assert ledger.one(settle("a", usd=5)).body["usd_micros"] == 5
+    assert ledger.counter()[:2] == (70, 5)
+    assert ledger.store.read(audit) == []
 
 
 def test_the_protocol_page_is_what_the_code_says(root: Path) -> None:

@@ -1,5 +1,6 @@
 """What a settle costs by the server's own book, whatever shape the client gave it in."""
 
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -15,7 +16,7 @@ PICO_PER_MICRO: Final = 10**6
 LARGEST_CHARGE: Final = 10**15
 """Micro-dollars: a thousand million dollars. What claims more is a mistake."""
 
-_KINDS: Final = frozenset(Usage._fields) - {"input_tokens", "output_tokens"}
+_counts: Final = attrgetter(*Usage._fields)
 _NOBODY: Final = ("", "none", "unknown")
 
 
@@ -53,7 +54,8 @@ class Biller:
         said: int | None = 0
         lines: list[dict[str, Any]] = []
         for entry in entries:
-            pico, note = self._price(entry)
+            usage = _usage(entry) if entry.type == "llm" else NOTHING
+            pico, note = self._price(entry, usage)
             exact += pico
             share = -(-exact // PICO_PER_MICRO) - charged
             charged += share
@@ -63,18 +65,17 @@ class Biller:
             if charged > LARGEST_CHARGE:
                 raise TooMuch(f"A settle of more than {LARGEST_CHARGE} micro-dollars is a mistake.")
             if share or used:
-                lines.append(_line(entry, share, note))
+                lines.append(_line(entry, usage, share, note))
         return Bill(charged, tokens, said, msgspec.json.encode(lines).decode() if lines else "")
 
-    def _price(self, entry: UsageEntry) -> tuple[int, str]:
+    def _price(self, entry: UsageEntry, usage: Usage) -> tuple[int, str]:
         """Pico-dollars, and how they were found where that was not from the book."""
         if entry.type == "custom_cost":
             micros = entry.usd_micros if entry.usd_micros is not None else entry.cost_cu * MICROS_PER_CU
             return micros * PICO_PER_MICRO, ""
-        usage = _usage(entry)
         if usage == NOTHING:
             return 0, ""
-        context = tuple(sorted(entry.context.items()))
+        context = tuple(sorted(entry.context.items())) if entry.context else ()
         price = self._book.price(entry.provider, entry.provider_model_id, context, requested=entry.requested_model)
         if price is not None and not price.unpriced(usage):
             return (price if entry.calls == 1 else self._without_tiers(price)).cost(usage), ""
@@ -123,23 +124,25 @@ def _usage(entry: UsageEntry) -> Usage:
     one_hour = max(entry.cache_write_1h_tokens, entry.cache_write_tokens_1h)
     writes = max(entry.cache_write_tokens, entry.cache_write_tokens_5m + entry.cache_write_tokens_1h, one_hour)
     reads = max(entry.cache_read_tokens, entry.cached_input_tokens)
-    kinds = {kind: getattr(entry, kind) for kind in _KINDS}
-    kinds.update(
+    usage = Usage._make(_counts(entry))
+    if not (reads or writes or entry.web_search_count):
+        return usage
+    return usage._replace(
+        input_tokens=max(entry.input_tokens, reads + writes),
         cache_read_tokens=reads,
         cache_write_tokens=writes,
         cache_write_1h_tokens=one_hour,
         web_searches=max(entry.web_searches, entry.web_search_count),
     )
-    return Usage(max(entry.input_tokens, reads + writes), entry.output_tokens, **kinds)
 
 
-def _line(entry: UsageEntry, usd: int, note: str) -> dict[str, Any]:
+def _line(entry: UsageEntry, usage: Usage, usd: int, note: str) -> dict[str, Any]:
     line: dict[str, Any] = {"usd_micros": usd, "scope_name": entry.scope_name}
     if entry.type == "custom_cost":
         line |= {"type": "custom_cost", "name": entry.name}
     else:
         line |= {"provider": entry.provider if entry.provider not in _NOBODY else "", "model": entry.provider_model_id}
-        line |= {"usage": _usage(entry).by_kind()}
+        line |= {"usage": usage.by_kind()}
     if entry.usd_micros is not None:
         line["client_usd_micros"] = entry.usd_micros
     if entry.estimated:

@@ -5,7 +5,6 @@ from typing import Any
 import msgspec
 
 from actguard.gateway.ledger.apply import applicable, scopes_of
-from actguard.gateway.ledger.operations import Reserve
 from actguard.gateway.ledger.rows import Budget, Working
 from actguard.gateway.ledger.windows import rfc3339, window_at
 from actguard.gateway.storage.store import Row, Transaction
@@ -34,8 +33,7 @@ def remaining(
 ) -> list[dict[str, Any]]:
     """What is left in every budget that applies to this agent, user and plan."""
     rows = Working(now, {workspace: zone_of(transaction, workspace)})
-    asked = Reserve(workspace=workspace, agent=agent, reserve_id="", user_id=user_id, plan_key=plan_key)
-    wanted = set(scopes_of(asked))
+    wanted = set(scopes_of(workspace, agent, user_id, plan_key))
     for budget in budgets_of(transaction, workspace):
         place = (workspace, budget.scope, budget.key)
         if place in wanted:

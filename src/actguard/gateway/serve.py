@@ -74,6 +74,7 @@ class Server:
             "access_log": False,
             "timeout_graceful_shutdown": _GRACE_S,
             "server_header": False,
+            "proxy_headers": False,
             "backlog": 2048,
         }
         assert self._socket is not None
@@ -83,7 +84,7 @@ class Server:
         ):  # uvicorn raises it again after its graceful end
             signal.signal(stop, _already_heard)
         if self._workers == 1:
-            server = uvicorn.Server(uvicorn.Config(App(self._store, self._settings), **options))
+            server = uvicorn.Server(uvicorn.Config(App(self._store, self._settings, alone=True), **options))
             server.run([self._socket])
             return
         self._socket.close()  # uvicorn takes the port itself, for its workers to share
@@ -102,7 +103,7 @@ def worker() -> App:
     """The application of one of several processes, as the one that started it was told to run it."""
     settings = Settings.from_environment()
     configure_logs(settings.log_level)
-    return App(connect(settings.database), settings)
+    return App(connect(settings.database), settings, alone=True)
 
 
 def _already_heard(_signal: int, _frame: object) -> None:

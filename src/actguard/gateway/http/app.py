@@ -34,8 +34,8 @@ _AGAIN: Final = {"retry-after": "1"}
 class App:
     """The gateway over HTTP, for any ASGI server. It opens its store when it starts and closes it when it stops."""
 
-    def __init__(self, store: Store, settings: Settings, *, book: PriceBook | None = None) -> None:
-        self.gateway: Final = Gateway(store, settings, book=book)
+    def __init__(self, store: Store, settings: Settings, *, book: PriceBook | None = None, alone: bool = False) -> None:
+        self.gateway: Final = Gateway(store, settings, book=book, alone=alone)
         self._direct = {(e.method, e.path): _Endpoint(self.gateway, e) for e in ENDPOINTS if "{" not in e.path}
         paths: dict[str, dict[str, _Endpoint]] = {}
         for endpoint in ENDPOINTS:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from actguard.gateway.http.wire import Refused, Request
-from actguard.gateway.keys import Key, parse_key
+from actguard.gateway.keys import parse_key
 from actguard.gateway.storage.store import Row, Store
 
 _REMEMBERED_S: Final = 0.5
@@ -26,6 +26,11 @@ class _Known(NamedTuple):
     row: Row | None
 
 
+class _Admitted(NamedTuple):
+    until: float
+    caller: Caller
+
+
 class Authenticator:
     """Looks keys up in the store, and meters each of them.
 
@@ -38,12 +43,33 @@ class Authenticator:
         self._rate: Final = rate
         self._clock: Final = clock
         self._known: dict[str, _Known] = {}
+        self._admitted: dict[str, _Admitted] = {}
         self._asked: dict[str, asyncio.Task[_Known]] = {}
         self._buckets: dict[str, tuple[float, float]] = {}
 
     async def caller(self, request: Request) -> Caller:
         """Who sent *request*; raises `Refused` with 401 or 429."""
-        scheme, _, text = request.header(b"authorization").partition(" ")
+        said = request.header(b"authorization")
+        admitted = self._admitted.get(said)
+        if admitted is not None and admitted.until > self._clock():
+            if self._rate:
+                self._meter(admitted.caller.key_id)
+            return admitted.caller
+        known, caller = await self._checked(said)
+        if len(self._admitted) >= _MOST_REMEMBERED:
+            self._admitted.clear()
+        self._admitted[said] = _Admitted(known.until, caller)
+        if self._rate:
+            self._meter(caller.key_id)
+        return caller
+
+    def forget(self, key_id: str) -> None:
+        """What is known of a key has changed in this process."""
+        self._known.pop(key_id, None)
+        self._admitted.clear()
+
+    async def _checked(self, said: str) -> tuple[_Known, Caller]:
+        scheme, _, text = said.partition(" ")
         key = parse_key(text.strip()) if scheme.lower() == "bearer" else None
         if key is None:
             raise _unauthorized("Send a key: Authorization: Bearer ag_live_...; `actguard keys create` makes one.")
@@ -54,13 +80,7 @@ class Authenticator:
         fits = key.fits(stored[3] if stored is not None else _NO_HASH)
         if stored is None or not fits or stored[4] is not None:
             raise _unauthorized("This key is not known, or was revoked.")
-        if self._rate:
-            self._meter(key)
-        return Caller(stored[0], stored[1], stored[2], key.key_id)
-
-    def forget(self, key_id: str) -> None:
-        """What is known of a key has changed in this process."""
-        self._known.pop(key_id, None)
+        return known, Caller(stored[0], stored[1], stored[2], key.key_id)
 
     async def _look_up(self, key_id: str) -> _Known:
         """One question to the store at a time for each key, however many requests bring it."""
@@ -78,16 +98,16 @@ class Authenticator:
         known = self._known[key_id] = _Known(until, rows[0] if rows else None)
         return known
 
-    def _meter(self, key: Key) -> None:
+    def _meter(self, key_id: str) -> None:
         now = self._clock()
-        left, at = self._buckets.get(key.key_id, (self._rate, now))
+        left, at = self._buckets.get(key_id, (self._rate, now))
         left = min(self._rate, left + (now - at) * self._rate)
         if left < 1:
-            self._buckets[key.key_id] = (left, now)
+            self._buckets[key_id] = (left, now)
             wait = max(1, round((1 - left) / self._rate))
             message = f"This key may make {self._rate:g} requests a second."
             raise Refused(429, "too_many_requests", message, {"retry-after": str(wait)})
-        self._buckets[key.key_id] = (left - 1, now)
+        self._buckets[key_id] = (left - 1, now)
 
 
 def _unauthorized(message: str) -> Refused:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct
 
 Id = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="an identifier")]
 Name = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -35,7 +35,7 @@ class UsageEntry(Struct):
     provider: Name = ""
     provider_model_id: Name = ""
     requested_model: Name = ""
-    context: dict[Name, Name] = field(default_factory=lambda: dict[str, str]())
+    context: dict[Name, Name] = {}
     """What selects a price variant: `service_tier`, `speed`, ..."""
     calls: Count = 0
     """How many calls it sums up; 1 lets the price of a long context apply."""
@@ -80,9 +80,7 @@ class UsageEntry(Struct):
 
 class SettleBody(Struct):
     reserve_id: Id
-    usage_breakdown: Annotated[list[UsageEntry], Meta(max_length=5000)] = field(
-        default_factory=lambda: list[UsageEntry]()
-    )
+    usage_breakdown: Annotated[list[UsageEntry], Meta(max_length=5000)] = []
     provider: Name = ""
     provider_model_id: Name = ""
     input_tokens: Count = 0

@@ -1,5 +1,6 @@
 """Prometheus, by hand: a few counters and one histogram, with labels that cannot grow."""
 
+from bisect import bisect_left
 from collections import Counter
 from typing import Final
 
@@ -22,12 +23,7 @@ class Metrics:
         seen = self._seconds.get(route)
         if seen is None:
             seen = self._seconds[route] = [0.0] * (len(_BUCKETS) + 2)
-        for index, bucket in enumerate(_BUCKETS):
-            if seconds <= bucket:
-                seen[index] += 1
-                break
-        else:
-            seen[len(_BUCKETS)] += 1
+        seen[bisect_left(_BUCKETS, seconds)] += 1
         seen[-1] += seconds
 
     def ledger(self, operation: str, reply: Reply) -> None:

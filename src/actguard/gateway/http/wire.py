@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from itertools import count
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs
 from uuid import uuid4
@@ -22,6 +23,8 @@ _PATIENCE: Final = 16 << 20
 """How much of a body that is too large is still read."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _encoder = msgspec.json.Encoder()
+_process = uuid4().hex[:16]
+_numbers = count()
 
 
 class Refused(Exception):  # noqa: N818 - an answer, on its way out
@@ -47,7 +50,7 @@ class Request:
         self.body: bytes = body
         self.started: float = time.perf_counter()
         said = self.header(b"x-request-id")
-        self.id: str = said if _REQUEST_ID.fullmatch(said) else uuid4().hex
+        self.id: str = said if said and _REQUEST_ID.fullmatch(said) else f"{_process}{next(_numbers):08x}"
 
     def header(self, name: bytes) -> str:
         """Its value; empty when it was not sent."""
@@ -106,10 +109,8 @@ async def send_reply(send: Send, reply: Reply, headers: Mapping[str, str]) -> No
 
 
 async def send_bytes(send: Send, status: int, content: bytes, kind: str, headers: Mapping[str, str]) -> None:
-    raw = [
-        (b"content-type", kind.encode()),
-        (b"content-length", str(len(content)).encode()),
-        *((name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()),
-    ]
+    raw = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(content))]
+    for name, value in headers.items():
+        raw.append((name.encode(), value.encode("latin-1", "replace")))
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": content})

@@ -77,18 +77,13 @@ def applicable(rows: Working, workspace: int, agent: str, user_id: str, plan_key
     return applied
 
 
-def scopes_of(operation: Operation) -> list[tuple[int, str, str]]:
-    """Where budgets are to be looked for before `apply`; only what may begin a hold needs any."""
-    if isinstance(operation, Release) or (isinstance(operation, Settle) and not operation.offline):
-        return []
-    workspace = operation.workspace
-    scopes = [(workspace, "workspace", ""), (workspace, "balance", ""), (workspace, "agent", operation.agent)]
-    if isinstance(operation, Extend):
-        return scopes
-    if operation.user_id:
-        scopes += [(workspace, "user", operation.user_id), (workspace, "user", EACH)]
-    if operation.plan_key:
-        scopes.append((workspace, "plan", operation.plan_key))
+def scopes_of(workspace: int, agent: str, user_id: str, plan_key: str) -> list[tuple[int, str, str]]:
+    """Where `applicable` looks for budgets: they are to be there before it is asked."""
+    scopes = [(workspace, "workspace", ""), (workspace, "balance", ""), (workspace, "agent", agent)]
+    if user_id:
+        scopes += [(workspace, "user", user_id), (workspace, "user", EACH)]
+    if plan_key:
+        scopes.append((workspace, "plan", plan_key))
     return scopes
 
 
@@ -160,7 +155,7 @@ def _reserve(rows: Working, asked: Reserve) -> Reply:
         shares=1,
         settles=0,
         seqs=[],
-        counters=[a.key[1:] for a in budgets],
+        counters=[a.key for a in budgets],
     )
     rows.holds[identity] = rows.new_holds[identity] = hold
     if asked.fingerprint is not None:
@@ -283,7 +278,7 @@ def _settle(rows: Working, asked: Settle) -> Reply:
             return _settled(hold)
     elif hold.settles and not _is_of_another_sharer(hold, asked):
         return _settled(hold)
-    counters = [_counter(rows, key) for key in hold.counter_keys()]
+    counters = [_counter(rows, key) for key in hold.counters]
     if any(c.usd_spent + asked.usd > LARGEST or c.tokens_spent + asked.tokens > LARGEST for c in counters):
         return error(422, "invalid", "The amounts are too large to be counted.")
     if asked.seq is not None and not asked.final:
@@ -335,7 +330,7 @@ def _begun_offline(rows: Working, asked: Settle) -> Hold:
         shares=1,
         settles=0,
         seqs=[],
-        counters=[a.key[1:] for a in budgets],
+        counters=[a.key for a in budgets],
     )
     identity = (asked.workspace, asked.reserve_id)
     rows.holds[identity] = rows.new_holds[identity] = hold
@@ -421,15 +416,14 @@ def _extend(rows: Working, asked: Extend) -> Reply:
 def _short_of(rows: Working, hold: Hold, asked: Extend) -> tuple[Applied, Counter] | None:
     """The first budget of the hold, in the windows that granted it, that has no room for more."""
     zone = rows.zones.get(hold.workspace, "UTC")
-    for scope, key, kind, start in hold.counters:
-        counter = _counter(rows, CounterKey(hold.workspace, scope, key, kind, start))
-        for budget in _budgets_behind(rows, hold, scope, kind):
+    for key in hold.counters:
+        counter = _counter(rows, key)
+        for budget in _budgets_behind(rows, hold, key.scope, key.window):
             usd, tokens = budget.usd_limit, budget.token_limit
             short = usd is not None and counter.usd_held + counter.usd_spent + asked.usd > usd
             short |= tokens is not None and counter.tokens_held + counter.tokens_spent + asked.tokens > tokens
             if short and not budget.observe:
-                window = window_at(kind, zone, hold.created_at)
-                return Applied(budget, window, CounterKey(hold.workspace, scope, key, kind, start)), counter
+                return Applied(budget, window_at(key.window, zone, hold.created_at), key), counter
     return None
 
 
@@ -463,13 +457,14 @@ def _book(
     usage: str = "",
 ) -> None:
     """Write the ledger row of a transition, and its amounts on every counter of the hold."""
-    for key in hold.counter_keys():
+    for key in hold.counters:
         counter = _counter(rows, key)
         counter.usd_held += usd_held
         counter.usd_spent += usd_spent
         counter.tokens_held += tokens_held
         counter.tokens_spent += tokens_spent
-        assert min(counter.usd_held, counter.usd_spent, counter.tokens_held, counter.tokens_spent) >= 0, key
+        assert counter.usd_held >= 0 <= counter.usd_spent, key
+        assert counter.tokens_held >= 0 <= counter.tokens_spent, key
         rows.changed_counters[key] = counter
     rows.entries.append(
         Entry(

@@ -5,7 +5,7 @@ from typing import Final, Protocol
 
 from actguard.gateway.ledger.apply import applicable, apply, expire, scopes_of
 from actguard.gateway.ledger.operations import Extend, Operation, Reply, Reserve, Settle
-from actguard.gateway.ledger.rows import Budget, Counter, CounterKey, Hold, Id, Working
+from actguard.gateway.ledger.rows import Budget, Counter, CounterKey, Hold, Id, Whose, Working
 
 MOST_DUE: Final = 500
 """So many holds are ended at once. A batch that finds more waits until the rest has been ended too."""
@@ -62,32 +62,26 @@ def run(session: Session, operations: Sequence[Operation]) -> list[Reply] | None
 
 
 def _load_budgets(session: Session, rows: Working, operations: Sequence[Operation]) -> None:
-    scopes: set[tuple[int, str, str]] = set()
+    whose: set[Whose] = set()
     for operation in operations:
-        scopes.update(scopes_of(operation))
-        hold = rows.holds.get((operation.workspace, operation.reserve_id)) if isinstance(operation, Extend) else None
-        if hold is not None:
-            scopes.update(scopes_of(_as_reserve(hold)))
-    if scopes:
-        rows.zones, rows.budgets = session.budgets({workspace for workspace, _, _ in scopes}, sorted(scopes))
+        asks: Operation | Hold | None = operation
+        if isinstance(operation, Extend):
+            asks = rows.holds.get((operation.workspace, operation.reserve_id))
+        if isinstance(asks, (Reserve, Hold)) or (isinstance(asks, Settle) and asks.offline):
+            whose.add((asks.workspace, asks.agent, asks.user_id, asks.plan_key))
+    whose.difference_update(rows.applied)
+    if whose:
+        scopes = {scope for each in whose for scope in scopes_of(*each)}
+        rows.zones, rows.budgets = session.budgets({each[0] for each in whose}, sorted(scopes))
 
 
 def _load_counters(session: Session, rows: Working, operations: Sequence[Operation]) -> None:
     keys: set[CounterKey] = set()
     for hold in rows.holds.values():
-        keys.update(hold.counter_keys())
+        keys.update(hold.counters)
     for o in operations:
         if isinstance(o, Reserve) or (isinstance(o, Settle) and o.offline):
-            keys.update(a.key for a in applicable(rows, o.workspace, o.agent, o.user_id, o.plan_key))
+            for applied in applicable(rows, o.workspace, o.agent, o.user_id, o.plan_key):
+                keys.add(applied.key)
     if keys:
         rows.counters = session.counters(sorted(keys))
-
-
-def _as_reserve(hold: Hold) -> Reserve:
-    return Reserve(
-        workspace=hold.workspace,
-        agent=hold.agent,
-        reserve_id=hold.reserve_id,
-        user_id=hold.user_id,
-        plan_key=hold.plan_key,
-    )

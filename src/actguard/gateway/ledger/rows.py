@@ -14,6 +14,10 @@ Id = tuple[int, str]
 """A workspace's number, and an id within it: no row is ever found by its id alone."""
 
 
+Whose = tuple[int, str, str, str]
+"""A workspace, and the agent, the user and the plan within it that a request is made for."""
+
+
 class CounterKey(NamedTuple):
     """Which counter: a budget's scope in one of its windows. Its order is the order in which stores lock counters."""
 
@@ -79,11 +83,8 @@ class Hold(Struct):
     settles: int
     seqs: list[int]
     """The partial settles that were charged, as pairs of first and last number."""
-    counters: list[tuple[str, str, str, str]]
-    """On which budgets it is held: scope, key, window, start."""
-
-    def counter_keys(self) -> list[CounterKey]:
-        return [CounterKey(self.workspace, *parts) for parts in self.counters]
+    counters: list[CounterKey]
+    """On which budgets it is held."""
 
 
 class Entry(Struct, frozen=True):
@@ -130,10 +131,8 @@ class Working(Struct):
     answers: dict[Id, Answer] = field(default_factory=lambda: dict[Id, Answer]())
     counters: dict[CounterKey, Counter] = field(default_factory=lambda: dict[CounterKey, Counter]())
 
-    applied: dict[tuple[int, str, str, str], list[Any]] = field(
-        default_factory=lambda: dict[tuple[int, str, str, str], list[Any]]()
-    )
-    """The budgets found for an agent, a user and a plan: a batch asks for the same ones again and again."""
+    applied: dict[Whose, list[Any]] = field(default_factory=lambda: dict[Whose, list[Any]]())
+    """The budgets found for an agent, a user and a plan: the same ones are asked for again and again."""
 
     new_holds: dict[Id, Hold] = field(default_factory=lambda: dict[Id, Hold]())
     changed_holds: dict[Id, Hold] = field(default_factory=lambda: dict[Id, Hold]())

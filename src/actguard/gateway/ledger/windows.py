@@ -29,13 +29,23 @@ def window_at(kind: str, zone: str, now: int) -> Window:
     """The window of *kind* that *now* lies in. Its local midnights make the day of a clock change 23 or 25 hours."""
     if kind == "total":
         return ALWAYS
-    local = datetime.fromtimestamp(now // SECOND, UTC).astimezone(ZoneInfo(zone)).date()
-    return _window(kind, zone, local if kind == "day" else local.replace(day=1))
+    return _window_in(kind, zone, now // SECOND)  # windows begin with a second
 
 
 def rfc3339(at: int) -> str:
     """A moment for people and for JSON."""
-    return datetime.fromtimestamp(at / SECOND, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{_to_the_second(at // SECOND)}.{at % SECOND // 1000:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(timespec="seconds")
+
+
+@lru_cache(maxsize=1024)
+def _window_in(kind: str, zone: str, seconds: int) -> Window:
+    local = datetime.fromtimestamp(seconds, UTC).astimezone(ZoneInfo(zone)).date()
+    return _window(kind, zone, local if kind == "day" else local.replace(day=1))
 
 
 @lru_cache(maxsize=1024)

@@ -1,10 +1,11 @@
 """Holds as a database keeps them: the same columns in the same order, lists as JSON."""
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from actguard.gateway.ledger.rows import Hold
+from actguard.gateway.ledger.rows import CounterKey, Hold
 
 _encode = msgspec.json.Encoder().encode
 _seqs = msgspec.json.Decoder(list[int])
@@ -14,10 +15,17 @@ HOLD_COLUMNS = tuple("workspace_id" if name == "workspace" else name for name in
 
 
 def encoded_hold(hold: Hold) -> tuple[Any, ...]:
-    values = msgspec.structs.astuple(hold)
-    return (*values[:-2], _encode(hold.seqs).decode(), _encode(hold.counters).decode())
+    seqs = _encode(hold.seqs).decode() if hold.seqs else "[]"
+    return (*msgspec.structs.astuple(hold)[:-2], seqs, _written(tuple(hold.counters)))
+
+
+@lru_cache(maxsize=4096)
+def _written(keys: tuple[CounterKey, ...]) -> str:
+    """Many holds are on the same counters."""
+    return _encode([key[1:] for key in keys]).decode()
 
 
 def decoded_hold(row: tuple[Any, ...]) -> Hold:
-    values: list[Any] = [*row[:-2], _seqs.decode(row[-2]), _counters.decode(row[-1])]
+    keys = [CounterKey(row[0], *parts) for parts in _counters.decode(row[-1])]
+    values: list[Any] = [*row[:-2], _seqs.decode(row[-2]), keys]
     return Hold(*values)

@@ -16,6 +16,9 @@ ON h.workspace_id = j.value ->> 0 AND h.fingerprint = j.value ->> 1 AND h.state 
 -- name: load_due
 SELECT * FROM holds WHERE state = 'open' AND expires_at <= :now ORDER BY expires_at LIMIT :most
 
+-- name: next_due
+SELECT coalesce(min(expires_at), 9223372036854775807) FROM holds WHERE state = 'open' AND expires_at > :now
+
 -- name: load_answers
 SELECT a.* FROM json_each(:ids) j
 CROSS JOIN answers a ON a.workspace_id = j.value ->> 0 AND a.idempotency_key = j.value ->> 1

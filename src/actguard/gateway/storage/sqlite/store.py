@@ -2,23 +2,22 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import msgspec
-
-from actguard.gateway.ledger.batch import Budgets, Session
-from actguard.gateway.ledger.rows import Answer, Budget, Counter, CounterKey, Hold, Id, Working
-from actguard.gateway.storage.rows import decoded_hold, encoded_hold
+from actguard.gateway.ledger.batch import Session
 from actguard.gateway.storage.sqlite.file import OneGateway, check_place
+from actguard.gateway.storage.sqlite.memory import Memory
+from actguard.gateway.storage.sqlite.session import SqliteSession
 from actguard.gateway.storage.store import Row, Store, StoreDown, StoreError, migrations, newer_schema, statements
 
 _WAIT_S: Final = 5.0
 """For a command line that writes beside the gateway; two gateways never meet here."""
-_json = msgspec.json.Encoder()
+_APART: Final = frozenset({"add_event", "forget_answers", "add_answer", "add_key", "revoke_key"})
+"""Statements that change nothing of budgets, counters and holds."""
 
 
 class SqliteStore(Store):
@@ -49,6 +48,7 @@ class SqliteStore(Store):
         self._latest = 0
         self._writer: sqlite3.Connection | None = None
         self._writer_lock: Final = Lock()
+        self._memory = Memory()
         self._readers: list[sqlite3.Connection] = []
 
     def open(self) -> None:
@@ -56,6 +56,7 @@ class SqliteStore(Store):
         if self._lock is not None:
             self._lock.acquire()
         try:
+            self._memory = Memory()
             self._writer = self._connect()
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._migrate(self._writer)
@@ -88,13 +89,17 @@ class SqliteStore(Store):
             if connection is None:
                 raise StoreDown("The store is closed.")
             connection.execute("BEGIN IMMEDIATE")
+            transaction = _Transaction(connection)
             try:
-                yield _Transaction(connection)
+                yield transaction
                 connection.execute("COMMIT")
             except BaseException:
+                self._memory.forget()
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+            if transaction.touched:
+                self._memory.forget()
 
     @contextmanager
     def reading(self) -> Generator["_Transaction"]:
@@ -114,7 +119,7 @@ class SqliteStore(Store):
     @contextmanager
     def session(self) -> Generator[Session]:
         with self.writing() as transaction:
-            yield _Session(transaction.connection, self.now())
+            yield SqliteSession(transaction.connection, self._memory, self.now())
 
     def maintain(self) -> None:
         """Move the log into the file beside the writer, so that no commit has to wait for it."""
@@ -143,73 +148,22 @@ class SqliteStore(Store):
 
 
 class _Transaction:
+    """Statements by name. *touched*: whether one of them may have changed what a session goes by."""
+
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection: Final = connection
+        self.touched = False
 
     def rows(self, name: str, /, **parameters: Any) -> list[Row]:
         return self.connection.execute(statements("sqlite")[name], parameters).fetchall()
 
     def run(self, name: str, /, **parameters: Any) -> int:
+        self.touched |= name not in _APART
         return self.connection.execute(statements("sqlite")[name], parameters).rowcount
 
     def run_many(self, name: str, rows: Sequence[Mapping[str, Any]]) -> int:
+        self.touched |= name not in _APART
         return self.connection.executemany(statements("sqlite")[name], rows).rowcount
-
-
-class _Session:
-    """The ledger's rows in SQLite. Nothing is locked row by row: there is one writer."""
-
-    def __init__(self, connection: sqlite3.Connection, now: int) -> None:
-        self._connection: Final = connection
-        self._now: Final = now
-
-    def begin(
-        self, holds: Sequence[Id], fingerprints: Sequence[Id], answers: Sequence[Id], most_due: int
-    ) -> tuple[Working, list[Hold]]:
-        rows = Working(self._now)
-        for hold in map(decoded_hold, self._by_ids("load_holds", holds)):
-            rows.holds[hold.workspace, hold.reserve_id] = hold
-        for hold in map(decoded_hold, self._by_ids("load_fingerprints", fingerprints)):
-            rows.holds.setdefault((hold.workspace, hold.reserve_id), hold)
-            rows.fingerprints[hold.workspace, hold.fingerprint or ""] = hold.reserve_id
-        for found in self._by_ids("load_answers", answers):
-            rows.answers[found[0], found[1]] = Answer(*found)
-        due: list[Row] = []
-        if most_due:
-            statement = statements("sqlite")["load_due"]
-            due = self._connection.execute(statement, {"now": self._now, "most": most_due}).fetchall()
-        return rows, [*map(decoded_hold, due)]
-
-    def budgets(self, workspaces: Iterable[int], scopes: Sequence[tuple[int, str, str]]) -> Budgets:
-        zones: dict[int, str] = dict(cast("list[tuple[int, str]]", self._by_ids("load_zones", [*workspaces])))
-        budgets: dict[tuple[int, str, str], list[Budget]] = {}
-        for workspace, scope, key, window, usd, tokens, observe in self._by_ids("load_budgets", scopes):
-            budget = Budget(workspace, scope, key, window, usd, tokens, bool(observe))
-            budgets.setdefault((workspace, scope, key), []).append(budget)
-        return zones, budgets
-
-    def counters(self, keys: Sequence[CounterKey]) -> dict[CounterKey, Counter]:
-        return {CounterKey(*row[:5]): Counter(*row[5:]) for row in self._by_ids("load_counters", keys)}
-
-    def save(self, rows: Working) -> None:
-        many = self._connection.executemany
-        if rows.new_holds:
-            many(f"INSERT INTO holds VALUES ({_marks(25)})", [*map(encoded_hold, rows.new_holds.values())])
-        if rows.changed_holds:
-            many(f"REPLACE INTO holds VALUES ({_marks(25)})", [*map(encoded_hold, rows.changed_holds.values())])
-        if rows.changed_counters:
-            changed = [(*key, *msgspec.structs.astuple(c)) for key, c in rows.changed_counters.items()]
-            many(f"REPLACE INTO counters VALUES ({_marks(9)})", changed)
-        if rows.entries:
-            many(f"INSERT INTO ledger VALUES (NULL, {_marks(11)})", [*map(msgspec.structs.astuple, rows.entries)])
-        if rows.new_answers:
-            answers = [msgspec.structs.astuple(a) for _, a in sorted(rows.new_answers.items())]
-            many(f"INSERT INTO answers VALUES ({_marks(6)})", answers)
-
-    def _by_ids(self, name: str, ids: Sequence[Any]) -> list[Row]:
-        if not ids:
-            return []
-        return self._connection.execute(statements("sqlite")[name], {"ids": _json.encode(ids).decode()}).fetchall()
 
 
 @contextmanager
@@ -218,7 +172,3 @@ def _translated() -> Generator[None]:
         yield
     except sqlite3.OperationalError as error:
         raise StoreDown(f"The database does not take this now: {error}.") from error
-
-
-def _marks(count: int) -> str:
-    return ", ".join("?" * count)

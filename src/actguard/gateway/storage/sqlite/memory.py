@@ -1,0 +1,56 @@
+"""What the one writer of a SQLite file need not read again: budgets, counters and open holds, as last committed.
+
+It belongs to one connection, and is exact: whoever else commits to the file changes its `data_version`, which is asked
+inside every transaction, and whatever undoes a transaction of this connection forgets everything.
+"""
+
+import sqlite3
+from typing import Any, Final
+
+from actguard.gateway.ledger.rows import Budget, Counter, CounterKey, Hold, Id, Whose, Working
+from actguard.gateway.ledger.windows import SECOND
+
+_MOST_HOLDS: Final = 50_000
+_MOST_ROWS: Final = 100_000
+"""Of each other kind. What is forgotten is read again, so these bound memory and nothing else."""
+
+
+class Memory:
+    """Rows as they are in the file. A batch changes them in place: what is not committed is followed by `forget`."""
+
+    def __init__(self) -> None:
+        self._version: int | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        self.zones: dict[int, str] = {}
+        self.budgets: dict[tuple[int, str, str], list[Budget]] = {}
+        self.counters: dict[CounterKey, Counter] = {}
+        self.holds: dict[Id, Hold] = {}
+        """Open ones."""
+        self.next_due = 0
+        """No open hold expires before this."""
+        self._applied: dict[Whose, list[Any]] = {}
+        self._second = 0
+
+    def working(self, connection: sqlite3.Connection, now: int) -> Working:
+        """The rows that a batch begins with, in a transaction that has begun on *connection*."""
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        if version != self._version or max(len(self.budgets), len(self.counters)) > _MOST_ROWS:
+            self.forget()
+            self._version = version
+        if now // SECOND != self._second or len(self._applied) > _MOST_ROWS:  # windows begin with a second
+            self._applied, self._second = {}, now // SECOND
+        return Working(now, self.zones, self.budgets, counters=self.counters, applied=self._applied)
+
+    def remember(self, rows: Working) -> None:
+        """What a batch has changed, when it has been written."""
+        for changed in (rows.new_holds, rows.changed_holds):
+            for identity, hold in changed.items():
+                if hold.state == "open":
+                    self.holds[identity] = hold
+                    self.next_due = min(self.next_due, hold.expires_at)
+                else:
+                    self.holds.pop(identity, None)
+        while len(self.holds) > _MOST_HOLDS:
+            del self.holds[next(iter(self.holds))]
