@@ -112,3 +112,18 @@ def test_a_call_that_lost_its_key_says_so(run, heard):
     assert pay("a") == 1
     (event,) = [event for name, event in heard.events if name == "guard.intervention"]
     assert (event["guard"], event["reason"]) == ("idempotent", "lease_lost")
+
+
+def test_a_relative_file_is_meant_where_the_guard_is_made(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+
+        @idempotent(scope="global", durable="kept.db")
+        def pay(idempotency_key):
+            return 1
+
+        pay("a")
+        assert (tmp_path / name / "kept.db").exists()
+    with pytest.raises(actguard.ActGuardUsageError):
+        idempotent(durable=":memory:")
