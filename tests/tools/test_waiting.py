@@ -136,3 +136,21 @@ async def test_who_could_not_be_let_in_in_time_is_refused_at_once_behind_others(
     assert 90 < caught.value.retry_after <= 100
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_who_should_have_given_up_long_ago_holds_nobody_up(clock):
+    _, call, done = a_line_of_one()
+    await call("before")
+    gone = asyncio.create_task(call("gone"))
+    await asyncio.sleep(0)
+    (line,) = waiting._lines.values()
+    line.places[0].end = time.monotonic() - 60  # as if its event loop had been stopped a minute ago
+    late = asyncio.create_task(call("late"))
+    await asyncio.sleep(0)
+
+    (place,) = line.places
+    assert place.first
+    gone.cancel()
+    clock.pass_(1)
+    await asyncio.wait_for(late, 5)
+    assert done == ["before", "late"]

@@ -10,14 +10,13 @@ from actguard import MaxAttemptsExceeded, idempotent, rate_limit, timeout, tool
 
 
 def test_a_watched_timeout_lets_the_call_go_on_and_says_so(run, heard):
-    @timeout(0.01, mode="observe")
-    def slow(seconds):
-        time.sleep(seconds)
+    def slow():
+        time.sleep(0.03)
         return actguard.remaining()
 
-    assert slow(0) is None
+    assert timeout(60, mode="observe")(slow)() is None
     assert "guard.intervention" not in heard.names
-    assert slow(0.03) is None
+    assert timeout(0.01, mode="observe")(slow)() is None
     (event,) = [event for name, event in heard.events if name == "guard.intervention"]
     assert (event["guard"], event["code"], event["outcome"]) == ("timeout", "TOOL_TIMEOUT", "observed")
 
@@ -113,3 +112,18 @@ def test_a_call_that_lost_its_key_says_so(run, heard):
     assert pay("a") == 1
     (event,) = [event for name, event in heard.events if name == "guard.intervention"]
     assert (event["guard"], event["reason"]) == ("idempotent", "lease_lost")
+
+
+def test_a_relative_file_is_meant_where_the_guard_is_made(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+
+        @idempotent(scope="global", durable="kept.db")
+        def pay(idempotency_key):
+            return 1
+
+        pay("a")
+        assert (tmp_path / name / "kept.db").exists()
+    with pytest.raises(actguard.ActGuardUsageError):
+        idempotent(durable=":memory:")

@@ -19,6 +19,7 @@ from actguard.pipeline.groups import groups, watched_part
 from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part, Undo
 from actguard.pipeline.settings import Settings
 from actguard.pipeline.target import Target
+from actguard.pipeline.unasked import settle
 from actguard.pipeline.waiting import Waiting, ahead
 from actguard.stores.protocol import Admitted, Refusal, Refused, Report, Step, Store
 from actguard.stores.undo import REFUSALS, undoing
@@ -221,6 +222,9 @@ class Plan:
                 answer: Admitted | Refused
                 if verdict is None and self.lined and waiting is None:
                     verdict = _behind(group, steps)
+                if verdict is not None and settle():
+                    verdict = None  # what stood in the way may be gone
+                    continue
                 if verdict is not None:
                     answer, verdict = verdict, None
                 elif group.standby is None:
@@ -229,6 +233,8 @@ class Plan:
                     answer, store = yield Ask(group.standby.admit, group.standby.aadmit, (steps, group.on_error))
                 if isinstance(answer, Admitted):
                     break
+                if settle():
+                    continue
                 part, step = group.parts[answer.step], steps[answer.step]
                 if part.recourse is not None and not resorted and store is not None:
                     resorted = True
@@ -271,6 +277,14 @@ class Plan:
         """Write down how the body came out. What cannot be written now is written later: the result stands."""
         for held, reports in call.reports(ending):
             yield from self._tell_store(held, reports)
+
+    def abandon(self, call: Call, ending: Ending) -> None:
+        """`close`, at a time that is nobody's: without waiting for anything."""
+        for held, reports in call.reports(ending):
+            if held.group.standby is None:
+                held.group.store.finish(reports)
+            else:
+                held.group.standby.finish_later(held.store, reports)
 
     def tell(self, call: Call, ending: Ending) -> None:
         """`close`, of a `direct` plan."""

@@ -16,6 +16,7 @@ from actguard.pipeline.call import Ask, Call, Held
 from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part
 from actguard.pipeline.outcome import is_neutral
 from actguard.pipeline.plan import Plan
+from actguard.pipeline.unasked import Unasked, settle
 from actguard.stores.protocol import Refused, Step, fast_new
 from actguard.stores.undo import REFUSALS
 
@@ -248,14 +249,17 @@ def _call_of(plan: Plan, args: Args, kwargs: Kwargs, step: Step, receipt: Any) -
 
 def _later(plan: Plan, call: Call, result: Any, begun: float) -> Any:
     """A function that is not `async` gave back something to wait for: how that comes out is how the call does."""
+    settle()
+    unasked = Unasked(plan, call)
     if inspect.isgenerator(result):
-        return _generated(plan, call, result, begun)  # pyright: ignore[reportUnknownArgumentType]
+        return _generated(plan, unasked, result, begun)  # pyright: ignore[reportUnknownArgumentType]
     if inspect.isasyncgen(result):
-        return _async_generated(plan, call, result, begun)
-    return _awaited(plan, call, result, begun)
+        return _async_generated(plan, unasked, result, begun)
+    return _awaited(plan, unasked, result, begun)
 
 
-async def _awaited(plan: Plan, call: Call, awaitable: Awaitable[Any], begun: float) -> Any:
+async def _awaited(plan: Plan, unasked: Unasked, awaitable: Awaitable[Any], begun: float) -> Any:
+    call = unasked.take()
     try:
         result = await awaitable
     except BaseException as error:
@@ -281,7 +285,9 @@ def _generator(pipeline: "Pipeline") -> Callable[..., Any]:
     return guarded
 
 
-def _generated(plan: Plan, call: Call, items: Any, begun: float) -> Generator[Any, Any, Any]:
+def _generated(plan: Plan, call: Call | Unasked, items: Any, begun: float) -> Generator[Any, Any, Any]:
+    if isinstance(call, Unasked):
+        call = call.take()
     if plan.afters:
         items = drive(plan.leave(call.args, call.kwargs, items))
     try:
@@ -327,7 +333,9 @@ def _async_generator(pipeline: "Pipeline") -> Callable[..., Any]:
     return guarded
 
 
-async def _async_generated(plan: Plan, call: Call, items: Any, begun: float) -> AsyncGenerator[Any, Any]:
+async def _async_generated(plan: Plan, call: Call | Unasked, items: Any, begun: float) -> AsyncGenerator[Any, Any]:
+    if isinstance(call, Unasked):
+        call = call.take()
     if plan.afters:
         items = await adrive(plan.leave(call.args, call.kwargs, items))
     asked: Coroutine[Any, Any, Any] = items.__anext__()

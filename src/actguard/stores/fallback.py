@@ -172,6 +172,13 @@ class Standby:
         self._answered()
         return done[-len(reports) :]
 
+    def finish_later(self, store: Store | None, reports: Sequence[Report]) -> None:
+        """`finish`, with the next request that is made anyhow."""
+        if store is self.store:
+            self._owe(reports)
+        elif store is not None:
+            store.finish(reports)
+
     # ---- how the store is ----
 
     def _resting(self) -> StoreUnavailableError | None:

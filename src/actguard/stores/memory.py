@@ -6,6 +6,7 @@ proportion to what is used, and no call pays for many others; where there are no
 monotonic: setting the clock changes nothing.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +35,8 @@ from actguard.stores.protocol import (
 from actguard.stores.undo import KIND_OF, REFUSALS, undoing
 
 _SHARDS = 16
+
+log = logging.getLogger("actguard.stores")
 
 
 class MemoryStore(MemoryFacts):
@@ -107,7 +110,11 @@ class MemoryStore(MemoryFacts):
             now = self._clock()
             if shard.ends and shard.ends[0][0] <= now:
                 shard.sweep(now)
-            return write(shard, report, now)
+            try:
+                return write(shard, report, now)
+            except StoreFullError as error:  # the call was made: how it came out is what its caller must hear
+                log.warning("How a call came out could not be noted down. %s", error)
+                return False
 
     def finish(self, reports: Sequence[Report]) -> tuple[bool, ...]:
         return tuple([self.finish_one(report) for report in reports])

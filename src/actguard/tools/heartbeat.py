@@ -6,6 +6,7 @@ import threading
 from typing import Literal, NamedTuple
 
 from actguard.exceptions import StoreError
+from actguard.pipeline.unasked import settle
 from actguard.stores.protocol import Store
 
 log = logging.getLogger("actguard.tools")
@@ -60,6 +61,7 @@ class Heartbeats:
             if self._wake.wait(pause):
                 self._wake.clear()
                 continue
+            settle()  # what nobody will ever end is not to be kept alive from here
             with self._lock:
                 running = tuple(self._running.items())
             for owner, one in running:

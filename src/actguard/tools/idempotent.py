@@ -149,7 +149,9 @@ class Idempotent(Guard):
         if self.durable is not None:
             if self.store is not None:
                 raise ActGuardUsageError("give either durable or store", argument="durable")
-            object.__setattr__(self, "store", _kept_at(os.path.abspath(named("durable", self.durable))))
+            path = named("durable", self.durable)
+            # A relative path means the same file wherever the program goes later. ":memory:" is refused, as itself.
+            object.__setattr__(self, "store", _kept_at(path if path == ":memory:" else os.path.abspath(path)))
 
     def bind(self, target: Target) -> Part[IdempotencyBegin]:
         _refuse_generators(target)

@@ -5,9 +5,12 @@ used again, for a while; none of them keeps the interpreter from ending.
 """
 
 import contextvars
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
+
+log = logging.getLogger("actguard.tools")
 
 IDLE_S = 10.0
 """A thread without work ends after so many seconds."""
@@ -109,7 +112,12 @@ class Workers:
             self.busy += 1
         if worker is None:
             worker = _Worker(self)
-            worker.thread.start()
+            try:
+                worker.thread.start()
+            except BaseException:  # no more threads
+                with self._lock:
+                    self.busy -= 1
+                raise
         worker.give(job)
 
     def back(self, worker: "_Worker") -> None:
@@ -155,7 +163,10 @@ class _Worker:
             job, self._job = self._job, None
             if job is None:
                 return
-            job.run()
+            try:
+                job.run()
+            except BaseException:
+                log.exception("What was told of a call that had been given up failed.")
             del job
             self._workers.back(self)
 
