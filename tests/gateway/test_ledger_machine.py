@@ -72,6 +72,13 @@ class Machine(RuleBasedStateMachine):
             case _:
                 return Release(**whose)
 
+    @rule(usd=st.sampled_from([0, 1, 30]), which=st.integers(0, 5))
+    def grow(self, usd: int, which: int) -> None:
+        """By chance alone, hardly any extension meets a hold that is open and a budget that has room."""
+        still_open = [id for id, hold in self.oracle.holds.items() if hold.state == "open"]
+        if still_open:
+            self.run(asked=[("extend", still_open[which % len(still_open)], usd, "alice", 10, None)])
+
     @rule(seconds=st.sampled_from([-100, 1, 10, 3600, 86_400]))
     def tick(self, seconds: int) -> None:
         self.ledger.clock.tick(seconds)

@@ -1,10 +1,13 @@
 """Group commit: one thread writes, one batch is in flight, and what arrives meanwhile is the next batch.
 
-There is no timer. A client alone waits for one commit; under load the commits grow and their number does not.
+There is no timer. A client alone waits for one commit; under load the commits grow and their number does not. Requests
+that the event loop has in hand at once are handed over at once: the writer would otherwise wake at the first of them
+and compete with the loop for the interpreter while the rest is being read.
 """
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -37,7 +40,8 @@ class Writer:
 
     def __init__(self, store: Store) -> None:
         self._store: Final = store
-        self._jobs: Final[SimpleQueue[_Job | None]] = SimpleQueue()
+        self._jobs: Final[SimpleQueue[list[_Job] | None]] = SimpleQueue()
+        self._gathered: list[_Job] = []
         self._thread = Thread(target=self._run, name="actguard-writer", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.waiting = 0
@@ -51,6 +55,7 @@ class Writer:
 
     async def close(self) -> None:
         """Write everything that was submitted, then stop."""
+        self._hand_over()
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -74,29 +79,40 @@ class Writer:
         assert self._loop is not None
         future: asyncio.Future[Any] = self._loop.create_future()
         self.waiting += 1
-        self._jobs.put(_Job(future, operation, work))
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(_Job(future, operation, work))
         return future
 
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._jobs.put(self._gathered)
+            self._gathered = []
+
     def _run(self) -> None:
+        waiting: deque[_Job] = deque()
         ending = False
-        while not ending:
+        while waiting or not ending:
+            ending = self._receive(waiting) or ending
             batch: list[_Job] = []
-            job = self._jobs.get()
-            while job is not None and job.operation is not None:
-                batch.append(job)
-                if len(batch) >= LARGEST_BATCH:
-                    job = None
-                    break
-                try:
-                    job = self._jobs.get_nowait()
-                except Empty:
-                    break
-            else:
-                ending = job is None
+            while waiting and waiting[0].operation is not None and len(batch) < LARGEST_BATCH:
+                batch.append(waiting.popleft())
             if batch:
                 self._answer(batch, self._apply(batch))
-            if job is not None and job.operation is None:
+            elif waiting:
+                job = waiting.popleft()
                 self._answer([job], [self._do(job.work)])
+
+    def _receive(self, waiting: "deque[_Job]") -> bool:
+        """Add all that was submitted, at least something; whether the end has come."""
+        try:
+            while True:
+                jobs = self._jobs.get_nowait() if waiting else self._jobs.get()
+                if jobs is None:
+                    return True
+                waiting.extend(jobs)
+        except Empty:
+            return False
 
     def _apply(self, batch: list[_Job]) -> "list[Any]":
         operations = [job.operation for job in batch if job.operation is not None]
