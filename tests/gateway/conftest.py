@@ -118,9 +118,8 @@ def start_postgres(folder: Path, *, fsync: bool) -> tuple[subprocess.Popen[bytes
     if not (binaries / "initdb").exists() and os.geteuid() == 0 and shutil.which("apt-get"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         subprocess.run(["apt-get", "update", "-qq"], check=False, env=environment, capture_output=True)
-        subprocess.run(
-            ["apt-get", "install", "-y", "-qq", "postgresql"], env=environment, check=True, capture_output=True
-        )
+        install = ["apt-get", "-o", "DPkg::Lock::Timeout=120", "install", "-y", "-qq", "postgresql"]
+        subprocess.run(install, env=environment, check=True, capture_output=True)
         binaries = _binaries()
     if not (binaries / "initdb").exists():
         pytest.fail("no Postgres is installed: apt-get install postgresql")

@@ -116,7 +116,8 @@ def _binary() -> str:
         fcntl.flock(lock, fcntl.LOCK_EX)  # test workers start together; one installs, the others find it
         if not _find():
             environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-            install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "redis-server"]
+            wait = "DPkg::Lock::Timeout=120"  # for who installs Postgres meanwhile
+            install = ["apt-get", "-o", wait, "install", "-y", "-qq", "--no-install-recommends", "redis-server"]
             for command in (["apt-get", "update", "-qq"], install):
                 subprocess.run(command, env=environment, capture_output=True, check=False, timeout=300)
     if found := _find():
