@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import time
+from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
 import uvicorn
@@ -69,14 +70,6 @@ class Server:
     def run(self) -> None:
         """Answer until a signal says to stop; then finish what was begun."""
         configure_logs(self._settings.log_level)
-        options: dict[str, Any] = {
-            "log_config": None,
-            "access_log": False,
-            "timeout_graceful_shutdown": _GRACE_S,
-            "server_header": False,
-            "proxy_headers": False,
-            "backlog": 2048,
-        }
         assert self._socket is not None
         for stop in (
             signal.SIGINT,
@@ -84,7 +77,7 @@ class Server:
         ):  # uvicorn raises it again after its graceful end
             signal.signal(stop, _already_heard)
         if self._workers == 1:
-            server = uvicorn.Server(uvicorn.Config(App(self._store, self._settings, alone=True), **options))
+            server = uvicorn.Server(uvicorn.Config(App(self._store, self._settings, alone=True), **_options()))
             server.run([self._socket])
             return
         self._socket.close()  # uvicorn takes the port itself, for its workers to share
@@ -95,8 +88,26 @@ class Server:
             workers=self._workers,
             host=self._host,
             port=self._port,
-            **options,
+            **_options(),
         )
+
+
+def _options() -> dict[str, Any]:
+    """How uvicorn is to serve it."""
+    options: dict[str, Any] = {
+        "log_config": None,
+        "access_log": False,
+        "timeout_graceful_shutdown": _GRACE_S,
+        "server_header": False,
+        "proxy_headers": False,
+        "ws": "none",
+        "backlog": 2048,
+    }
+    if find_spec("httptools") is not None:  # not everywhere; without it uvicorn's own connections do the same, slower
+        from actguard.gateway.http.connection import Connection
+
+        options["http"] = Connection
+    return options
 
 
 def worker() -> App:
