@@ -67,6 +67,7 @@ class GatewayProcess:
     folder: Path
     port: int = 0
     options: tuple[str, ...] = ()
+    module: str = "actguard.cli"
     agent_key: str = ""
     admin_key: str = ""
     process: "subprocess.Popen[str] | None" = None
@@ -79,7 +80,7 @@ class GatewayProcess:
         command = [
             sys.executable,
             "-m",
-            "actguard.cli",
+            self.module,
             "gateway",
             "--database",
             self.database,
@@ -91,7 +92,7 @@ class GatewayProcess:
             stdout=subprocess.PIPE,
             stderr=self.log.open("a"),
             text=True,
-            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+            env={**os.environ, "PYTHONPATH": f"{SOURCE}{os.pathsep}{SOURCE.parent}"},
         )
         assert self.process.stdout is not None
         first = self.process.stdout.readline()

@@ -8,6 +8,7 @@ import httptools
 from actguard.gateway.http.wire import LARGEST_BODY, PATIENCE, Answer, answer, failure, too_large
 
 LARGEST_HEAD: Final = 1 << 16
+_OF_A_BODY: Final = (b"content-length", b"transfer-encoding")
 
 
 class Heard(NamedTuple):
@@ -48,7 +49,7 @@ class Reader:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._closed = True  # nothing else is spoken here; the request is answered as it is
+            self._closed = True  # whatever follows is in another protocol
         except httptools.HttpParserError:
             self._refuse(answer(failure(400, "malformed", "This is not HTTP that can be read."), {}))
         if self.begun and continued:
@@ -100,7 +101,11 @@ class Reader:
             self._refuse(answer(too_large().reply, {}))
             return
         parser = self._parser
-        keep_alive = parser.should_keep_alive() and parser.get_http_version() == "1.1" and not parser.should_upgrade()
+        upgrade = parser.should_upgrade()
+        if upgrade and any(name in _OF_A_BODY for name, _ in self._headers):
+            self._refuse(answer(failure(400, "malformed", "Only HTTP/1.1 is spoken here: do not ask to upgrade."), {}))
+            return
+        keep_alive = not upgrade and parser.should_keep_alive() and parser.get_http_version() == "1.1"
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         method, url = parser.get_method().decode("latin-1"), self._url.decode("latin-1")
         self.heard.append(Heard(method, url, self._headers, body, keep_alive))
