@@ -68,6 +68,7 @@ class GatewayProcess:
     port: int = 0
     options: tuple[str, ...] = ()
     module: str = "actguard.cli"
+    paths: tuple[str, ...] = (str(SOURCE.parent),)
     agent_key: str = ""
     admin_key: str = ""
     process: "subprocess.Popen[str] | None" = None
@@ -92,7 +93,7 @@ class GatewayProcess:
             stdout=subprocess.PIPE,
             stderr=self.log.open("a"),
             text=True,
-            env={**os.environ, "PYTHONPATH": f"{SOURCE}{os.pathsep}{SOURCE.parent}"},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), *self.paths])},
         )
         assert self.process.stdout is not None
         first = self.process.stdout.readline()

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from actguard.gateway import accounts
 from actguard.gateway.accounts import Created
@@ -71,25 +72,15 @@ class Server:
         """Answer until a signal says to stop; then finish what was begun."""
         configure_logs(self._settings.log_level)
         assert self._socket is not None
-        for stop in (
-            signal.SIGINT,
-            signal.SIGTERM,
-        ):  # uvicorn raises it again after its graceful end
+        for stop in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises it again after its graceful end
             signal.signal(stop, _already_heard)
         if self._workers == 1:
             server = uvicorn.Server(uvicorn.Config(App(self._store, self._settings, alone=True), **_options()))
             server.run([self._socket])
             return
-        self._socket.close()  # uvicorn takes the port itself, for its workers to share
         self._settings.to_environment()
-        uvicorn.run(
-            "actguard.gateway.serve:worker",
-            factory=True,
-            workers=self._workers,
-            host=self._host,
-            port=self._port,
-            **_options(),
-        )
+        config = uvicorn.Config("actguard.gateway.serve:worker", factory=True, workers=self._workers, **_options())
+        Multiprocess(config, [self._socket]).run()
 
 
 def _options() -> dict[str, Any]:
