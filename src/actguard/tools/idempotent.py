@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ from actguard.stores.protocol import (
 from actguard.tools import results
 from actguard.tools.canonical import digest
 from actguard.tools.heartbeat import heartbeats
+from actguard.tools.hidden_key import refuse_misplaced
 from actguard.tools.max_attempts import no_run, session_id
 from actguard.tools.owners import new_owner
 from actguard.tools.results import Codec, NotKept
@@ -155,6 +157,8 @@ class Idempotent(Guard):
 
     def bind(self, target: Target) -> Part[IdempotencyBegin]:
         _refuse_generators(target)
+        if _takes_key(self, target):
+            refuse_misplaced(target, self.key_arg, given=self.key != "arg", hidden=bool(self.hidden(target)))
         store = self.store_under(settings.current().store)
         lease_s = (
             self.lease_s if store.blocking else inf
@@ -386,11 +390,17 @@ def _giving_key(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]] | None:
     if not _takes_key(guard, target):
         return None
+    place = arguments.position(target, guard.key_arg)
+    index = sys.maxsize if place is None else place[0]
 
     def wrap(body: Callable[..., Any]) -> Callable[..., Any]:
         def with_key(*args: Any, **kwargs: Any) -> Any:
             with suppress(MissingIdempotencyKeyError):  # then it is watched, or off: enforced, it has refused the call
-                kwargs = {**kwargs, guard.key_arg: key(args, kwargs)}
+                made = key(args, kwargs)
+                if index < len(args):
+                    args = (*args[:index], made, *args[index + 1 :])
+                else:
+                    kwargs = {**kwargs, guard.key_arg: made}
             return body(*args, **kwargs)
 
         return with_key
