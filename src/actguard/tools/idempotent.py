@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from actguard.context import current_frame
 from actguard.exceptions import (
+    ActGuardToolError,
     ActGuardUsageError,
     DuplicateIdempotencyKey,
     IdempotencyInProgress,
@@ -19,7 +20,6 @@ from actguard.exceptions import (
     InvalidIdempotentToolError,
     MissingIdempotencyKeyError,
     ToolGuardError,
-    ToolTimeoutError,
 )
 from actguard.pipeline import arguments, settings
 from actguard.pipeline.arguments import MISSING, Getter
@@ -419,7 +419,7 @@ def _lease_lost(report: Report) -> ToolGuardError | None:
 
 
 def _never_started(error: BaseException, target: Target) -> bool:
-    return isinstance(error, ToolTimeoutError) and not error.started and error.tool_name == target.name
+    return isinstance(error, ActGuardToolError) and error.unstarted == target.tool_id
 
 
 def _recourse(guard: Idempotent, target: Target, codec: Codec | None) -> Callable[..., bool]:

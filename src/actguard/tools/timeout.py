@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from actguard.context import current_frame
-from actguard.exceptions import TimeoutUsageError, ToolTimeoutError, TooManyOrphansError
+from actguard.exceptions import (
+    ActGuardToolError,
+    TimeoutUsageError,
+    ToolGuardError,
+    ToolTimeoutError,
+    TooManyOrphansError,
+)
 from actguard.pipeline.deadline import deadline as _deadline
 from actguard.pipeline.deadline import remaining as remaining
 from actguard.pipeline.guard import Guard, Part, choice, positive, whole
@@ -28,8 +34,7 @@ class Timeout(Guard):
 
     A coroutine is cancelled; if it does not listen, its caller goes on after *grace* seconds more. A thread cannot be
     stopped: a synchronous function goes on running, and its caller goes on without it; the error says `still_running`.
-        Nested
-    ones: whichever is over first counts.
+    Nested ones: whichever is over first counts.
 
     Args:
         seconds: how long it may take.
@@ -62,6 +67,11 @@ class Timeout(Guard):
         if self.executor is not None and not isinstance(self.executor, Executor):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TimeoutUsageError(
                 f"executor must be a concurrent.futures.Executor, not {self.executor!r}", argument="executor"
+            )
+        if type(self.executor).__name__ == "ProcessPoolExecutor":
+            raise TimeoutUsageError(
+                "executor must be one of threads: what surrounds a call (its run, its session) stays in this process",
+                argument="executor",
             )
         if self.grace != 0:
             positive("grace", self.grace, error=TimeoutUsageError)
@@ -119,9 +129,9 @@ class _Orphans:
     def check(self) -> None:
         most = self._guard.max_orphans
         if most is not None and self.count >= most:
-            error = TooManyOrphansError(f"{self.count} calls of {self._target.name} hang, and no more may.")
-            error.tool, error.guard = self._target.name, Timeout.kind
-            raise error
+            raise _unstarted(
+                TooManyOrphansError(f"{self.count} calls of {self._target.name} hang, and no more may."), self._target
+            )
 
     def add(self) -> None:
         with self._lock:
@@ -172,6 +182,22 @@ def _error(guard: Timeout, target: Target, *, started: bool = True, still_runnin
     )
 
 
+def _unstarted(error: ActGuardToolError, target: Target) -> ActGuardToolError:
+    """*error*, saying that this call of *target* was not begun."""
+    error.tool, error.guard, error.unstarted = target.name, Timeout.kind, target.tool_id
+    return error
+
+
+def _left(guard: Timeout, target: Target, *, started: bool) -> ActGuardToolError:
+    error = _error(guard, target, started=started, still_running=started)
+    return error if started else _unstarted(error, target)
+
+
+def _no_thread(target: Target, why: RuntimeError) -> ActGuardToolError:
+    message = f"{target.name} was not run, because there is no thread for it ({why})."
+    return _unstarted(ToolGuardError(message, "NO_THREAD", retryable=True), target)
+
+
 def _until(seconds: float) -> float:
     """The deadline of a call that begins now: its own, or that of a timed call around it, if that is nearer."""
     deadline = time.monotonic() + seconds
@@ -195,6 +221,9 @@ def _timed_async(guard: Timeout, target: Target, body: Callable[..., Any], orpha
             if overrun.still_running:
                 orphans.add()
             error = _error(guard, target, still_running=overrun.still_running)
+        except ActGuardToolError as inner:
+            inner.unstarted = None  # the body ran, and met it further in, perhaps in a call of itself
+            raise
         finally:
             _deadline.reset(token)
         raise error
@@ -239,16 +268,24 @@ def _timed_in_thread(guard: Timeout, target: Target, body: Callable[..., Any], o
             job = Job(body, args, kwargs)
         finally:
             _deadline.reset(token)
-        _workers.start(job)
+        try:
+            _workers.start(job)
+        except RuntimeError as why:
+            raise _no_thread(target, why) from None
         try:
             ended = job.wait(max(0.0, deadline - time.monotonic()))
         except BaseException:  # a KeyboardInterrupt, say
             orphans.leave(job)
             raise
         if not ended and orphans.leave(job):
-            raise _error(guard, target, started=job.started, still_running=job.started)
+            raise _left(guard, target, started=job.started)
         job.carry_context()
-        return _bounded_further(guard, target, job.outcome(), deadline, orphans)
+        try:
+            result = job.outcome()
+        except ActGuardToolError as inner:
+            inner.unstarted = None
+            raise
+        return _bounded_further(guard, target, result, deadline, orphans)
 
     return timed
 
@@ -264,17 +301,24 @@ def _timed_in_pool(
             context = contextvars.copy_context()
         finally:
             _deadline.reset(token)
-        future = executor.submit(context.run, body, *args, **kwargs)
+        try:
+            future = executor.submit(context.run, body, *args, **kwargs)
+        except RuntimeError as why:  # it was shut down, or has no thread either
+            raise _no_thread(target, why) from None
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
         if not done.wait(max(0.0, deadline - time.monotonic())):
             if future.cancel():
-                raise _error(guard, target, started=False)
+                raise _left(guard, target, started=False)
             if not future.done():
                 orphans.add()
                 future.add_done_callback(lambda future: orphans.ended(future.exception() or future.result()))
-                raise _error(guard, target, still_running=True)
-        return future.result()
+                raise _left(guard, target, started=True)
+        try:
+            return future.result()
+        except ActGuardToolError as inner:
+            inner.unstarted = None
+            raise
 
     return timed
 
