@@ -92,7 +92,7 @@ class Timeout(Guard):
         return Part(
             guard=self,
             wrap=lambda body: _wrapped(self, target, body),
-            watch=lambda body, tell: watched(body, target, self.seconds, lambda: tell(_error(self, target))),
+            watch=lambda body, tell: watched(body, target, self.seconds, lambda runs: tell(_late(self, target, runs))),
             bound_s=self.seconds,
         )
 
@@ -180,6 +180,13 @@ def _error(guard: Timeout, target: Target, *, started: bool = True, still_runnin
         started=started,
         still_running=still_running,
     )
+
+
+def _late(guard: Timeout, target: Target, runs: bool) -> ToolTimeoutError:
+    """What is told of a watched call that takes too long, once while it runs, and once when it has ended."""
+    error = _error(guard, target, still_running=runs)
+    error.reason = "still_running" if runs else "ended_late"
+    return error
 
 
 def _unstarted(error: ActGuardToolError, target: Target) -> ActGuardToolError:
