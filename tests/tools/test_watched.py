@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import dataclasses
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import actguard
-from actguard import MaxAttemptsExceeded, idempotent, rate_limit, timeout, tool
+from actguard import MaxAttemptsExceeded, idempotent, no_repeat, rate_limit, timeout, tool
 from actguard.tools import overrun
 
 
@@ -256,3 +257,35 @@ def test_a_relative_file_is_meant_where_the_guard_is_made(tmp_path, monkeypatch)
         assert (tmp_path / name / "kept.db").exists()
     with pytest.raises(actguard.ActGuardUsageError):
         idempotent(durable=":memory:")
+
+
+def breaks(*args, **kwargs):
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        rate_limit(max_calls=1, scope=breaks, mode="observe"),
+        rate_limit(max_calls=1, cost=breaks, mode="observe"),
+        idempotent(key=breaks, mode="observe"),
+        no_repeat(exempt=breaks, mode="observe"),
+        no_repeat(args=breaks, mode="observe"),
+    ],
+    ids=["scope", "cost", "key", "exempt", "args"],
+)
+def test_a_watched_guard_whose_own_function_breaks_lets_the_call_pass(run, heard, guard):
+    assert guard(lambda user: user)("a") == "a"
+    (event,) = told(heard)
+    assert (event["outcome"], event["reason"]) == ("observed", "unreadable")
+    assert dataclasses.replace(guard, mode="off")(lambda user: user)("a") == "a"
+    with pytest.raises(ZeroDivisionError):
+        dataclasses.replace(guard, mode="enforce")(lambda user: user)("a")
+
+
+def test_a_watched_key_that_breaks_is_not_given_to_the_function(run):
+    @idempotent(key=breaks, mode="observe")
+    def pay(amount, idempotency_key=None):
+        return amount, idempotency_key
+
+    assert pay(5) == (5, None)

@@ -395,7 +395,7 @@ def _giving_key(
 
     def wrap(body: Callable[..., Any]) -> Callable[..., Any]:
         def with_key(*args: Any, **kwargs: Any) -> Any:
-            with suppress(MissingIdempotencyKeyError):  # then it is watched, or off: enforced, it has refused the call
+            with suppress(Exception):  # then it is watched, or off: enforced, it has refused the call
                 made = key(args, kwargs)
                 if index < len(args):
                     args = (*args[:index], made, *args[index + 1 :])
