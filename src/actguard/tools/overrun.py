@@ -11,11 +11,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from actguard.context import OUTSIDE, inside
 from actguard.pipeline.target import Target
+from actguard.tools.relay import relay
 
 log = logging.getLogger("actguard.tools")
 
@@ -42,17 +43,18 @@ def watched(body: Callable[..., Any], target: Target, seconds: float, tell: Tell
             timer.cancel()
             ended(begun)
 
-    async def watched_items(*args: Any, **kwargs: Any) -> Any:
+    def watched_items(*args: Any, **kwargs: Any) -> Any:
         begun = time.monotonic()
-        items = body(*args, **kwargs)
         timer = asyncio.get_running_loop().call_later(seconds, tell, True)
-        try:
-            async for item in items:
-                yield item
-        finally:
+
+        async def at_leisure(asked: Awaitable[Any]) -> Any:
+            return await asked
+
+        def over() -> None:
             timer.cancel()
-            await items.aclose()
             ended(begun)
+
+        return relay(body(*args, **kwargs), at_leisure, over)
 
     async def watched_coroutine(*args: Any, **kwargs: Any) -> Any:
         return await waited(time.monotonic(), body(*args, **kwargs))
@@ -70,7 +72,7 @@ def watched(body: Callable[..., Any], target: Target, seconds: float, tell: Tell
                 ended(begun)
         return waited(begun, result) if lazy else result
 
-    kinds = {"async": watched_coroutine, "async_generator": watched_items}
+    kinds: dict[str, Callable[..., Any]] = {"async": watched_coroutine, "async_generator": watched_items}
     return kinds.get(target.kind, watched_function)
 
 

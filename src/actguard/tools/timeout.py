@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -23,6 +23,7 @@ from actguard.pipeline.guard import Guard, Part, choice, positive, whole
 from actguard.pipeline.target import Target
 from actguard.tools.bounded import Bounded, Overrun
 from actguard.tools.overrun import watched
+from actguard.tools.relay import relay
 from actguard.tools.workers import Job, Workers
 
 _workers = Workers()
@@ -241,24 +242,24 @@ def _timed_async(guard: Timeout, target: Target, body: Callable[..., Any], orpha
 def _timed_generator(guard: Timeout, target: Target, body: Callable[..., Any]) -> Callable[..., Any]:
     """The time counts from the first item asked for to the last, the consumer's own included."""
 
-    async def timed(*args: Any, **kwargs: Any) -> Any:
-        items = body(*args, **kwargs)
+    def timed(*args: Any, **kwargs: Any) -> Any:
         end = asyncio.get_running_loop().time() + guard.seconds
-        try:
-            while True:
-                clock = asyncio.timeout_at(end)
-                try:
-                    async with clock:
-                        item = await anext(items)
-                except StopAsyncIteration:
-                    return
-                except TimeoutError:
-                    if not clock.expired():
-                        raise
-                    raise _error(guard, target) from None
-                yield item
-        finally:
-            await items.aclose()
+        deadline = _until(guard.seconds)
+
+        async def in_time(asked: Awaitable[Any]) -> Any:
+            clock = asyncio.timeout_at(end)
+            token = _deadline.set(deadline)
+            try:
+                async with clock:
+                    return await asked
+            except TimeoutError:
+                if not clock.expired():
+                    raise
+                raise _error(guard, target) from None
+            finally:
+                _deadline.reset(token)
+
+        return relay(body(*args, **kwargs), in_time)
 
     return timed
 
