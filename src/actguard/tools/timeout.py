@@ -22,6 +22,7 @@ from actguard.pipeline.deadline import remaining as remaining
 from actguard.pipeline.guard import Guard, Part, choice, positive, whole
 from actguard.pipeline.target import Target
 from actguard.tools.bounded import Bounded, Overrun
+from actguard.tools.late import answering
 from actguard.tools.overrun import watched
 from actguard.tools.relay import relay
 from actguard.tools.workers import Job, Workers
@@ -46,6 +47,8 @@ class Timeout(Guard):
             what must not change it (sqlite3 connections, say); it is not interrupted, but an overrun raises afterwards.
         on_orphan: called when a call that was given up ends after all, with its result, or its exception.
         max_orphans: so many calls that were given up may still run; more are not started.
+
+    With `on_block`, a call that was too late returns instead of raising; other guards see all the same that it was.
 
     Raises:
         ToolTimeoutError: it took longer. Also a TimeoutError; a TimeoutError of the function's own stays what it is.
@@ -96,6 +99,9 @@ class Timeout(Guard):
             watch=lambda body, tell: watched(body, target, self.seconds, lambda runs: tell(_late(self, target, runs))),
             bound_s=self.seconds,
         )
+
+    def around(self, target: Target, wrapper: Callable[..., Any]) -> Callable[..., Any]:
+        return wrapper if self.on_block == "raise" else answering(self.on_block, self.kind, target, wrapper)
 
     def explain(self) -> str:
         return f"{self.seconds:g} s"
