@@ -173,6 +173,10 @@ class Guard:
         """
         raise NotImplementedError
 
+    def around(self, target: "Target", wrapper: Callable[..., Any]) -> Callable[..., Any]:
+        """*wrapper*, the function with all its guards, or what is to stand around it."""
+        return wrapper
+
     def hidden(self, target: "Target") -> frozenset[str]:
         """Parameters that this guard fills in, and that are left out of the visible signature."""
         return frozenset()

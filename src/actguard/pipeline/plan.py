@@ -208,6 +208,11 @@ class Plan:
                     raise _Blocked(part, error) from None
                 self._observed(part, error)
                 out.append(part)
+            except Exception as error:
+                if not part.watched:
+                    raise
+                self._observed(part, _unreadable(part, error))
+                out.append(part)
         if out:
             kept = [(part, policy) for part, policy in zip(group.parts, group.on_error, strict=True) if part not in out]
             group = group._replace(parts=tuple(p for p, _ in kept), on_error=tuple(policy for _, policy in kept))
@@ -367,6 +372,12 @@ def _behind(group: Group, steps: Sequence[Step]) -> Refused | None:
         if part.lined and (refusal := ahead(group.store, step)) is not None:
             return Refused(index, refusal)
     return None
+
+
+def _unreadable(part: Part[Any], error: Exception) -> ToolGuardError:
+    """A guard's own function (a scope, a cost, a key) broke on this call."""
+    message = f"{part.guard.kind} could not tell what to ask ({type(error).__name__})"
+    return ToolGuardError(message, "INVALID_ARGUMENT", "unreadable")
 
 
 def _in_line(admit: Callable[[Step], Any], store: Store) -> Callable[[Step], Any]:

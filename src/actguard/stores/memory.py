@@ -128,6 +128,14 @@ class MemoryStore(MemoryFacts):
             if report is not None:
                 WRITE[type(report)](shard, report, now)
 
+    def tell_when_given(self, key: str, told: Callable[[], Any] | None) -> None:
+        """Call *told* whenever a place at *key* is given back, from where that is done; None: nobody any more."""
+        given = self._shards[hash(key) % _SHARDS].given
+        if told is None:
+            given.pop(key, None)
+        else:
+            given[key] = told
+
     def idem_heartbeat(self, key: str, owner: str, lease_s: float) -> bool:
         shard = self._shard(key)
         with shard.lock:
@@ -186,6 +194,8 @@ class MemoryStore(MemoryFacts):
                 for key in [key for key in table if key.startswith(prefix)]:
                     del table[key]
                     gone += 1
+                    if kind == "lease" and (told := shard.given.get(key)) is not None:
+                        told()
         return gone
 
     def sweep(self) -> int:
@@ -216,6 +226,7 @@ class MemoryStore(MemoryFacts):
         super()._after_fork()
         for shard in self._shards:
             shard.lock = threading.Lock()
+            shard.given.clear()
 
     def __len__(self) -> int:
         """Keys that are kept, those included that are over and not swept yet."""

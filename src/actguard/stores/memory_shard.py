@@ -72,7 +72,19 @@ class Shard:
         sweeper: told when there is something that ends.
     """
 
-    __slots__ = ("circuits", "counters", "ends", "leases", "lock", "rates", "records", "room", "sweeper", "tables")
+    __slots__ = (
+        "circuits",
+        "counters",
+        "ends",
+        "given",
+        "leases",
+        "lock",
+        "rates",
+        "records",
+        "room",
+        "sweeper",
+        "tables",
+    )
 
     def __init__(self, room: int, sweeper: Sweeper) -> None:
         self.lock = threading.Lock()
@@ -85,6 +97,8 @@ class Shard:
         self.leases: dict[str, LeaseMachine] = {}
         self.tables: dict[Kind, dict[str, Any]] = {kind: getattr(self, name) for kind, name in _TABLES.items()}
         self.ends: list[tuple[float, Kind, str]] = []
+        self.given: dict[str, Callable[[], Any]] = {}
+        """Who is told when a place at a key is given back. Changed without the lock: also by what is collected."""
 
     def state(self, kind: Kind, key: str, now: float, make: Callable[[], T], end: float) -> T:
         """What is kept at *key*, made if there is nothing."""
@@ -247,6 +261,8 @@ def _unlease(shard: Shard, report: LeaseGive, now: float) -> bool:
         return False
     if not leases.until:
         del shard.leases[report.key]
+    if (told := shard.given.get(report.key)) is not None:
+        told()
     return True
 
 
