@@ -50,6 +50,7 @@ class Pipeline:
         while True:
             now = settings.current()
             plan = Plan(self.target, [guard.bind(self.target) for guard in self.guards], now)
+            plan.call = run.compiled(plan)
             self.plan = plan
             if settings.current() is now:  # otherwise `configure` was here meanwhile, and took another plan away
                 return plan

@@ -21,7 +21,7 @@ from actguard.stores.protocol import (
 from actguard.tools.circuits import circuits
 from actguard.tools.failures import FAIL_ON_DEFAULT, IGNORE_ON_DEFAULT, FailureKind, classify, retry_after
 from actguard.tools.owners import new_owner
-from actguard.tools.scope import Scope, check_scope, constantly, described, key_maker, key_prefix
+from actguard.tools.scope import Scope, check_scope, described, key_maker, key_prefix
 
 _Error = CircuitBreakerConfigurationError
 
@@ -135,15 +135,9 @@ class CircuitBreaker(Guard):
         key = key_maker(target, self.scope, key_prefix(self.kind, self.name))
 
         names_probes = not self.store_under(settings.current().store).blocking  # then nobody needs a name before
-        step: Callable[[Args, Kwargs], BreakerAcquire]
-        if names_probes and self.scope is None:
-            step = constantly(BreakerAcquire(key((), {}), rules))
-        else:
 
-            def step_of(args: Args, kwargs: Kwargs) -> BreakerAcquire:
-                return BreakerAcquire(key(args, kwargs), rules, "" if names_probes else new_owner())
-
-            step = step_of
+        def named_step(args: Args, kwargs: Kwargs) -> BreakerAcquire:
+            return BreakerAcquire(key(args, kwargs), rules, new_owner())
 
         def refuse(step: BreakerAcquire, refusal: Refusal) -> ToolGuardError:
             assert isinstance(refusal, Open)
@@ -163,7 +157,9 @@ class CircuitBreaker(Guard):
         return Part(
             guard=self,
             asks="breaker",
-            step=step,
+            step=None if names_probes else named_step,
+            key=key if names_probes else None,
+            like=BreakerAcquire("", rules) if names_probes else None,
             refuse=refuse,
             report=report,
             quiet=self.slow_call_s is None,
