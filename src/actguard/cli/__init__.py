@@ -34,8 +34,8 @@ class _Lazy(click.Group):
         except ModuleNotFoundError as missing:
             if (missing.name or "").startswith("actguard"):
                 raise
-            needed = f"`actguard {cmd_name}` needs {missing.name}, which comes with an extra"
-            raise click.ClickException(f"{needed}: pip install 'actguard[gateway]'.") from missing
+            needed = f"actguard {cmd_name} needs {missing.name}, which is not installed"
+            raise click.ClickException(f"{needed}: pip install 'actguard[gateway]'") from missing
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
