@@ -31,9 +31,11 @@ class _Lazy(click.Group):
             return None
         try:
             command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        except ModuleNotFoundError as error:
-            message = f"actguard {cmd_name} needs {error.name}, which is not installed: pip install 'actguard[gateway]'"
-            raise click.ClickException(message) from error
+        except ModuleNotFoundError as missing:
+            if (missing.name or "").startswith("actguard"):
+                raise
+            needed = f"actguard {cmd_name} needs {missing.name}, which is not installed"
+            raise click.ClickException(f"{needed}: pip install 'actguard[gateway]'") from missing
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -28,7 +28,7 @@ from actguard.gateway.http.wire import Refused, Request, decoded
 from actguard.gateway.ledger.operations import MICROS_PER_CU, Extend, Release, Reply, Reserve, Settle
 from actguard.gateway.ledger.windows import SECOND
 from actguard.gateway.reports import remaining
-from actguard.gateway.storage.store import Transaction
+from actguard.gateway.rollups import add_events, count_said, name_said
 
 MOST_EVENTS: Final = 1000
 _LONGEST_KEY: Final = 255
@@ -157,7 +157,7 @@ async def events(gateway: Gateway, caller: Caller, request: Request) -> Reply:
             rows.append(_event_row(caller, envelope, raw, now))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             rejected.append({"index": index, "id": _id_of(raw), "error": f"not a valid event: {error}"[:300]})
-    added = await gateway.writer.write(lambda transaction: _add(transaction, rows)) if rows else 0
+    added = await gateway.writer.write(lambda transaction: add_events(transaction, rows)) if rows else 0
     gateway.metrics.events("accepted", added)
     gateway.metrics.events("duplicate", len(rows) - added)
     gateway.metrics.events("rejected", len(rejected))
@@ -200,13 +200,13 @@ def _event_row(caller: Caller, event: Envelope, raw: msgspec.Raw, now: int) -> d
         "provider": event.provider or "",
         "model": event.model or "",
         "scope_name": event.scope_name or "",
+        "tool_name": name_said(event.tool_name),
         "usd_micros": event.usd_micros,
+        "input_tokens": count_said(event.input_tokens),
+        "cached_input_tokens": count_said(event.cached_input_tokens),
+        "output_tokens": count_said(event.output_tokens),
         "body": bytes(raw).decode(),
     }
-
-
-def _add(transaction: Transaction, rows: list[dict[str, Any]]) -> int:
-    return transaction.run_many("add_event", rows)
 
 
 def _id_of(raw: msgspec.Raw) -> str | None:
