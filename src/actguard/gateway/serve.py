@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from actguard.gateway import accounts
@@ -80,7 +81,10 @@ class Server:
             return
         self._settings.to_environment()
         config = uvicorn.Config("actguard.gateway.serve:worker", factory=True, workers=self._workers, **_options())
-        Multiprocess(config, [self._socket]).run()
+        workers = Multiprocess(config, [self._socket])
+        workers.run()
+        if any(process.exitcode == STARTUP_FAILURE for process in workers.processes):
+            raise StoreError("A worker could not start, and the gateway has ended; the log says why.")
 
 
 def _options() -> dict[str, Any]:
