@@ -21,6 +21,8 @@ from actguard.gateway.storage.connect import connect
 from actguard.gateway.storage.store import StoreError, Transaction
 
 _GRACE_S: Final = 20
+_REST_S: Final = 30
+"""Longer than common clients keep a connection (5 s), so that none is closed while they send on it."""
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
 
@@ -93,6 +95,7 @@ def _options() -> dict[str, Any]:
         "log_config": None,
         "access_log": False,
         "timeout_graceful_shutdown": _GRACE_S,
+        "timeout_keep_alive": _REST_S,
         "server_header": False,
         "proxy_headers": False,
         "ws": "none",
