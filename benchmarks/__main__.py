@@ -14,6 +14,7 @@ NAMES = (
     "events",
     "gateway",
     "gateway_events",
+    "gateway_http",
 )
 
 
