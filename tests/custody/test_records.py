@@ -7,7 +7,7 @@ import pydantic
 import pytest
 
 import actguard
-from actguard import BlockRegex, RequireFact, enforce, prove, session
+from actguard import AllowRegex, BlockRegex, RequireFact, enforce, prove, session
 from actguard.exceptions import PolicyViolationError
 
 
@@ -134,3 +134,14 @@ def test_a_text_whose_letters_are_seen_is_one_however_odd():
         for odd in ("0", "-", "a\u200b", "\u00e9", "\u732b"):
             read(odd)
         assert len(here.facts()) == 5
+
+
+@pytest.mark.parametrize("nothing", [[], {}, [None], [[], {}], None])
+def test_what_must_have_a_form_must_be_there(nothing):
+    write = enforce([AllowRegex("to", r"[a-z]+")])(lambda to: "written")
+    perhaps = enforce([AllowRegex("to", r"[a-z]+", optional=True)])(lambda to: "written")
+    with session():
+        with pytest.raises(PolicyViolationError) as missing:
+            write(nothing)
+        assert missing.value.code == "MISSING_ARGUMENT"
+        assert perhaps(nothing) == write(["bob"]) == "written"
