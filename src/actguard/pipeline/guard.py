@@ -126,14 +126,15 @@ class Part(Generic[S]):
     """It only says what it would have refused."""
 
     def __post_init__(self) -> None:
-        if self.step is None and self.key is not None:
-            key, step_at = self.key, self.step_at
-            self.step = lambda args, kwargs: step_at(key(args, kwargs))
+        if self.key is not None and self.step is None:
+            assert self.like is not None
+            key, kind, rest = self.key, type(self.like), tuple(self.like[1:])
+            self.step = lambda args, kwargs: fast_new(kind, (key(args, kwargs), *rest))
 
     def step_at(self, key: str) -> S:
         """The step of a call whose key is *key*."""
         assert self.like is not None
-        return fast_new(type(self.like), (key, *self.like[1:]))  # type: ignore[no-any-return]
+        return self.like._replace(key=key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
