@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from actguard.gateway import accounts
@@ -20,6 +21,8 @@ from actguard.gateway.storage.connect import connect
 from actguard.gateway.storage.store import StoreError, Transaction
 
 _GRACE_S: Final = 20
+_REST_S: Final = 30
+"""Longer than common clients keep a connection (5 s), so that none is closed while they send on it."""
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
 
@@ -80,7 +83,10 @@ class Server:
             return
         self._settings.to_environment()
         config = uvicorn.Config("actguard.gateway.serve:worker", factory=True, workers=self._workers, **_options())
-        Multiprocess(config, [self._socket]).run()
+        workers = Multiprocess(config, [self._socket])
+        workers.run()
+        if any(process.exitcode == STARTUP_FAILURE for process in workers.processes):
+            raise StoreError("A worker could not start, and the gateway has ended; the log says why.")
 
 
 def _options() -> dict[str, Any]:
@@ -89,6 +95,7 @@ def _options() -> dict[str, Any]:
         "log_config": None,
         "access_log": False,
         "timeout_graceful_shutdown": _GRACE_S,
+        "timeout_keep_alive": _REST_S,
         "server_header": False,
         "proxy_headers": False,
         "ws": "none",

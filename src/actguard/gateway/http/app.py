@@ -143,4 +143,4 @@ async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1000})
         return
-    await send_answer(send, answer(failure(404, "not_found", "There is nothing at this path; see /openapi.json."), {}))
+    await send_answer(send, answer(failure(404, "not_found", "There is nothing at this path; see /openapi.json.")))

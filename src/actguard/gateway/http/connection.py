@@ -156,7 +156,7 @@ class Connection(asyncio.Protocol):
         try:
             url = httptools.parse_url(heard.url.encode("latin-1"))
         except httptools.HttpParserInvalidURLError:
-            return answer(failure(400, "malformed", "The address is not valid."), {})
+            return answer(failure(400, "malformed", "The address is not valid."))
         path = (url.path or b"/").decode("latin-1")
         scope = {
             "type": "http",
@@ -195,5 +195,5 @@ class Connection(asyncio.Protocol):
             await self._app(scope, receive, send)
         except Exception:  # noqa: BLE001 - the last resort: logged whole, told without a detail
             _log.exception("request failed", extra={"route": f"{heard.method} {path}"})
-            return answer(failure(500, "internal", "Something went wrong here; the log knows more."), {})
+            return answer(failure(500, "internal", "Something went wrong here; the log knows more."))
         return Answer(status, headers, bytes(content))
