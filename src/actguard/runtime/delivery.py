@@ -58,7 +58,7 @@ class GatewaySink:
 
     def _rejected(self, said: Any) -> None:
         """Say which events the gateway does not take, once; the others of the request are stored."""
-        rejected = cast("list[Any]", said if isinstance(said, list) else [])
+        rejected = cast("Sequence[Any]", said if isinstance(said, list) else ())
         if rejected and not self.rejected:
             logger.warning("The gateway does not take some events: %.300s", rejected[0])
         self.rejected += len(rejected)
