@@ -6,6 +6,10 @@ PLAN: dict[str, tuple[str, ...]] = {
     "src/actguard/stores/breaker.py": ("tests/stores/test_breaker_rules.py", "tests/stores/test_breaker_machine.py"),
     "src/actguard/custody": (
         "tests/custody/test_rules.py",
+        "tests/custody/test_rules_written.py",
+        "tests/custody/test_texts_read.py",
+        "tests/custody/test_paths_found.py",
+        "tests/custody/test_prompts.py",
         "tests/custody/test_prove.py",
         "tests/custody/test_session.py",
         "tests/custody/test_patterns.py",
