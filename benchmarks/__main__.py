@@ -3,7 +3,18 @@
 import argparse
 import importlib
 
-NAMES = ("overhead", "enforcement", "memory", "peers", "guards", "stores", "custody", "events", "gateway")
+NAMES = (
+    "overhead",
+    "enforcement",
+    "memory",
+    "peers",
+    "guards",
+    "stores",
+    "custody",
+    "events",
+    "gateway",
+    "gateway_events",
+)
 
 
 def main() -> None:

@@ -112,8 +112,12 @@ def _ordinary_user() -> str | None:
     return "postgres" if "postgres" in names else "nobody"
 
 
-def start_postgres(folder: Path, *, fsync: bool) -> tuple[subprocess.Popen[bytes], Postgres]:
-    """A server on a free loopback port, its data under *folder*; the caller ends the process."""
+def start_postgres(folder: Path, *, fsync: bool, port: int = 0) -> tuple[subprocess.Popen[bytes], Postgres]:
+    """A server on a loopback port, its data under *folder*; the caller ends the process.
+
+    Args:
+        port: 0 for a free one.
+    """
     binaries = _binaries()
     if not (binaries / "initdb").exists() and os.geteuid() == 0 and shutil.which("apt-get"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -132,24 +136,33 @@ def start_postgres(folder: Path, *, fsync: bool) -> tuple[subprocess.Popen[bytes
             [binaries / "initdb", "-D", data, "-U", "actguard", "-A", "trust", "-E", "UTF8", "--no-locale"],
             check=True, capture_output=True, user=user, cwd="/",
         )  # fmt: skip
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    if not port:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
     options = {"fsync": "on" if fsync else "off", "synchronous_commit": "on", "max_connections": "60",
                "unix_socket_directories": "", "listen_addresses": "127.0.0.1", "shared_buffers": "64MB"}  # fmt: skip
     command = [binaries / "postgres", "-D", data, "-p", str(port)]
     command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    log = (folder / "log").open("ab")
-    process = subprocess.Popen(command, stdout=log, stderr=log, user=user, cwd="/")
-    server = Postgres(port, folder)
+    server, log = Postgres(port, folder), (folder / "log").open("ab")
+    for _ in range(20):
+        process = subprocess.Popen(command, stdout=log, stderr=log, user=user, cwd="/")
+        if _answers(server, process):
+            return process, server
+        time.sleep(0.2)  # children of one that was killed may not have noticed yet
+    raise AssertionError((folder / "log").read_text())
+
+
+def _answers(server: Postgres, process: "subprocess.Popen[bytes]") -> bool:
     for _ in range(600):
         try:
             psycopg.connect(server.url, connect_timeout=2).close()
-            return process, server
+            return True
         except psycopg.OperationalError:
-            assert process.poll() is None, (folder / "log").read_text()
+            if process.poll() is not None:
+                return False
             time.sleep(0.05)
-    raise AssertionError((folder / "log").read_text())
+    return False
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
     assert "Traceback" not in process.log.read_text()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(120 if EXAMPLES < 100 else 1800)
 def test_no_request_makes_it_fail(gateway: GatewayProcess) -> None:
     schema = schemathesis.openapi.from_url(f"{gateway.url}/openapi.json")
     operations = [found.ok() for found in schema.get_all_operations()]

@@ -54,7 +54,7 @@ async def task(number):
                             model="gpt-4o", messages=messages, max_completion_tokens=60
                         )
         except BudgetExceededError as error:
-            if error.origin == "remote":
+            if error.origin == "remote" or not guard.calls:  # what is left pays for nothing any more
                 journal["refused"] += 1
                 return
         except Exception as error:

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from actguard import ActGuardPaymentRequired, BudgetExceededError, BudgetGuard, Client
-from actguard.exceptions import BudgetTransportError
+from actguard.exceptions import ActGuardUsageError, BudgetTransportError
 from tests.fake_gateway import Answer, FakeGateway, until
 
 Make = Callable[..., Client]
@@ -56,6 +56,7 @@ def test_an_outermost_scope_reserves_its_limits_once(gateway: FakeGateway, make:
         "plan_key": "pro",
         "usd_limit_micros": 50_000,
         "token_limit": 100_000,
+        "when_short": "shrink",
     }
     assert reserve.key == reserve_id
     assert reserve_id[14] == "7"  # a UUID, version 7
@@ -87,6 +88,45 @@ def test_a_smaller_grant_is_the_scopes_own_limit(gateway: FakeGateway, make: Mak
 
     assert caught.value.usd_limit == 0.0003
     assert caught.value.origin == "local"
+
+
+def test_an_error_under_a_smaller_grant_says_why_the_limit_is_so_small(
+    gateway: FakeGateway, make: Make, ask: Callable[..., Any]
+) -> None:
+    gateway.granted_micros = 300
+    client = make(gateway)
+    with client.run(), client.budget_guard(usd_limit=5, name="task"), pytest.raises(BudgetExceededError) as caught:
+        for _ in range(3):
+            ask()
+
+    assert caught.value.details["asked_usd"] == 5.0
+    assert caught.value.details["granted_usd"] == 0.0003
+    (note,) = caught.value.__notes__
+    assert note == "The shared budget had $0.0003 left of the $5.0000 that this scope asked for."
+
+
+def test_an_error_under_a_whole_grant_says_nothing_of_it(
+    gateway: FakeGateway, make: Make, ask: Callable[..., Any]
+) -> None:
+    client = make(gateway)
+    with client.run(), client.budget_guard(usd_limit=0.0003), pytest.raises(BudgetExceededError) as caught:
+        for _ in range(3):
+            ask()
+
+    assert "asked_usd" not in caught.value.details
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_a_guard_may_want_all_or_nothing(gateway: FakeGateway, make: Make) -> None:
+    client = make(gateway)
+    with client.run(), client.budget_guard(usd_limit=5, when_short="deny"):
+        pass
+    with client.run(), BudgetGuard(usd_limit=5):
+        pass
+
+    assert [asked.body.get("when_short") for asked in gateway.to("reserve")] == [None, "shrink"]
+    with pytest.raises(ActGuardUsageError, match="when_short must be 'shrink' or 'deny', not 'less'"):
+        client.budget_guard(usd_limit=5, when_short="less")
 
 
 def test_a_scope_without_a_limit_takes_what_is_granted(gateway: FakeGateway, make: Make) -> None:
@@ -509,6 +549,11 @@ def test_budgets_may_be_reserved_and_settled_without_a_guard(gateway: FakeGatewa
         )
 
     assert gateway.to("reserve")[0].body["usd_limit_micros"] == 250_000
+    assert "when_short" not in gateway.to("reserve")[0].body
+    client.reserve_budget(run_id="run-2", usd_limit=0.25, when_short="shrink")
+    assert gateway.to("reserve")[-1].body["when_short"] == "shrink"
+    with pytest.raises(ActGuardUsageError, match="when_short"):
+        client.reserve_budget(run_id="run-2", usd_limit=0.25, when_short="")
     first, second = gateway.to("settle")
     assert first.key == second.key
     assert first.body["usage_breakdown"][0]["provider"] == "openai"

@@ -43,6 +43,63 @@ def test_what_is_kept_is_on_disk_until_it_is_done(spool: Spool) -> None:
     assert file.read_bytes() == b""
 
 
+def test_a_segment_does_not_grow_while_one_entry_cannot_be_delivered(spool: Spool, tmp_path: Path) -> None:
+    spool.keep("stuck", "/api/v1/settle", BODY)
+    (file,) = spool.segments()
+    before = file.stat()
+    for number in range(3000):
+        spool.keep(f"n{number}", "/api/v1/settle", BODY)
+        spool.done(f"n{number}")
+
+    assert spool.segments() == [file]
+    assert file.stat().st_size < 100_000
+    assert file.stat().st_mode == before.st_mode
+    assert [entry.id for entry in read_entries(file)] == ["stuck"]
+    assert list(another(tmp_path).adopt()) == []  # it is locked as before
+    spool.keep("after", "/api/v1/settle", BODY)
+    spool.close()
+    (segment,) = [list(segment.pending) for segment in another(tmp_path).adopt()]
+    assert segment == ["stuck", "after"]
+
+
+def test_a_crash_while_a_segment_is_written_anew_loses_nothing(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Crash(BaseException): ...
+
+    def crash(*_: object) -> None:
+        raise Crash
+
+    spool.keep("stuck", "/api/v1/settle", BODY)
+    monkeypatch.setattr("actguard.transport.spool.os.replace", crash)
+    with pytest.raises(Crash):
+        for number in range(3000):
+            spool.keep(f"n{number}", "/api/v1/settle", BODY)
+            spool.done(f"n{number}")
+    monkeypatch.undo()
+    spool.forked()  # as if the process were gone
+
+    (segment,) = list(another(tmp_path).adopt())
+    assert "stuck" in segment.pending
+    segment.close()
+    assert sorted(path.suffix for path in spool.folder.iterdir()) == [".json", ".spool"]
+
+
+def test_a_segment_that_cannot_be_written_anew_goes_on_as_it_is(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    spool.keep("stuck", "/api/v1/settle", BODY)
+    monkeypatch.setattr("actguard.transport.spool.os.replace", full)
+    for number in range(3000):
+        spool.keep(f"n{number}", "/api/v1/settle", BODY)
+        spool.done(f"n{number}")
+
+    (file,) = spool.segments()
+    assert [entry.id for entry in read_entries(file)] == ["stuck"]
+    assert sorted(path.suffix for path in spool.folder.iterdir()) == [".json", ".spool"]
+
+
 def test_it_is_nobody_elses_to_read(spool: Spool) -> None:
     spool.keep("a", "/api/v1/settle", BODY)
 

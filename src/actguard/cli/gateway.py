@@ -24,6 +24,9 @@ from actguard.cli.database import to_micros
     "--rate-limit", default=0.0, type=click.FloatRange(0), help="Requests a second for each key. [default: any]"
 )
 @click.option(
+    "--keep-events", default=30, show_default=True, type=click.IntRange(1, 36_500), help="Days; their sums stay."
+)
+@click.option(
     "--log-level", default="info", show_default=True, type=click.Choice(["debug", "info", "warning", "error"])
 )
 def command(
@@ -35,6 +38,7 @@ def command(
     default_hold: str,
     hold_ttl: int,
     rate_limit: float,
+    keep_events: int,
     log_level: str,
 ) -> None:
     """Start the gateway.
@@ -56,6 +60,7 @@ def command(
         default_hold_micros=to_micros(default_hold),
         hold_ttl_s=hold_ttl,
         rate_limit=rate_limit,
+        events_kept_days=keep_events,
         log_level=log_level,
     )
     try:

@@ -15,7 +15,7 @@ from actguard.gateway.ledger.windows import SECOND
 @click.option("--days", default=30, show_default=True, type=click.IntRange(1, 3650), help="How far back.")
 @database_options
 def command(by: str, days: int, database: str | None, workspace: str, as_json: bool) -> None:
-    """What was charged, by agent, user, plan, model, provider, scope, run or day."""
+    """What was charged, by agent, user, plan, model, provider, scope, tool, run or day."""
     until = datetime.now(UTC) + timedelta(days=1)
     since = until - timedelta(days=days + 1)
     first, last = (int(moment.timestamp()) * SECOND for moment in (since, until))

@@ -22,6 +22,8 @@ class Settings:
     log_level: str = "info"
     answers_kept_days: int = 30
     """How long the answer to an idempotency key is kept."""
+    events_kept_days: int = 30
+    """How long events are kept one by one, and known when they come again; their sums are kept for ever."""
 
     def to_environment(self) -> None:
         """Hand them to worker processes."""

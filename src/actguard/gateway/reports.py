@@ -1,17 +1,17 @@
-"""What is left and what was spent, read from the ledger's rows. Billed totals come from nowhere else."""
+"""What is left and what was spent, read from the ledger. Billed totals come from nowhere else."""
 
 from typing import Any
 
 import msgspec
 
+from actguard.gateway import rollups
 from actguard.gateway.ledger.apply import applicable, scopes_of
 from actguard.gateway.ledger.rows import Budget, Working
 from actguard.gateway.ledger.windows import rfc3339, window_at
+from actguard.gateway.rollups import DAY, HOUR, Charged
 from actguard.gateway.storage.store import Row, Transaction
 
-BY = ("agent", "user", "plan", "model", "provider", "scope", "run", "day")
-_MOST_LINES = 5_000
-_lines = msgspec.json.Decoder(list[dict[str, Any]])
+BY = ("agent", "user", "plan", "model", "provider", "scope", "tool", "run", "day")
 
 
 def budgets_of(transaction: Transaction, workspace: int) -> list[Budget]:
@@ -80,36 +80,43 @@ def spend(
 ) -> dict[str, Any]:
     """What was charged between two moments, in total and by one dimension.
 
-    By model, provider or scope, what the lines of the bills do not name is `unattributed`.
+    By model, provider or scope, what the lines of the bills do not name is `unattributed`. Which tool spent it no bill
+    says: that is told by events, in whole hours, and may not add up to what was billed.
     """
-    groups: dict[str, dict[str, Any]] = {}
-    total, tokens, overrun, skip = 0, 0, 0, 0
-    while True:
-        rows = transaction.rows("charges", workspace=workspace, since=since, until=until, most=_MOST_LINES, skip=skip)
-        for row in rows:
-            total += row[5]
-            tokens += row[6]
-            overrun += row[8]
-            for name, usd, used in _shares(row, by, zone):
-                group = groups.setdefault(name, {"key": name, "usd_micros": 0, "tokens": 0, "charges": 0})
-                group["usd_micros"] += usd
-                group["tokens"] += used
-                group["charges"] += 1
-        skip += len(rows)
-        if len(rows) < _MOST_LINES:
-            break
-    ordered = sorted(groups.values(), key=lambda g: (g["key"],) if by == "day" else (-g["usd_micros"], g["key"]))
-    attributed = sum(g["usd_micros"] for g in ordered if g["key"])
+    quarters = rollups.quarters(transaction, workspace, since, until)
+    if by == "day":
+        groups = _by_day(quarters, zone)
+    elif by == "tool":
+        groups = _by_tool(transaction, workspace, since, until)
+    else:
+        groups = rollups.charged(transaction, workspace, since, until, by)
+    named = sorted((g for g in groups if g.key), key=lambda g: (g.key,) if by == "day" else (-g.usd, g.key))
+    total = sum(quarter.usd for quarter in quarters)
     return {
         "since": rfc3339(since),
         "until": rfc3339(until),
         "by": by,
         "usd_micros": total,
-        "tokens": tokens,
-        "overrun_micros": overrun,
-        "groups": [g for g in ordered if g["key"]],
-        "unattributed_micros": total - attributed,
+        "tokens": sum(quarter.tokens for quarter in quarters),
+        "overrun_micros": sum(quarter.overrun for quarter in quarters),
+        "groups": [{"key": g.key, "usd_micros": g.usd, "tokens": g.tokens, "charges": g.charges} for g in named],
+        "unattributed_micros": total - sum(g.usd for g in named),
     }
+
+
+def activity(
+    transaction: Transaction, workspace: int, since: int, until: int, by: str, event: str = "llm.usage"
+) -> list[dict[str, Any]]:
+    """What events told, by the hour (users by the day): how many, and what they say was spent.
+
+    Args:
+        by: one of `rollups.EVENT_DIMS`.
+        event: its category and name.
+    """
+    span = {"since": since - since % (DAY if by == "user" else HOUR), "until": until}
+    found = transaction.rows("event_rollups", workspace=workspace, dim=by, event=event, **span)
+    names = ("key", "n", "usd_micros", "input_tokens", "cached_input_tokens", "output_tokens")
+    return [{"bucket": rfc3339(bucket), **dict(zip(names, rest, strict=True))} for bucket, *rest in found]
 
 
 def runs(transaction: Transaction, workspace: int, since: int, until: int, run_id: str, most: int) -> list[Any]:
@@ -182,20 +189,20 @@ def _told(workspace: int, row: Row) -> list[dict[str, Any]]:
     return [event, event | {"id": f"led_{seq}_overrun", "name": "overrun", "usd_micros": overrun}]
 
 
-def _shares(row: Row, by: str, zone: str) -> list[tuple[str, int, int]]:
-    """How a charge divides by one dimension; an empty name is nobody's."""
-    at, agent, user, plan, run, usd, tokens, _, _, usage = row
-    whole = {"agent": agent, "user": user, "plan": plan, "run": run}
-    if by in whole:
-        return [(whole[by], usd, tokens)]
-    if by == "day":
-        return [(window_at("day", zone, at).start, usd, tokens)]
-    shares: list[tuple[str, int, int]] = []
-    for line in _lines.decode(usage) if usage else ():
-        counts: dict[str, int] = line.get("usage") or {}
-        used = counts.get("input_tokens", 0) + counts.get("output_tokens", 0)
-        name = line.get({"model": "model", "provider": "provider", "scope": "scope_name"}[by]) or ""
-        if by == "model" and not name:
-            name = line.get("name") or ""
-        shares.append((name, line["usd_micros"], used))
-    return shares
+def _by_day(quarters: list[rollups.Quarter], zone: str) -> list[Charged]:
+    days: dict[str, Charged] = {}
+    for quarter in quarters:
+        day = window_at("day", zone, quarter.start).start
+        _, charges, usd, tokens = days.get(day, (day, 0, 0, 0))
+        days[day] = Charged(day, charges + quarter.charges, usd + quarter.usd, tokens + quarter.tokens)
+    return [*days.values()]
+
+
+def _by_tool(transaction: Transaction, workspace: int, since: int, until: int) -> list[Charged]:
+    tools: dict[str, Charged] = {}
+    for told in activity(transaction, workspace, since, until, "tool"):
+        key = told["key"]
+        _, calls, usd, tokens = tools.get(key, (key, 0, 0, 0))
+        tokens += told["input_tokens"] + told["output_tokens"]
+        tools[key] = Charged(key, calls + told["n"], usd + told["usd_micros"], tokens)
+    return [*tools.values()]

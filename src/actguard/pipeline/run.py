@@ -1,7 +1,8 @@
 """The wrappers: four thin shells around one plan, for the four kinds of functions.
 
 Each asks, runs the body, and tells; what is asked and told is the plan's. A plan of one step in memory, which is what
-most guarded functions are, is driven in a straight line: no generator, no list.
+most guarded functions are, is driven in a straight line: no generator, no list, and for a synchronous function with all
+that it needs at hand.
 """
 
 import inspect
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from actguard.context import current_frame
 from actguard.exceptions import ToolGuardError
 from actguard.pipeline.call import Ask, Call, Held
-from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part
+from actguard.pipeline.guard import Answer, Args, Ending, Kwargs
 from actguard.pipeline.outcome import is_neutral
 from actguard.pipeline.plan import Plan
+from actguard.pipeline.single import Single
 from actguard.pipeline.unasked import Unasked, settle
 from actguard.stores.protocol import Refused, Step, fast_new
 from actguard.stores.undo import REFUSALS
@@ -71,51 +73,74 @@ async def adrive(asking: Generator[Ask, Any, Any]) -> Any:
 def _sync(pipeline: "Pipeline") -> Callable[..., Any]:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         plan = pipeline.plan or pipeline.compile()
-        part = plan.one
-        if part is None:
-            if not plan.gates:
-                return _sync_call(plan, args, kwargs)
-            for gate in plan.gates:
-                if not gate(args, kwargs):
-                    return _sync_call(plan, args, kwargs)
-            try:
-                result = plan.body(*args, **kwargs)
-            except BaseException as error:
-                plan.heard(error, is_neutral(error))
-                raise
-            if type(result) not in _READY and _is_lazy(result):
-                return _later(plan, Call(args, kwargs), result, 0.0)
-            if (run := current_frame().run) is not None and run.emitter is not None:
-                plan.heard(None, False)
-            if plan.exit is None or plan.exit(result):
-                return result
-            return drive(plan.leave(args, kwargs, result))
+        return plan.call(args, kwargs)
+
+    return guarded
+
+
+def compiled(plan: Plan) -> Callable[[Args, Kwargs], Any]:
+    """How a synchronous function is called under *plan*."""
+    if plan.single is not None:
+        return _sync_single(plan, plan.single)
+    if plan.gates:
+        return _sync_gated(plan, plan.gates)
+    return lambda args, kwargs: _sync_call(plan, args, kwargs)
+
+
+def _sync_single(plan: Plan, single: Single) -> Callable[[Args, Kwargs], Any]:
+    part, read, ask, step_of, report, quiet, finish = single
+    body, timed = plan.body, plan.timed
+
+    def call(args: Args, kwargs: Kwargs) -> Any:
         try:
-            step = part.step(args, kwargs)  # type: ignore[misc]
+            asked = read(args, kwargs)
         except ToolGuardError as error:
             return plan.refusal(part, error).value
-        receipt = plan.admit_one(step)
+        receipt = ask(asked)
         if type(receipt) in REFUSALS:
-            opened = drive(plan.refused(args, kwargs, [step], Refused(0, receipt)))
+            opened = drive(plan.refused(args, kwargs, [step_of(asked)], Refused(0, receipt)))
             return opened.value if isinstance(opened, Answer) else _sync_body(plan, opened)
-        begun = _clock() if plan.timed else 0.0
+        begun = _clock() if timed else 0.0
         try:
-            result = plan.body(*args, **kwargs)
+            # Merging no keywords into none would cost as much as the rest of the call.
+            result = body(*args, **kwargs) if kwargs else body(*args)
         except BaseException as error:
-            _failed_one(plan, part, step, receipt, error, begun)
+            _failed_single(plan, step_of(asked), receipt, error, begun)
             raise
         if type(result) not in _READY and _is_lazy(result):
-            return _later(plan, _call_of(plan, args, kwargs, step, receipt), result, begun)
-        if (report := plan.report) is not None and not (plan.quiet and receipt.quiet):
-            ending = fast_new(Ending, (result, None, False, _clock() - begun if begun else 0.0, False))
-            if (told := report(step, receipt, ending)) is not None and not plan.finish(told):
+            return _later(plan, _call_of(plan, args, kwargs, step_of(asked), receipt), result, begun)
+        if report is not None and not (quiet and receipt.quiet):
+            ending = fast_new(Ending, (result, None, False, _clock() - begun if timed else 0.0, False))
+            if (told := report(step_of(asked), receipt, ending)) is not None and not finish(told):
                 plan.unwritten((part,), told)
-        run = current_frame().run
-        if run is not None and run.emitter is not None:
+        if (run := current_frame().run) is not None and run.emitter is not None:
             plan.heard(None, False)
         return result
 
-    return guarded
+    return call
+
+
+def _sync_gated(plan: Plan, gates: tuple[Callable[[Args, Kwargs], bool], ...]) -> Callable[[Args, Kwargs], Any]:
+    body, leave = plan.body, plan.exit
+
+    def call(args: Args, kwargs: Kwargs) -> Any:
+        for gate in gates:
+            if not gate(args, kwargs):
+                return _sync_call(plan, args, kwargs)
+        try:
+            result = body(*args, **kwargs) if kwargs else body(*args)
+        except BaseException as error:
+            plan.heard(error, is_neutral(error))
+            raise
+        if type(result) not in _READY and _is_lazy(result):
+            return _later(plan, Call(args, kwargs), result, 0.0)
+        if (run := current_frame().run) is not None and run.emitter is not None:
+            plan.heard(None, False)
+        if leave is None or leave(result):
+            return result
+        return drive(plan.leave(args, kwargs, result))
+
+    return call
 
 
 def _sync_call(plan: Plan, args: Args, kwargs: Kwargs) -> Any:
@@ -151,11 +176,10 @@ def _sync_body(plan: Plan, call: Call) -> Any:
 def _async(pipeline: "Pipeline") -> Callable[..., Any]:
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         plan = pipeline.plan or pipeline.compile()
-        part = plan.one
-        if part is None:
+        if plan.single is None:
             if plan.gates and all(gate(args, kwargs) for gate in plan.gates):
                 try:
-                    result = await plan.body(*args, **kwargs)
+                    result = await (plan.body(*args, **kwargs) if kwargs else plan.body(*args))
                 except BaseException as error:
                     plan.heard(error, is_neutral(error))
                     raise
@@ -170,26 +194,26 @@ def _async(pipeline: "Pipeline") -> Callable[..., Any]:
             if isinstance(opened, Answer):
                 return await adrive(plan.leave(args, kwargs, opened.value)) if opened.replayed else opened.value
             return await _async_body(plan, opened)
+        part, read, ask, step_of, report, quiet, finish = plan.single
         try:
-            step = part.step(args, kwargs)  # type: ignore[misc]
+            asked = read(args, kwargs)
         except ToolGuardError as error:
             return plan.refusal(part, error).value
-        receipt = plan.admit_one(step)
+        receipt = ask(asked)
         if type(receipt) in REFUSALS:
-            opened = await adrive(plan.refused(args, kwargs, [step], Refused(0, receipt)))
+            opened = await adrive(plan.refused(args, kwargs, [step_of(asked)], Refused(0, receipt)))
             return opened.value if isinstance(opened, Answer) else await _async_body(plan, opened)
         begun = _clock() if plan.timed else 0.0
         try:
-            result = await plan.body(*args, **kwargs)
+            result = await (plan.body(*args, **kwargs) if kwargs else plan.body(*args))
         except BaseException as error:
-            _failed_one(plan, part, step, receipt, error, begun)
+            _failed_single(plan, step_of(asked), receipt, error, begun)
             raise
-        if (report := plan.report) is not None and not (plan.quiet and receipt.quiet):
+        if report is not None and not (quiet and receipt.quiet):
             ending = fast_new(Ending, (result, None, False, _clock() - begun if begun else 0.0, False))
-            if (told := report(step, receipt, ending)) is not None and not plan.finish(told):
+            if (told := report(step_of(asked), receipt, ending)) is not None and not finish(told):
                 plan.unwritten((part,), told)
-        run = current_frame().run
-        if run is not None and run.emitter is not None:
+        if (run := current_frame().run) is not None and run.emitter is not None:
             plan.heard(None, False)
         return result
 
@@ -215,17 +239,13 @@ async def _async_body(plan: Plan, call: Call) -> Any:
     return await adrive(plan.leave(call.args, call.kwargs, result)) if plan.afters else result
 
 
-def _failed_one(plan: Plan, part: Part[Any], step: Step, receipt: Any, error: BaseException, begun: float) -> None:
-    ending = _ending(error, begun)
-    if part.report is not None:
-        _report_one(plan, part, step, receipt, ending)
+def _failed_single(plan: Plan, step: Step, receipt: Any, error: BaseException, begun: float) -> None:
+    assert plan.single is not None
+    part, ending = plan.single.part, _ending(error, begun)
+    told = None if part.report is None else part.report(step, receipt, ending)
+    if told is not None and not plan.single.finish(told):
+        plan.unwritten((part,), told)
     plan.heard(error, ending.neutral)
-
-
-def _report_one(plan: Plan, part: Part[Any], step: Step, receipt: Any, ending: Ending) -> None:
-    report = part.report(step, receipt, ending)  # type: ignore[misc]
-    if report is not None and not plan.finish(report):
-        plan.unwritten((part,), report)
 
 
 def _ending(error: BaseException, begun: float) -> Ending:

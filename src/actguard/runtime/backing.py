@@ -79,6 +79,8 @@ class ScopeListener:
             events.put(Record(events.origin, category, name, {}, {}, account, details))
 
     def refused(self, account: Account, error: BudgetExceededError) -> None:
+        if self._reservation is not None:
+            self._reservation.explain(error)
         if self._events is not None:
             self._events.emit("budget", "blocked" if error.phase == "before" else "limit_exceeded", *_refusal(error))
 

@@ -19,7 +19,7 @@ from actguard.runtime.config import OPTIONS, Config, EventMode, OnGatewayError, 
 from actguard.runtime.delivery import GatewaySink
 from actguard.runtime.lifecycle import die, live
 from actguard.runtime.remote import RESERVE, SETTLE, Remote
-from actguard.runtime.run import ClientBudgetGuard, ClientRun
+from actguard.runtime.run import ClientBudgetGuard, ClientRun, WhenShort
 from actguard.runtime.waiting import await_for
 from actguard.transport.workers import Workers
 
@@ -149,6 +149,7 @@ class Client:
         run_id: str | None = None,
         plan_key: str | None = None,
         strict: bool = False,
+        when_short: WhenShort = "shrink",
         on_warning: "Callable[[BudgetGuard], Any] | None" = None,
         **options: Any,
     ) -> "BudgetGuard":
@@ -159,6 +160,8 @@ class Client:
 
         Args:
             plan_key: the plan whose budget applies, as the gateway knows it.
+            when_short: what to do where a shared budget has less left than this guard's limits: "shrink", so that what
+                is left is the limit; or "deny", as if nothing were left.
 
         Raises:
             ActGuardUsageError: a wrong option.
@@ -172,6 +175,7 @@ class Client:
         return ClientBudgetGuard(
             self,
             plan_key=plan_key,
+            when_short=when_short,
             user_id=user_id,
             name=name,
             usd_limit=usd_limit,
@@ -209,12 +213,14 @@ class Client:
         plan_key: str | None = None,
         cost_limit: int | None = None,
         reserve_id: str | None = None,
+        when_short: WhenShort = "deny",
     ) -> dict[str, Any]:
         """Have a budget set aside at the gateway, for spend that no guard watches. Settle it yourself.
 
         Args:
             cost_limit: like `usd_limit`, in thousandths of a dollar.
             reserve_id: your own id for it, which makes a repetition the same request; None: a new one.
+            when_short: "shrink" takes what is left, if that is less; its limits are in the answer.
 
         Returns:
             The gateway's answer; its `reserve_id` is what `settle_budget` needs.
@@ -225,7 +231,9 @@ class Client:
             BudgetTransportError: it could not be reached, or refused the request. Whatever `on_gateway_error` says.
         """
         remote = self._with_gateway()
-        body = direct.reserve_body(run_id, user_id, usd_limit, token_limit, plan_key, cost_limit, reserve_id)
+        body = direct.reserve_body(
+            run_id, user_id, usd_limit, token_limit, plan_key, cost_limit, reserve_id, when_short
+        )
         return remote.ask(RESERVE, body, body["reserve_id"], release=body["reserve_id"])
 
     async def areserve_budget(self, **options: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from actguard.budget.policy import number, text, whole_number
 from actguard.events.envelope import uuid7
 from actguard.exceptions import ActGuardUsageError
 from actguard.money import PICO_PER_USD, from_usd
-from actguard.runtime.run import checked_plan_key
+from actguard.runtime.run import WhenShort, checked_plan_key, checked_when_short
 
 _PICO_PER_MICRO = PICO_PER_USD // 1_000_000
 
@@ -22,6 +22,7 @@ def reserve_body(
     plan_key: str | None = None,
     cost_limit: int | None = None,
     reserve_id: str | None = None,
+    when_short: WhenShort = "deny",
 ) -> dict[str, Any]:
     """Raises:
     ActGuardUsageError: a wrong argument.
@@ -30,6 +31,8 @@ def reserve_body(
     for argument, given in (("user_id", user_id), ("reserve_id", reserve_id)):
         text(argument, given)
     body: dict[str, Any] = {"run_id": run_id, "reserve_id": reserve_id or uuid7()}
+    if checked_when_short(when_short) != "deny":
+        body["when_short"] = when_short
     if user_id is not None:
         body["user_id"] = user_id
     if plan_key is not None:

@@ -14,12 +14,12 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from actguard.budget.account import Account
+from actguard.budget.account import Account, calm_tokens, calm_usd
 from actguard.budget.backing import Ask, Listener
 from actguard.budget.scope import Hold
 from actguard.events.envelope import uuid7
 from actguard.exceptions import ActGuardError, ActGuardPaymentRequired, BudgetExceededError, BudgetTransportError
-from actguard.money import PICO_PER_USD
+from actguard.money import PICO_PER_USD, to_usd
 from actguard.runtime.breakdown import PART, Breakdown, Identity, settle_body
 from actguard.runtime.remote import EXTEND, RESERVE, SETTLE, Remote, logger
 from actguard.runtime.waiting import TooLate, await_for, wait_for
@@ -66,6 +66,8 @@ class GatewayReservation:
             body["usd_limit_micros"] = max(1, -int(-ask.pico // PICO_PER_MICRO))
         if ask.tokens != math.inf:
             body["token_limit"] = max(1, int(ask.tokens))
+        if ask.when_short != "deny":
+            body["when_short"] = ask.when_short
         return RESERVE, body, identity.reserve_id
 
     def granted(self, answer: Mapping[str, Any]) -> None:
@@ -82,6 +84,20 @@ class GatewayReservation:
         if tokens is not None and tokens < self._ask.tokens:
             self.tokens = tokens
         self._renew_by(answer)
+
+    def explain(self, error: BudgetExceededError) -> None:
+        """Say with *error* that its limit is what the shared budget had left, if it is."""
+        if error.scope_kind != "root" or min(self.pico, self.tokens) == math.inf:
+            return
+        if error.limit_type == "usd" and self._ask.pico != math.inf and self.pico != math.inf:
+            error.details |= {"asked_usd": to_usd(int(self._ask.pico)), "granted_usd": to_usd(int(self.pico))}
+            left, asked = calm_usd(self.pico), calm_usd(self._ask.pico)
+        elif error.limit_type == "token" and self._ask.tokens != math.inf and self.tokens != math.inf:
+            error.details |= {"asked_tokens": self._ask.tokens, "granted_tokens": self.tokens}
+            left, asked = f"{calm_tokens(self.tokens)} tokens", calm_tokens(self._ask.tokens)
+        else:
+            return
+        error.add_note(f"The shared budget had {left} left of the {asked} that this scope asked for.")
 
     def away(self, error: Unanswered) -> None:
         """Go on without the gateway, which may or may not have granted it."""

@@ -3,7 +3,7 @@
 import os
 import re
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from actguard.budget.account import Account
 from actguard.budget.backing import Ask, Backing
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _PLAN_KEY = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _LONGEST_NAME = 200
+
+WhenShort = Literal["shrink", "deny"]
 
 
 class ClientRun:
@@ -80,11 +82,14 @@ class ClientRun:
 class ClientBudgetGuard(BudgetGuard):
     """A BudgetGuard that belongs to a client, and is entered inside one of its runs. Made by `Client.budget_guard`."""
 
-    def __init__(self, client: "Client", *, plan_key: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, client: "Client", *, plan_key: str | None = None, when_short: WhenShort = "shrink", **options: Any
+    ) -> None:
         super().__init__(**options)
         if self.name is not None and len(self.name) > _LONGEST_NAME:
             raise ScopeValidationError(f"name must have at most {_LONGEST_NAME} characters", argument="name")
         self.plan_key = None if plan_key is None else checked_plan_key(plan_key)
+        self._when_short: WhenShort = checked_when_short(when_short)
         self._client = client
 
     def _backing(self, frame: Frame) -> Backing | None:
@@ -114,7 +119,7 @@ class ClientBudgetGuard(BudgetGuard):
         return asked
 
     def _ask(self, frame: Frame) -> Ask:
-        return super()._ask(frame)._replace(plan_key=self.plan_key)
+        return super()._ask(frame)._replace(plan_key=self.plan_key, when_short=self._when_short)
 
 
 def checked_plan_key(plan_key: str) -> str:
@@ -130,6 +135,17 @@ def checked_plan_key(plan_key: str) -> str:
             argument="plan_key",
         )
     return plan_key
+
+
+def checked_when_short(when_short: WhenShort) -> WhenShort:
+    """*when_short*, if it can be one.
+
+    Raises:
+        ActGuardUsageError: otherwise.
+    """
+    if when_short not in get_args(WhenShort):
+        raise ActGuardUsageError(f"when_short must be 'shrink' or 'deny', not {when_short!r}", argument="when_short")
+    return when_short
 
 
 def _of_another_process(frame: Frame) -> bool:

@@ -19,12 +19,18 @@ class CounterMachine:
         self._mark: str | None = None
 
     def take(self, limit: int, ttl_s: float, now: float) -> Counted | UsedUp:
+        if self.count(limit, ttl_s, now):
+            return Counted(self.used)
+        return UsedUp(self.used, self.refused)
+
+    def count(self, limit: int, ttl_s: float, now: float) -> bool:
+        """`take`, for whoever does not want to know how many there are."""
         self.until = now + ttl_s
         if self.used >= limit:
             self.refused += 1
-            return UsedUp(self.used, self.refused)
+            return False
         self.used += 1
-        return Counted(self.used)
+        return True
 
     def give(self) -> bool:
         if self.used == 0:

@@ -14,7 +14,8 @@ from math import inf
 from typing import Any, Literal, cast
 
 from actguard.exceptions import StoreFullError
-from actguard.stores.breaker import QUIET, CircuitMachine
+from actguard.stores.breaker import CircuitMachine
+from actguard.stores.memory_asker import Ask, asker
 from actguard.stores.memory_facts import MemoryFacts
 from actguard.stores.memory_shard import TAKE, WRITE, Shard
 from actguard.stores.protocol import (
@@ -59,7 +60,7 @@ class MemoryStore(MemoryFacts):
     # ---- before and after a call ----
 
     def asker(self, kind: Kind) -> Callable[[Any], Any]:
-        """`admit` of a single step of *kind*, as one function: gives its receipt or its refusal."""
+        """`admit` of any single step of *kind*, as one function: gives its receipt or its refusal."""
         shards, clock, take = self._shards, self._clock, TAKE[kind]
 
         def ask(step: Any) -> Any:
@@ -70,12 +71,11 @@ class MemoryStore(MemoryFacts):
                     shard.sweep(now)  # before the key is looked up: it may be one of those that are over
                 return take(shard, step, now)
 
-        def ask_circuit(step: Any) -> Any:
-            if step[0] not in shards[hash(step[0]) % _SHARDS].circuits and step[1].failure_rate is None:
-                return QUIET  # nothing ever failed there, and a look at a dict needs no lock
-            return ask(step)
+        return ask
 
-        return ask_circuit if kind == "breaker" else ask
+    def key_asker(self, like: Step, *, receipts: bool) -> Ask:
+        """`admit` of a single step that is *like* this one but for its key, as one function of the key."""
+        return asker(like, self._shards, self._clock, receipts=receipts)
 
     def admit(self, steps: Sequence[Step]) -> Admitted | Refused:
         places = [hash(step[0]) % _SHARDS for step in steps]
@@ -127,6 +127,14 @@ class MemoryStore(MemoryFacts):
             report = undoing(step, receipt)
             if report is not None:
                 WRITE[type(report)](shard, report, now)
+
+    def tell_when_given(self, key: str, told: Callable[[], Any] | None) -> None:
+        """Call *told* whenever a place at *key* is given back, from where that is done; None: nobody any more."""
+        given = self._shards[hash(key) % _SHARDS].given
+        if told is None:
+            given.pop(key, None)
+        else:
+            given[key] = told
 
     def idem_heartbeat(self, key: str, owner: str, lease_s: float) -> bool:
         shard = self._shard(key)
@@ -186,6 +194,8 @@ class MemoryStore(MemoryFacts):
                 for key in [key for key in table if key.startswith(prefix)]:
                     del table[key]
                     gone += 1
+                    if kind == "lease" and (told := shard.given.get(key)) is not None:
+                        told()
         return gone
 
     def sweep(self) -> int:
@@ -216,6 +226,7 @@ class MemoryStore(MemoryFacts):
         super()._after_fork()
         for shard in self._shards:
             shard.lock = threading.Lock()
+            shard.given.clear()
 
     def __len__(self) -> int:
         """Keys that are kept, those included that are over and not swept yet."""

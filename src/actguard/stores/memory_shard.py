@@ -5,7 +5,7 @@ The functions at the end carry out one step or one report each; they are called 
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from math import inf
 from typing import Any, TypeVar, cast
@@ -28,11 +28,11 @@ from actguard.stores.protocol import (
     Kind,
     LeaseGive,
     LeaseTake,
+    Limit,
     OverLimit,
     RateGive,
     RateTake,
     Taken,
-    fast_new,
 )
 from actguard.stores.rate import METERS, Meter, Sliding, remaining
 from actguard.stores.sweeper import Sweeper
@@ -44,15 +44,18 @@ T = TypeVar("T")
 
 
 class _Meters:
-    """The meters of one key: one for each of its limits. only: the single one, if it is a log."""
+    """The meters of one key: one for each of its limits."""
 
-    __slots__ = ("meters", "only", "until")
+    __slots__ = ("meters", "until")
 
-    def __init__(self, step: RateTake) -> None:
-        self.meters: tuple[Meter, ...] = tuple(METERS[limit.algorithm]() for limit in step.limits)
-        first = self.meters[0]
-        self.only = first if isinstance(first, Sliding) and len(self.meters) == 1 else None
+    def __init__(self, limits: Sequence[Limit]) -> None:
+        self.meters: tuple[Meter, ...] = tuple(METERS[limit.algorithm]() for limit in limits)
         self.until = 0.0
+
+
+def _meters(limits: Sequence[Limit]) -> Sliding | _Meters:
+    """What is kept for *limits*: of a single log, which is what most are, itself."""
+    return Sliding() if len(limits) == 1 and limits[0].algorithm == "sliding" else _Meters(limits)
 
 
 _TABLES: dict[Kind, str] = {
@@ -72,19 +75,33 @@ class Shard:
         sweeper: told when there is something that ends.
     """
 
-    __slots__ = ("circuits", "counters", "ends", "leases", "lock", "rates", "records", "room", "sweeper", "tables")
+    __slots__ = (
+        "circuits",
+        "counters",
+        "ends",
+        "given",
+        "leases",
+        "lock",
+        "rates",
+        "records",
+        "room",
+        "sweeper",
+        "tables",
+    )
 
     def __init__(self, room: int, sweeper: Sweeper) -> None:
         self.lock = threading.Lock()
         self.room = room
         self.sweeper = sweeper
-        self.rates: dict[str, _Meters] = {}
+        self.rates: dict[str, Sliding | _Meters] = {}
         self.circuits: dict[str, CircuitMachine] = {}
         self.counters: dict[str, CounterMachine] = {}
         self.records: dict[str, IdempotencyMachine] = {}
         self.leases: dict[str, LeaseMachine] = {}
         self.tables: dict[Kind, dict[str, Any]] = {kind: getattr(self, name) for kind, name in _TABLES.items()}
         self.ends: list[tuple[float, Kind, str]] = []
+        self.given: dict[str, Callable[[], Any]] = {}
+        """Who is told when a place at a key is given back. Changed without the lock: also by what is collected."""
 
     def state(self, kind: Kind, key: str, now: float, make: Callable[[], T], end: float) -> T:
         """What is kept at *key*, made if there is nothing."""
@@ -135,18 +152,16 @@ class Shard:
 
 
 def _take_rate(shard: Shard, step: RateTake, now: float) -> Any:
-    key, limits, cost, _ = step
+    key, limits, cost = step.key, step.limits, step.cost
     state = shard.rates.get(key)
     if state is None:
         longest = max(limit.period for limit in limits)
-        state = shard.state("rate", key, now, lambda: _Meters(step), now + longest)
-    if (only := state.only) is not None:
+        state = shard.state("rate", key, now, lambda: _meters(limits), now + longest)
+    if isinstance(state, Sliding):
         limit = limits[0]
-        wait = only.take(limit, cost, now)
-        if wait > 0:
-            return OverLimit(0, limit[0] - only.used, wait)
-        state.until = only.until
-        return fast_new(Taken, (now, limit[0] - only.used))
+        if state.take(limit.max_calls, limit.period, cost, now):
+            return Taken(now, limit.max_calls - state.used)
+        return OverLimit(0, limit.max_calls - state.used, state.wait(limit, cost, now))
     room = 1 << 62
     for index, (meter, limit) in enumerate(zip(state.meters, limits, strict=True)):
         wait = meter.wait(limit, cost, now)
@@ -164,9 +179,9 @@ def _give_rate(shard: Shard, report: RateGive, now: float) -> bool:
     state = shard.rates.get(report.key)
     if state is None:
         return False
+    meters = (state,) if isinstance(state, Sliding) else state.meters
     given = [
-        meter.give(limit, report.cost, report.token, now)
-        for meter, limit in zip(state.meters, report.limits, strict=True)
+        meter.give(limit, report.cost, report.token, now) for meter, limit in zip(meters, report.limits, strict=True)
     ]
     return any(given)
 
@@ -247,6 +262,8 @@ def _unlease(shard: Shard, report: LeaseGive, now: float) -> bool:
         return False
     if not leases.until:
         del shard.leases[report.key]
+    if (told := shard.given.get(report.key)) is not None:
+        told()
     return True
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from actguard.context import current_frame
 from actguard.exceptions import (
+    ActGuardToolError,
     ActGuardUsageError,
     DuplicateIdempotencyKey,
     IdempotencyInProgress,
@@ -18,7 +20,6 @@ from actguard.exceptions import (
     InvalidIdempotentToolError,
     MissingIdempotencyKeyError,
     ToolGuardError,
-    ToolTimeoutError,
 )
 from actguard.pipeline import arguments, settings
 from actguard.pipeline.arguments import MISSING, Getter
@@ -45,6 +46,7 @@ from actguard.stores.protocol import (
 from actguard.tools import results
 from actguard.tools.canonical import digest
 from actguard.tools.heartbeat import heartbeats
+from actguard.tools.hidden_key import refuse_misplaced
 from actguard.tools.max_attempts import no_run, session_id
 from actguard.tools.owners import new_owner
 from actguard.tools.results import Codec, NotKept
@@ -155,6 +157,8 @@ class Idempotent(Guard):
 
     def bind(self, target: Target) -> Part[IdempotencyBegin]:
         _refuse_generators(target)
+        if _takes_key(self, target):
+            refuse_misplaced(target, self.key_arg, given=self.key != "arg", hidden=bool(self.hidden(target)))
         store = self.store_under(settings.current().store)
         lease_s = (
             self.lease_s if store.blocking else inf
@@ -386,11 +390,17 @@ def _giving_key(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]] | None:
     if not _takes_key(guard, target):
         return None
+    place = arguments.position(target, guard.key_arg)
+    index = sys.maxsize if place is None else place[0]
 
     def wrap(body: Callable[..., Any]) -> Callable[..., Any]:
         def with_key(*args: Any, **kwargs: Any) -> Any:
-            with suppress(MissingIdempotencyKeyError):  # then it is watched, or off: enforced, it has refused the call
-                kwargs = {**kwargs, guard.key_arg: key(args, kwargs)}
+            with suppress(Exception):  # then it is watched, or off: enforced, it has refused the call
+                made = key(args, kwargs)
+                if index < len(args):
+                    args = (*args[:index], made, *args[index + 1 :])
+                else:
+                    kwargs = {**kwargs, guard.key_arg: made}
             return body(*args, **kwargs)
 
         return with_key
@@ -409,7 +419,7 @@ def _lease_lost(report: Report) -> ToolGuardError | None:
 
 
 def _never_started(error: BaseException, target: Target) -> bool:
-    return isinstance(error, ToolTimeoutError) and not error.started and error.tool_name == target.name
+    return isinstance(error, ActGuardToolError) and error.unstarted == target.tool_id
 
 
 def _recourse(guard: Idempotent, target: Target, codec: Codec | None) -> Callable[..., bool]:

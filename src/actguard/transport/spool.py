@@ -7,6 +7,7 @@ processes share a folder without ever writing to the same file.
     {"keep": "...", "path": "/api/v1/settle", "body": {...}, "at": 1767225600.0}     synced before `keep` returns
     {"done": "..."}                                                                  not synced: twice is once there
 
+A segment in which little is still owed is written anew, so that one entry that nobody takes does not make it grow.
 A line that was torn by a crash is not a record: nobody was told that it is kept. Deliveries repeat at most; the
 idempotency key that travels with each makes that harmless.
 """
@@ -22,6 +23,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 _SEGMENT = ".spool"
+_ANEW = ".anew"
+_LARGEST_LEFT = 1 << 16
+"""Bytes of a segment that is not looked at for what is done in it."""
 _REFUSED = "refused.jsonl"
 
 
@@ -47,6 +51,7 @@ class Segment:
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self._torn = False
+        self._anew_at = _LARGEST_LEFT
         self.pending: dict[str, Entry] = {}
 
     def keep(self, entry: Entry) -> None:
@@ -68,6 +73,8 @@ class Segment:
             with suppress(OSError):
                 if self.pending:
                     self._append({"done": id})
+                    if os.fstat(self._descriptor).st_size > self._anew_at:
+                        self._write_anew()
                 else:
                     os.ftruncate(self._descriptor, 0)
                     self._torn = False
@@ -76,6 +83,7 @@ class Segment:
         """Take up what an ended process has left."""
         self.pending = {entry.id: entry for entry in read_entries(self.file)}
         self._torn = True  # perhaps; an empty line does no harm
+        self.file.with_suffix(_ANEW).unlink(missing_ok=True)  # of a process that ended while it wrote
 
     def close(self) -> None:
         """Let go of the lock; a segment with nothing in it is removed."""
@@ -96,16 +104,37 @@ class Segment:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def _write_anew(self) -> None:
+        """Put what is pending into a file of its own, in the place of this one: whole or not at all."""
+        lines = b"".join(_line(entry.line()) for entry in self.pending.values())
+        size = os.fstat(self._descriptor).st_size
+        self._anew_at = max(_LARGEST_LEFT, 4 * len(lines))
+        if sys.platform == "win32" or size <= self._anew_at:  # where a file that is open cannot be replaced, it grows
+            return
+        place = self.file.with_suffix(_ANEW)
+        descriptor = os.open(place, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            _lock(descriptor)  # before anybody can find it
+            _write(descriptor, lines)
+            os.fsync(descriptor)
+            os.replace(place, self.file)
+        except OSError:
+            self._anew_at = 2 * size
+            os.close(descriptor)
+            place.unlink(missing_ok=True)
+            return
+        _sync_folder(self.file.parent)
+        os.close(self._descriptor)
+        self._descriptor, self._torn = descriptor, False
+
     def _append(self, record: Mapping[str, Any]) -> None:
         if self._descriptor < 0:
             raise OSError("the spool is closed")
-        line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(errors="replace") + b"\n"
+        line = _line(record)
         if self._torn:
             line = b"\n" + line
         self._torn = True
-        view = memoryview(line)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
+        _write(self._descriptor, line)
         self._torn = False
 
 
@@ -239,6 +268,16 @@ def read_entries(file: Path) -> list[Entry]:
         if isinstance(id, str) and isinstance(path, str) and isinstance(body, dict) and isinstance(at, (int, float)):
             pending[id] = Entry(id, path, cast("dict[str, Any]", body), at)
     return list(pending.values())
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(errors="replace") + b"\n"
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def _records(file: Path) -> Iterator[dict[str, Any]]:

@@ -126,7 +126,11 @@ class Envelope(Struct):
     provider: Name | None = None
     model: Name | None = None
     scope_name: Name | None = None
+    tool_name: Any = None
     usd_micros: Micros | None = None
+    input_tokens: Any = None
+    cached_input_tokens: Any = None
+    output_tokens: Any = None
 
 
 class Identified(Struct):

@@ -1,9 +1,13 @@
-"""The endpoints of agents: reserve, settle, extend, release, budget, events, tariff."""
+"""The endpoints of agents: reserve, settle, extend, release, budget, events, tariff.
+
+What only asks something of the ledger says what that is, and leaves the waiting to whoever has the request.
+"""
 
 import asyncio
 import hashlib
 import os
 import time
+from collections.abc import Awaitable
 from typing import Any, Final
 
 import msgspec
@@ -24,7 +28,7 @@ from actguard.gateway.http.wire import Refused, Request, decoded
 from actguard.gateway.ledger.operations import MICROS_PER_CU, Extend, Release, Reply, Reserve, Settle
 from actguard.gateway.ledger.windows import SECOND
 from actguard.gateway.reports import remaining
-from actguard.gateway.storage.store import Transaction
+from actguard.gateway.rollups import add_events, count_said, name_said
 
 MOST_EVENTS: Final = 1000
 _LONGEST_KEY: Final = 255
@@ -38,7 +42,7 @@ _identified = msgspec.json.Decoder(Identified)
 _envelope = msgspec.json.Decoder(Envelope)
 
 
-async def reserve(gateway: Gateway, caller: Caller, request: Request) -> Reply:
+def reserve(gateway: Gateway, caller: Caller, request: Request) -> Reserve:
     body = decoded(_reserve, request.body)
     settings = gateway.settings
     key = idempotency_key(request)
@@ -50,82 +54,84 @@ async def reserve(gateway: Gateway, caller: Caller, request: Request) -> Reply:
     fingerprint = None
     if key is None and body.reserve_id is None:
         fingerprint = hashlib.sha256(f"{caller.agent}\n{caller.key_id}\n{hashed}".encode()).hexdigest()[:32]
-    return await gateway.apply(
-        Reserve(
-            workspace=caller.workspace,
-            agent=caller.agent,
-            reserve_id=body.reserve_id or new_reserve_id(),
-            hash=hashed,
-            idempotency_key=key,
-            run_id=body.run_id,
-            user_id=body.user_id or "",
-            plan_key=body.plan_key or "",
-            usd=usd,
-            tokens=body.token_limit,
-            ttl=(body.ttl_s or settings.hold_ttl_s) * SECOND,
-            when_short=body.when_short,
-            default_usd=settings.default_hold_micros,
-            default_tokens=settings.default_hold_tokens,
-            fingerprint=fingerprint,
-            tariff_version=gateway.tariff.version,
-        )
+    return Reserve(
+        workspace=caller.workspace,
+        agent=caller.agent,
+        reserve_id=body.reserve_id or new_reserve_id(),
+        hash=hashed,
+        idempotency_key=key,
+        run_id=body.run_id,
+        user_id=body.user_id or "",
+        plan_key=body.plan_key or "",
+        usd=usd,
+        tokens=body.token_limit,
+        ttl=(body.ttl_s or settings.hold_ttl_s) * SECOND,
+        when_short=body.when_short,
+        default_usd=settings.default_hold_micros,
+        default_tokens=settings.default_hold_tokens,
+        fingerprint=fingerprint,
+        tariff_version=gateway.tariff.version,
     )
 
 
-async def settle(gateway: Gateway, caller: Caller, request: Request) -> Reply:
+def settle(gateway: Gateway, caller: Caller, request: Request) -> "Settle | Awaitable[Reply]":
     body = decoded(_settle, request.body)
+    if gateway.warm or not needs_prices(body):
+        return _settlement(gateway, caller, request, body)
+    return _settle_once_warm(gateway, caller, request, body)
+
+
+async def _settle_once_warm(gateway: Gateway, caller: Caller, request: Request, body: SettleBody) -> Reply:
+    await gateway.warmed()
+    return await gateway.apply(_settlement(gateway, caller, request, body))
+
+
+def _settlement(gateway: Gateway, caller: Caller, request: Request, body: SettleBody) -> Settle:
     try:
-        biller = await gateway.prices() if needs_prices(body) else gateway.biller
-        bill = biller.bill(body)
+        bill = gateway.biller.bill(body)
     except TooMuch as error:
         raise Refused(422, "invalid", str(error)) from error
-    return await gateway.apply(
-        Settle(
-            workspace=caller.workspace,
-            agent=caller.agent,
-            reserve_id=body.reserve_id,
-            hash=body_hash(request),
-            idempotency_key=idempotency_key(request),
-            usd=bill.usd,
-            tokens=bill.tokens,
-            client_usd=bill.client_usd,
-            usage=bill.lines,
-            final=body.final,
-            seq=body.seq,
-            offline=body.offline,
-            run_id=body.run_id or "",
-            user_id=body.user_id or "",
-            plan_key=body.plan_key or "",
-        )
+    return Settle(
+        workspace=caller.workspace,
+        agent=caller.agent,
+        reserve_id=body.reserve_id,
+        hash=body_hash(request),
+        idempotency_key=idempotency_key(request),
+        usd=bill.usd,
+        tokens=bill.tokens,
+        client_usd=bill.client_usd,
+        usage=bill.lines,
+        final=body.final,
+        seq=body.seq,
+        offline=body.offline,
+        run_id=body.run_id or "",
+        user_id=body.user_id or "",
+        plan_key=body.plan_key or "",
     )
 
 
-async def extend(gateway: Gateway, caller: Caller, request: Request) -> Reply:
+def extend(gateway: Gateway, caller: Caller, request: Request) -> Extend:
     body = decoded(_extend, request.body)
-    return await gateway.apply(
-        Extend(
-            workspace=caller.workspace,
-            agent=caller.agent,
-            reserve_id=body.reserve_id,
-            hash=body_hash(request),
-            idempotency_key=idempotency_key(request),
-            usd=body.usd_micros or 0,
-            tokens=body.tokens or 0,
-            ttl=body.ttl_s * SECOND if body.ttl_s is not None else None,
-        )
+    return Extend(
+        workspace=caller.workspace,
+        agent=caller.agent,
+        reserve_id=body.reserve_id,
+        hash=body_hash(request),
+        idempotency_key=idempotency_key(request),
+        usd=body.usd_micros or 0,
+        tokens=body.tokens or 0,
+        ttl=body.ttl_s * SECOND if body.ttl_s is not None else None,
     )
 
 
-async def release(gateway: Gateway, caller: Caller, request: Request) -> Reply:
+def release(gateway: Gateway, caller: Caller, request: Request) -> Release:
     body = decoded(_release, request.body)
-    return await gateway.apply(
-        Release(
-            workspace=caller.workspace,
-            agent=caller.agent,
-            reserve_id=body.reserve_id,
-            hash=body_hash(request),
-            idempotency_key=idempotency_key(request),
-        )
+    return Release(
+        workspace=caller.workspace,
+        agent=caller.agent,
+        reserve_id=body.reserve_id,
+        hash=body_hash(request),
+        idempotency_key=idempotency_key(request),
     )
 
 
@@ -151,7 +157,7 @@ async def events(gateway: Gateway, caller: Caller, request: Request) -> Reply:
             rows.append(_event_row(caller, envelope, raw, now))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             rejected.append({"index": index, "id": _id_of(raw), "error": f"not a valid event: {error}"[:300]})
-    added = await gateway.writer.write(lambda transaction: _add(transaction, rows)) if rows else 0
+    added = await gateway.writer.write(lambda transaction: add_events(transaction, rows)) if rows else 0
     gateway.metrics.events("accepted", added)
     gateway.metrics.events("duplicate", len(rows) - added)
     gateway.metrics.events("rejected", len(rejected))
@@ -194,13 +200,13 @@ def _event_row(caller: Caller, event: Envelope, raw: msgspec.Raw, now: int) -> d
         "provider": event.provider or "",
         "model": event.model or "",
         "scope_name": event.scope_name or "",
+        "tool_name": name_said(event.tool_name),
         "usd_micros": event.usd_micros,
+        "input_tokens": count_said(event.input_tokens),
+        "cached_input_tokens": count_said(event.cached_input_tokens),
+        "output_tokens": count_said(event.output_tokens),
         "body": bytes(raw).decode(),
     }
-
-
-def _add(transaction: Transaction, rows: list[dict[str, Any]]) -> int:
-    return transaction.run_many("add_event", rows)
 
 
 def _id_of(raw: msgspec.Raw) -> str | None:

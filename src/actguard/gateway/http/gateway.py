@@ -6,7 +6,6 @@ import logging
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Final, TypeVar
 
 from actguard.budget.pricing import PriceBook
@@ -15,10 +14,10 @@ from actguard.gateway.config import Settings
 from actguard.gateway.http.auth import Authenticator
 from actguard.gateway.http.metrics import Metrics
 from actguard.gateway.ledger.operations import Operation, Reply
-from actguard.gateway.ledger.windows import SECOND
 from actguard.gateway.storage.store import Store, StoreDown, Transaction
 from actguard.gateway.storage.writer import Writer
 from actguard.gateway.tariff import Tariff
+from actguard.gateway.upkeep import tidy
 
 T = TypeVar("T")
 
@@ -28,7 +27,7 @@ _YOUNG: Final = 10_000
 """So many new objects are made between two searches for garbage: more than a batch of requests leaves."""
 _REAP_EVERY_S: Final = 1.0
 _TIDY_EVERY: Final = 600
-"""In reaps: how often old answers are forgotten."""
+"""In reaps."""
 
 
 class Gateway:
@@ -69,16 +68,19 @@ class Gateway:
         await self.writer.close()
         await asyncio.to_thread(self.store.close)
 
-    async def prices(self) -> Biller:
-        """Who prices settles, once the price lists are read; they are read from the start on, beside everything."""
+    @property
+    def warm(self) -> bool:
+        """Whether the price lists are read; they are read from the start on, beside everything."""
+        return self._warming is None or self._warming.done()
+
+    async def warmed(self) -> None:
+        """Wait until they are; raises what kept them from being read."""
         if self._warming is not None:
             await asyncio.shield(self._warming)
-            self._warming = None
-        return self.biller
 
     async def apply(self, operation: Operation) -> Reply:
         reply = await self.writer.apply(operation)
-        self.metrics.ledger(type(operation).__name__.lower(), reply)
+        self.metrics.ledger(operation, reply)
         return reply
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
@@ -105,11 +107,6 @@ class Gateway:
                 await self.writer.reap()
                 await asyncio.to_thread(self.store.maintain)
                 if turn % _TIDY_EVERY == 0:
-                    before = await self.now() - self.settings.answers_kept_days * 86_400 * SECOND
-                    await self.writer.write(partial(_forget_answers, before=before))
+                    await tidy(self.store, self.writer, self.settings)
             except StoreDown as error:
                 _log.warning("holds cannot be ended now: %s", error)
-
-
-def _forget_answers(transaction: Transaction, before: int) -> int:
-    return transaction.run("forget_answers", before=before)

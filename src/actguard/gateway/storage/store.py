@@ -113,9 +113,10 @@ class Store(ABC):
 
 @cache
 def statements(folder: str) -> Mapping[str, str]:
-    """The statements of `<folder>/queries.sql`, each after a line `-- name: ...`, with the shared ones beside them."""
+    """The statements of `<folder>/*.sql`, each after a line `-- name: ...`, with the shared ones beside them."""
     here = files("actguard.gateway.storage")
-    text = here.joinpath("queries.sql").read_text() + here.joinpath(folder, "queries.sql").read_text()
+    names = ("queries.sql", "rollups.sql")
+    text = "".join(place.joinpath(name).read_text() for place in (here, here / folder) for name in names)
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
     return {name: body.strip().rstrip(";") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
 

@@ -16,7 +16,8 @@ from actguard.gateway.storage.store import Row, Store, StoreDown, StoreError, mi
 
 _WAIT_S: Final = 5.0
 """For a command line that writes beside the gateway; two gateways never meet here."""
-_APART: Final = frozenset({"add_event", "forget_answers", "add_answer", "add_key", "revoke_key"})
+_APART: Final = frozenset({"add_event", "add_to_event_rollups", "forget_events", "begin_rollups", "move_rollups",
+                           "add_charge_rollup", "forget_answers", "add_answer", "add_key", "revoke_key"})  # fmt: skip
 """Statements that change nothing of budgets, counters and holds."""
 
 

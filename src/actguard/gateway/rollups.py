@@ -1,0 +1,218 @@
+"""Sums by the hour, beside the rows that they are sums of, so that a report need not read all of those.
+
+    events    what clients told: added in the transaction that stores the events, each event once
+    charges   what the ledger has charged: added when an hour is over for good, by whichever gateway comes first
+
+What an event says is told, what the ledger says is billed; the two are kept apart.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
+
+from actguard.gateway.ledger.windows import SECOND
+from actguard.gateway.storage.store import Crossed, Row, Store, Transaction
+
+HOUR: Final = 3600 * SECOND
+DAY: Final = 24 * HOUR
+QUARTER: Final = HOUR // 4
+"""Of an hour. In no time zone does a day begin within one, so totals are kept by it."""
+
+EVENT_DIMS: Final = ("total", "agent", "user", "tool", "provider", "model", "scope", "agent_model")
+_HOLD, _LINE = "charged_by_hold", "charged_by_line"
+CHARGE_DIMS: Final = {"agent": _HOLD, "user": _HOLD, "plan": _HOLD, "model": _LINE, "provider": _LINE, "scope": _LINE}
+"""What charges are divided by, and the statement that does it."""
+
+_SETTLED: Final = HOUR
+"""So long after its end an hour is over for good: what was begun in it has been committed, or never will be."""
+_MOST_TOKENS: Final = 10**12
+_LONGEST_NAME: Final = 200
+
+
+def add_events(transaction: Transaction, rows: Sequence[dict[str, Any]]) -> int:
+    """Store *rows*, all of one workspace, and add to the sums. Returns how many were not known yet.
+
+    Raises:
+        Crossed: another gateway has just stored one of them.
+    """
+    if not rows:
+        return 0
+    ids = json.dumps([row["id"] for row in rows])
+    known = {id for (id,) in transaction.rows("known_events", workspace=rows[0]["workspace"], ids=ids)}
+    new = {row["id"]: row for row in rows if row["id"] not in known}
+    if not new:
+        return 0
+    if transaction.run_many("add_event", [*new.values()]) != len(new):
+        raise Crossed
+    transaction.run_many("add_to_event_rollups", sums_of(new.values()))
+    return len(new)
+
+
+_PLACE: Final = itemgetter("ingested_at", "category", "name", "agent", "tool_name", "provider", "model", "scope_name")
+_AMOUNTS: Final = itemgetter("usd_micros", "input_tokens", "cached_input_tokens", "output_tokens")
+_COLUMNS: Final = ("dim", "bucket", "event", "key", "n",
+                   "usd_micros", "input_tokens", "cached_input_tokens", "output_tokens")  # fmt: skip
+
+
+def sums_of(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What *rows* add to the sums; spend is divided by everything, other events by who and which tool.
+
+    In the order of the key: so every gateway locks them in the same, and none waits for another in a circle.
+    """
+    workspace = 0
+    alike: defaultdict[tuple[Any, ...], list[tuple[int | None, ...]]] = defaultdict(list)
+    users: defaultdict[tuple[Any, ...], list[tuple[int | None, ...]]] = defaultdict(list)
+    for row in rows:  # what costs time here costs it once for each event, what is below once for each that differs
+        workspace, place, amounts = row["workspace"], _PLACE(row), _AMOUNTS(row)
+        alike[place].append(amounts)
+        users[(*place[:3], row["user_id"])].append(amounts)
+    sums: dict[tuple[Any, ...], list[int]] = {}
+    for (at, category, name, agent, tool, provider, model, scope), amounts in alike.items():
+        dims = {"agent": agent, "tool": tool}
+        if (category, name) == ("llm", "usage"):
+            dims |= {"provider": provider, "model": model, "scope": scope, "agent_model": f"{agent}\t{model}"}
+        counts = _summed(amounts)
+        _add(sums, ("total", at - at % HOUR, f"{category}.{name}", ""), counts)
+        for dim, key in dims.items():
+            if key:
+                _add(sums, (dim, at - at % HOUR, f"{category}.{name}", key), counts)
+    for (at, category, name, user), amounts in users.items():
+        if user:
+            _add(sums, ("user", at - at % DAY, f"{category}.{name}", user), _summed(amounts))
+    same = {"workspace": workspace}
+    return [same | dict(zip(_COLUMNS, (*place, *sums[place]), strict=True)) for place in sorted(sums)]
+
+
+def _summed(amounts: list[tuple[int | None, ...]]) -> list[int]:
+    return [len(amounts), *(sum(filter(None, column)) for column in zip(*amounts, strict=True))]
+
+
+def _add(sums: dict[tuple[Any, ...], list[int]], place: tuple[Any, ...], counts: list[int]) -> None:
+    known = sums.get(place)
+    sums[place] = counts if known is None else [*map(int.__add__, known, counts)]
+
+
+def count_said(value: Any) -> int:
+    """A number of tokens as an event says it; what cannot be one counts nothing, and fails nothing."""
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else 0
+
+
+def name_said(value: Any) -> str:
+    """A name as an event says it; empty where it cannot be one."""
+    return value[:_LONGEST_NAME] if isinstance(value, str) and value.isprintable() else ""
+
+
+# ---- what is billed -------------------------------------------------------------------------------------------------
+
+
+class Charged(NamedTuple):
+    """What was charged under one name."""
+
+    key: str
+    charges: int
+    usd: int
+    tokens: int
+
+
+class Quarter(NamedTuple):
+    """What was charged in a quarter of an hour."""
+
+    start: int
+    charges: int
+    usd: int
+    tokens: int
+    overrun: int
+
+
+def charged(transaction: Transaction, workspace: int, since: int, until: int, by: str) -> list[Charged]:
+    """What was charged between two moments, divided by *by*: the sums of whole hours, and the rows at both ends."""
+    span: dict[str, Any] = {"workspace": workspace}
+    statement = CHARGE_DIMS.get(by, _HOLD)
+    groups: dict[str, Charged] = {}
+    for first, last, rolled in _parts(transaction, workspace, since, until, rolled=by in CHARGE_DIMS):
+        span |= {"since": first, "until": last}
+        rows = (
+            transaction.rows("rolled_charges", **span, dim=by) if rolled else transaction.rows(statement, **span, by=by)
+        )
+        for key, *counts in rows:
+            known = groups.get(key, (key, 0, 0, 0))
+            groups[key] = Charged(key, *(old + int(new) for old, new in zip(known[1:], counts, strict=True)))
+    return [*groups.values()]
+
+
+def quarters(transaction: Transaction, workspace: int, since: int, until: int) -> list[Quarter]:
+    """What was charged between two moments, by the quarter of an hour; a quarter that is cut may be in it twice."""
+    found: list[Quarter] = []
+    for first, last, rolled in _parts(transaction, workspace, since, until, rolled=True):
+        rows = transaction.rows(
+            "rolled_quarters" if rolled else "charged", workspace=workspace, since=first, until=last
+        )
+        found += [Quarter(*map(int, row)) for row in rows]
+    return found
+
+
+def _parts(
+    transaction: Transaction, workspace: int, since: int, until: int, *, rolled: bool
+) -> Iterator[tuple[int, int, bool]]:
+    """The span in parts, and whether the sums of a part are there."""
+    first = since + -since % HOUR
+    last = min(until - until % HOUR, _rolled_until(transaction, workspace)) if rolled else 0
+    if first >= last:
+        yield since, until, False
+        return
+    yield first, last, True
+    for begin, end in ((since, first), (last, until)):
+        if begin < end:
+            yield begin, end, False
+
+
+def _rolled_until(transaction: Transaction, workspace: int) -> int:
+    rows = transaction.rows("rolled_until", workspace=workspace)
+    return int(rows[0][0]) if rows else 0
+
+
+# ---- what is done now and then --------------------------------------------------------------------------------------
+
+
+class HourOver(NamedTuple):
+    """The sums of the one hour before *until*, to be written if nobody was faster; before it nothing was charged."""
+
+    workspace: int
+    since: int
+    until: int
+    sums: list[Row]
+
+
+def next_hour(store: Store, workspace: int, now: int) -> HourOver | None:
+    """The sums of the first hour with charges that has none yet; None when there is no such hour."""
+    return store.read(lambda transaction: _next_hour(transaction, workspace, now))
+
+
+def _next_hour(transaction: Transaction, workspace: int, now: int) -> HourOver | None:
+    since = _rolled_until(transaction, workspace)
+    ((first,),) = transaction.rows("first_charge", workspace=workspace, since=since)
+    if first is None or (hour := first - first % HOUR) + HOUR + _SETTLED > now:
+        return None
+    span: dict[str, Any] = {"workspace": workspace, "since": hour, "until": hour + HOUR}
+    sums: list[Row] = [
+        ("total", start, "", *map(int, counts)) for start, *counts in transaction.rows("charged", **span)
+    ]
+    for dim, statement in CHARGE_DIMS.items():
+        rows = transaction.rows(statement, **span, by=dim)
+        sums += [(dim, hour, key, *map(int, counts), 0) for key, *counts in rows]
+    return HourOver(workspace, since, hour + HOUR, sums)
+
+
+def write_hour(transaction: Transaction, over: HourOver) -> bool:
+    """Write the sums of an hour, unless another gateway has. Returns whether this one did."""
+    span: dict[str, Any] = {"workspace": over.workspace, "until": over.until}
+    moved = transaction.run("move_rollups" if over.since else "begin_rollups", **span, since=over.since)
+    if not moved:
+        return False
+    columns = ("dim", "bucket", "key", "charges", "usd_micros", "tokens", "overrun_micros")
+    rows = [dict(zip(columns, row, strict=True)) | {"workspace": over.workspace} for row in over.sums]
+    if rows:  # an hour may have reserves alone
+        transaction.run_many("add_charge_rollup", rows)
+    return True

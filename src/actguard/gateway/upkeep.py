@@ -1,0 +1,38 @@
+"""What a gateway does now and then beside its requests: it forgets what is over, and adds up what is over for good."""
+
+import asyncio
+from functools import partial
+from typing import Final
+
+from actguard.gateway.config import Settings
+from actguard.gateway.rollups import DAY, next_hour, write_hour
+from actguard.gateway.storage.store import Store, Transaction
+from actguard.gateway.storage.writer import Writer
+
+_MOST_FORGOTTEN: Final = 2_000
+"""Events in one transaction, so that no settle waits long for it."""
+
+
+async def tidy(store: Store, writer: Writer, settings: Settings) -> None:
+    """Forget old answers and old events, and write the sums of every hour that is over. Raises `StoreDown`."""
+    now = await asyncio.to_thread(store.now)
+    await writer.write(partial(_forget_answers, before=now - settings.answers_kept_days * DAY))
+    workspaces = [row[0] for row in await asyncio.to_thread(store.read, _workspaces)]
+    for workspace in workspaces:
+        before = now - settings.events_kept_days * DAY
+        while await writer.write(partial(_forget_events, workspace=workspace, before=before)) == _MOST_FORGOTTEN:
+            pass
+        while (over := await asyncio.to_thread(next_hour, store, workspace, now)) is not None:
+            await writer.write(partial(write_hour, over=over))
+
+
+def _workspaces(transaction: Transaction) -> list[tuple[int, ...]]:
+    return transaction.rows("workspaces")
+
+
+def _forget_answers(transaction: Transaction, before: int) -> int:
+    return transaction.run("forget_answers", before=before)
+
+
+def _forget_events(transaction: Transaction, workspace: int, before: int) -> int:
+    return transaction.run("forget_events", workspace=workspace, before=before, most=_MOST_FORGOTTEN)
