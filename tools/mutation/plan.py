@@ -23,6 +23,7 @@ PLAN: dict[str, tuple[str, ...]] = {
         "tests/tools/test_circuits.py",
         "tests/tools/test_failures.py",
         "tests/tools/test_faults.py",
+        "tests/tools/test_guards_written.py",
         "tests/tools/test_heartbeat.py",
         "tests/tools/test_hidden_key.py",
         "tests/tools/test_late_answers.py",
