@@ -92,7 +92,7 @@ class BlockRegex(_TextRule):
     optional: bool = field(default=False, kw_only=True)
     max_length: int = field(default=_LONGEST, kw_only=True)
     hint: str = field(default="", kw_only=True)
-    _safe: Any = field(default=None, init=False, repr=False, compare=False)
+    _safe: Any = field(init=False, repr=False, compare=False)
     joins: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -128,7 +128,7 @@ class AllowRegex(_TextRule):
     optional: bool = field(default=False, kw_only=True)
     max_length: int = field(default=_LONGEST, kw_only=True)
     hint: str = field(default="", kw_only=True)
-    _safe: Any = field(default=None, init=False, repr=False, compare=False)
+    _safe: Any = field(init=False, repr=False, compare=False)
     allows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -159,7 +159,7 @@ class OneOf(Rule):
     values: tuple[Any, ...]
     optional: bool = field(default=False, kw_only=True)
     hint: str = field(default="", kw_only=True)
-    _known: frozenset[str] = field(default=frozenset(), init=False, repr=False)
+    _known: frozenset[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         flag(OneOf, "optional", self.optional)
