@@ -43,6 +43,7 @@ def test_one_timeout_sets_both_and_each_has_the_last_word() -> None:
     [
         ({"gateway_url": "127.0.0.1:8085", "api_key": KEY}, "gateway_url"),
         ({"gateway_url": "ftp://127.0.0.1", "api_key": KEY}, "gateway_url"),
+        ({"backoff_base_ms": 500, "backoff_max_ms": 100}, "backoff_max_ms"),
         ({"gateway_url": "http://", "api_key": KEY}, "gateway_url"),
         ({"gateway_url": "http://user:pass@host", "api_key": KEY}, "gateway_url"),
         ({"gateway_url": "http://host:port", "api_key": KEY}, "gateway_url"),
@@ -128,6 +129,33 @@ def test_the_configuration_may_be_base64_of_json(environment: pytest.MonkeyPatch
     environment.setenv("ACTGUARD_CONFIG", base64.b64encode(b'{"event_mode": "significant"}').decode())
 
     assert Client.from_env().config.event_mode == "significant"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        base64.encodebytes(b'{"agent_id": "' + b"x" * 80 + b'?>", "event_mode": "significant"}').decode(),
+        base64.urlsafe_b64encode(b'{"agent_id": "???>>>", "event_mode": "significant"}').decode().rstrip("="),
+    ],
+    ids=["in lines", "url-safe, without padding"],
+)
+def test_base64_is_taken_as_tools_print_it(environment: pytest.MonkeyPatch, written: str) -> None:
+    environment.setenv("ACTGUARD_CONFIG", written)
+
+    assert Client.from_env().config.event_mode == "significant"
+
+
+def test_half_of_what_a_gateway_needs_is_said_to_be_in_the_environment(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ACTGUARD_GATEWAY_URL", URL)
+
+    with pytest.raises(ActGuardUsageError, match=r"^The environment: gateway_url is given and api_key is not"):
+        Client.from_env()
+
+
+def test_a_key_is_not_shown_where_options_are() -> None:
+    client = Client(gateway_url=URL, api_key=KEY)
+
+    assert KEY.partition(".")[2] not in repr(client.config) + repr(client) + repr(client.remote)
 
 
 def test_the_configuration_may_be_a_file_and_variables_win_over_it(

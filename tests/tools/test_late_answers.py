@@ -25,7 +25,7 @@ async def test_coroutines_and_what_must_be_awaited_answer_too(run):
     async def slow():
         await asyncio.sleep(5)
 
-    @timeout(0.01, on_block="return_prompt")
+    @timeout(1, on_block="return_prompt")  # time enough for a thread to give back what is awaited
     def later():
         return asyncio.sleep(5)
 

@@ -67,7 +67,8 @@ class _Visitor(cst.CSTVisitor):
     def __init__(self) -> None:
         super().__init__()
         self.changes: list[_Change] = []
-        self._functions = 0
+        self._bodies: set[cst.CSTNode] = set()
+        self._inside = 0
         self._lines = (1, 1)
 
     def on_visit(self, node: cst.CSTNode) -> bool:
@@ -81,16 +82,17 @@ class _Visitor(cst.CSTVisitor):
                 # of a text, one change says as much as three
                 changed = list(operator(node))[: 1 if isinstance(node, cst.BaseString) else None]
                 self.changes.extend(
-                    _Change(node, each, *self._lines, self._functions == 0)
+                    _Change(node, each, *self._lines, self._inside == 0)
                     for each in changed
                     if not _only_text(node, each)
                 )
-        self._functions += isinstance(node, cst.FunctionDef | cst.Lambda)
+        if isinstance(node, cst.FunctionDef):  # but not its defaults
+            self._bodies.add(node.body)
+        self._inside += node in self._bodies
         return True
 
     def on_leave(self, original_node: cst.CSTNode) -> None:
-        if not _silent(original_node):
-            self._functions -= isinstance(original_node, cst.FunctionDef | cst.Lambda)
+        self._inside -= original_node in self._bodies
 
 
 def _silent(node: cst.CSTNode) -> bool:

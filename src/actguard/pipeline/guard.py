@@ -18,7 +18,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast, get_args
 
 from actguard.exceptions import ActGuardToolError, ActGuardUsageError, ToolGuardError
 from actguard.stores.protocol import Kind, Receipt, Refusal, Report, Step, Store, fast_new
@@ -126,14 +126,15 @@ class Part(Generic[S]):
     """It only says what it would have refused."""
 
     def __post_init__(self) -> None:
-        if self.step is None and self.key is not None:
-            key, step_at = self.key, self.step_at
-            self.step = lambda args, kwargs: step_at(key(args, kwargs))
+        if self.key is not None and self.step is None:
+            assert self.like is not None
+            key, kind, rest = self.key, type(self.like), tuple(self.like[1:])
+            self.step = lambda args, kwargs: fast_new(kind, (key(args, kwargs), *rest))
 
     def step_at(self, key: str) -> S:
         """The step of a call whose key is *key*."""
         assert self.like is not None
-        return fast_new(type(self.like), (key, *self.like[1:]))  # type: ignore[no-any-return]
+        return cast(S, self.like._replace(key=key))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

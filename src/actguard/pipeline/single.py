@@ -43,8 +43,8 @@ def single(part: Part[Any], store: Store, lined: bool) -> Single | None:
         return None
     report = None if part.quiet_success else part.report
     if part.key is not None and part.like is not None and not lined:
-        ask = store.key_asker(part.like, receipts=report is not None)
-        return Single(part, part.key, ask, part.step_at, report, part.quiet, store.finish_one)
+        by_key = store.key_asker(part.like, receipts=report is not None)
+        return Single(part, part.key, by_key, part.step_at, report, part.quiet, store.finish_one)
     ask = store.asker(part.asks)
     if lined:
         ask = _in_line(ask, store)

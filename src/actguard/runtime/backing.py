@@ -24,6 +24,7 @@ from actguard.exceptions import (
 from actguard.money import PICO_PER_USD
 from actguard.runtime.reservation import GatewayReservation, closed
 from actguard.transport.answers import Unanswered
+from actguard.transport.names import check_fits
 
 if TYPE_CHECKING:
     from actguard.runtime.client import Client
@@ -161,6 +162,7 @@ class RunBacking:
     def _reservation(self, ask: Ask) -> GatewayReservation:
         remote = self.client.remote
         assert remote is not None
+        check_fits("user_id", ask.user_id)
         reservation = GatewayReservation(remote, ask, uuid7())
         reservation.listener = ScopeListener(self.emitter, reservation, ask.plan_key)
         return reservation

@@ -11,7 +11,6 @@ from actguard.stores.breaker import QUIET
 from actguard.stores.memory_shard import TAKE, Shard
 from actguard.stores.protocol import BreakerAcquire, CounterTake, OverLimit, RateTake, Step, Taken, UsedUp, fast_new
 from actguard.stores.rate import Sliding
-from actguard.stores.undo import KIND_OF
 
 Ask = Callable[[str], Any]
 """Of a key: the receipt, or the refusal. None: it was taken, and the receipt is of no use to anybody."""
@@ -34,7 +33,7 @@ def asker(like: Step, shards: Sequence[Shard], clock: Callable[[], float], *, re
 
 
 def _whole(like: Step, shards: Sequence[Shard], clock: Callable[[], float]) -> Ask:
-    kind, rest, parts, take = type(like), tuple(like[1:]), len(shards), TAKE[KIND_OF[type(like)]]
+    kind, rest, parts, take = type(like), tuple(like[1:]), len(shards), TAKE[type(like)]
 
     def ask(key: str) -> Any:
         shard = shards[hash(key) % parts]
@@ -49,7 +48,7 @@ def _whole(like: Step, shards: Sequence[Shard], clock: Callable[[], float]) -> A
 
 def _rate(like: RateTake, shards: Sequence[Shard], clock: Callable[[], float], receipts: bool) -> Ask:
     _, limits, cost, _ = like
-    (most, period, _, _), limit, parts, take = limits[0], limits[0], len(shards), TAKE["rate"]
+    (most, period, _, _), limit, parts, take = limits[0], limits[0], len(shards), TAKE[RateTake]
 
     def ask(key: str) -> Any:
         shard = shards[hash(key) % parts]
@@ -69,7 +68,7 @@ def _rate(like: RateTake, shards: Sequence[Shard], clock: Callable[[], float], r
 
 def _counter(like: CounterTake, shards: Sequence[Shard], clock: Callable[[], float]) -> Ask:
     _, limit, ttl_s, _ = like
-    parts, take = len(shards), TAKE["counter"]
+    parts, take = len(shards), TAKE[CounterTake]
 
     def ask(key: str) -> Any:
         shard = shards[hash(key) % parts]

@@ -30,7 +30,7 @@ def check_scope(scope: Any) -> None:
     """
     parts = scope if isinstance(scope, tuple) and scope else (scope,)  # pyright: ignore[reportUnknownVariableType]
     for part in parts:  # pyright: ignore[reportUnknownVariableType]
-        if not ((part is None and parts == (None,)) or callable(part) or (isinstance(part, str) and part)):  # pyright: ignore[reportUnknownArgumentType]
+        if not (scope is None or callable(part) or (isinstance(part, str) and part)):  # pyright: ignore[reportUnknownArgumentType]
             raise ActGuardUsageError(
                 f"scope must be a parameter's name, a path, a callable, or a tuple of these, not {scope!r}",
                 argument="scope",
