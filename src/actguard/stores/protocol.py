@@ -122,13 +122,18 @@ class IdempotencyBegin(NamedTuple):
 
 class LeaseTake(NamedTuple):
     """Take one of *limit* places for *owner*, for *lease_s* seconds from now or from its last heartbeat.
-    -> `Leased` | `NoPlace`"""
+    -> `Leased` | `NoPlace`
+
+    *waits_s*: if there is none, *owner* will ask again within so many seconds, and until then has his turn before
+    everybody who came later. `LeaseGive` ends that as well.
+    """
 
     key: str
     owner: str
     limit: int
     lease_s: float
     observe: bool = False
+    waits_s: float = 0.0
 
 
 Step: TypeAlias = RateTake | BreakerAcquire | CounterTake | IdempotencyBegin | LeaseTake
@@ -218,7 +223,7 @@ class Mismatch(NamedTuple):
 
 
 class NoPlace(NamedTuple):
-    """retry_after: seconds until the first lease ends, at the latest."""
+    """retry_after: seconds until the first lease, or turn, ends, at the latest."""
 
     retry_after: float
 

@@ -5,6 +5,7 @@ Redis Cluster is one atomic script on one of its nodes.
 
     {namespace}:r:KEY~s60000000     a rate: its key, and one Redis key for each of its limits
     {namespace}:b:KEY               a circuit; c: a counter, i: an idempotency record, l: leases, f: facts
+    {namespace}:l:KEY~turns         who waits for a lease
 """
 
 import json
@@ -259,8 +260,11 @@ def _idempotency(request: Request, step: IdempotencyBegin) -> None:
 
 
 def _lease(request: Request, step: LeaseTake) -> None:
-    key, owner = request.key("l", step.key), _text(step.owner)
-    request.ask(_only("lease"), f'["l",{key},{_flag(step.observe)},{owner},{step.limit},{micros(step.lease_s)}]')
+    key, owner, observe = request.key("l", step.key), _text(step.owner), _flag(step.observe)
+    request.key("l", step.key, "~turns")
+    waits = 0 if step.observe or not step.waits_s else micros(step.waits_s)
+    limit, lease = min(step.limit, _MOST), micros(step.lease_s)
+    request.ask(_only("lease"), f'["l",{key},{observe},{owner},{limit},{lease},{waits}]')
 
 
 _STEPS: dict[type[Any], Callable[[Request, Any], None]] = {
@@ -314,7 +318,9 @@ def _release(request: Request, report: IdempotencyRelease) -> None:
 
 
 def _unlease(request: Request, report: LeaseGive) -> None:
-    request.ask(_only("lease"), f'["lg",{request.key("l", report.key)},{_text(report.owner)}]')
+    key = request.key("l", report.key)
+    request.key("l", report.key, "~turns")
+    request.ask(_only("lease"), f'["lg",{key},{_text(report.owner)}]')
 
 
 _REPORTS: dict[type[Any], Callable[[Request, Any], None]] = {
