@@ -23,7 +23,7 @@ from actguard.exceptions import (
 )
 from actguard.pipeline import arguments, settings
 from actguard.pipeline.arguments import MISSING, Getter
-from actguard.pipeline.guard import Answer, Ending, Guard, OnStoreError, Part, choice, named, positive
+from actguard.pipeline.guard import Answer, Ending, Guard, OnStoreError, Part, called, choice, named, positive
 from actguard.pipeline.outcome import is_steering
 from actguard.pipeline.target import Target
 from actguard.stores.keys import encode_int, encode_text
@@ -129,7 +129,9 @@ class Idempotent(Guard):
             positive(argument, getattr(self, argument))
         choice("on_duplicate", self.on_duplicate, ("return", "raise", "wait"))
         choice("scope", self.scope, ("run", "session", "global"))
-        if not callable(self.key):
+        if callable(self.key):
+            called("key", self.key)
+        else:
             choice("key", self.key, ("arg", "derived"), also="a callable that gets the call's arguments")
         named("key_arg", self.key_arg)
         if self.hide_key not in (None, True, False):
@@ -146,8 +148,8 @@ class Idempotent(Guard):
             choice("codec", self.codec, ("json", "pickle"), also="a pair of functions")
         elif not (isinstance(self.codec, tuple) and len(self.codec) == 2 and all(map(callable, self.codec))):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ActGuardUsageError("codec must be 'json', 'pickle', or a pair of functions", argument="codec")
-        if self.reconcile is not None and not callable(self.reconcile):
-            raise ActGuardUsageError("reconcile must be callable", argument="reconcile")
+        if self.reconcile is not None:
+            called("reconcile", self.reconcile)
         if self.durable is not None:
             if self.store is not None:
                 raise ActGuardUsageError("give either durable or store", argument="durable")
