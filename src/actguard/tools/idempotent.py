@@ -32,7 +32,6 @@ from actguard.stores.protocol import (
     IdempotencyBegin,
     IdempotencyDone,
     IdempotencyLost,
-    IdempotencyRecord,
     IdempotencyRelease,
     InProgress,
     Mismatch,
@@ -248,41 +247,6 @@ class Idempotent(Guard):
 
 
 idempotent = Idempotent
-
-
-class IdempotencyRecords:
-    """The records of the configured store: what is there, and what became of calls that nobody knows about."""
-
-    def list(
-        self,
-        prefix: str = "",
-        *,
-        state: Literal["in_progress", "done", "unknown"] | None = None,
-        limit: int = 100,
-        store: Store | None = None,
-    ) -> list[IdempotencyRecord]:
-        """Records whose key starts with *prefix*; an error's `.key` is a whole one."""
-        return _or_configured(store).list_idempotency(prefix, state=state, limit=limit)
-
-    def resolve(
-        self, key: str, outcome: Executed | NotExecuted, *, ttl_s: float = 3600.0, store: Store | None = None
-    ) -> bool:
-        """Say what became of a call whose outcome is unknown. False when it is not (or no longer) unknown."""
-        kept = _or_configured(store)
-        codec = results.codec("json") if kept.serialises else None
-        done = Done(results.keep(outcome.result, False, codec)) if isinstance(outcome, Executed) else None
-        return kept.resolve_idempotency(key, done, ttl_s=ttl_s)
-
-    def forget(self, prefix: str, *, store: Store | None = None) -> int:
-        """Remove records; their calls may be made again."""
-        return _or_configured(store).forget("idempotency", named("prefix", prefix))
-
-
-idempotency = IdempotencyRecords()
-
-
-def _or_configured(store: Store | None) -> Store:
-    return settings.current().store if store is None else store
 
 
 @functools.cache
