@@ -8,7 +8,7 @@ EXTRAS := cli gateway otel redis
 PROVIDER_TESTS := tests/providers tests/sdk
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-sdks bench chaos transparency docs format clean $(SDKS:%=test-sdks-%) test-sdks-instrumented
+.PHONY: help demo test check test-sdks bench chaos mutation transparency docs format clean $(SDKS:%=test-sdks-%) test-sdks-instrumented
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ bench: .venv/ready ## the figures in the README, measured on this machine
 chaos: .venv/ready ## kill -9 through 10,000 reserve and settle pairs, 2,000 random histories, 1,000 seeds
 	ACTGUARD_CHAOS=1 ACTGUARD_SEEDS=1000 HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n 0 --timeout 3600 tests/gateway
 
+mutation: .venvs/mutation/ready ## change the guards in small ways, one at a time: does a test notice? (ARGS="--sample 40")
+	.venvs/mutation/bin/python -m tools.mutation $(ARGS)
+
 transparency: .venv/ready ## the SDKs' own tests, which must come out the same inside a guard
 	$(BIN)/python -m benchmarks.transparency
 
@@ -59,6 +62,9 @@ clean: ## remove everything that make made
 # pyproject.toml states every version, so an environment is ready while it is newer than that file.
 .venv/ready: pyproject.toml tools/environment.py
 	$(call environment,.venv,dev,$(EXTRAS))
+
+.venvs/mutation/ready: pyproject.toml tools/environment.py
+	$(call environment,.venvs/mutation,mutation,$(EXTRAS))
 
 .venvs/%/ready: pyproject.toml tools/environment.py
 	$(call environment,.venvs/$*,sdks-$*)

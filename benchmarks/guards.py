@@ -1,18 +1,25 @@
 """CPU time of a guarded call: `python -m benchmarks.guards`.
 
-Tools that do nothing, so that nothing but the guards is measured, against a bare call and against the least that each
-guard could be, written by hand. All of them take turns in short blocks, in thread time; best and median of the blocks.
+Tools that do nothing, so that nothing but the guards is measured, against a bare call, against the least that each
+guard could be, written by hand, and against the guards of actguard 1.0.2, in a process of its own. All of them take
+turns in short blocks, in an order that is drawn anew for each round, in thread time without garbage collection; best
+and median of the blocks.
 """
 
 import asyncio
 import gc
+import itertools
+import os
 import random
+import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -21,9 +28,14 @@ from rich.table import Table
 
 import actguard
 from actguard.context import Frame, Run, inside
+from benchmarks.venvs import HOME, environment
 
 USERS = [f"user-{number}" for number in range(100)]
-BLOCK = 200
+BLOCK = 300
+WARM_UP = 3
+"""Rounds that do not count."""
+REFERENCE = "actguard==1.0.2"
+PROGRAM = Path(__file__).with_name("guards_reference.py")
 
 
 @dataclass
@@ -31,8 +43,10 @@ class Case:
     what: str
     call: Callable[[int], Any]
     aim: tuple[float, float] | None = None
-    block: int = BLOCK
+    keyed: bool = False
+    """It gets an idempotency key with each call, a new one."""
     times: list[float] = field(default_factory=list)
+    reference: list[float] = field(default_factory=list)
 
 
 # ---- the least that would do --------------------------------------------------------------------------------------
@@ -99,7 +113,7 @@ def floor_idempotent(function: Callable[..., Any]) -> Callable[..., Any]:
             if idempotency_key in kept:
                 return kept[idempotency_key][1]
             kept[idempotency_key] = ("running", None)
-        result = function(user, text, idempotency_key)
+        result = function(user, text, idempotency_key=idempotency_key)
         with lock:
             kept[idempotency_key] = ("done", result)
         return result
@@ -123,14 +137,6 @@ async def asearch(user: str, text: str) -> str:
 
 
 def cases() -> list[Case]:
-    def of(guarded: Callable[..., Any]) -> Callable[[int], Any]:
-        return lambda number: guarded(USERS[number % 100], "text")
-
-    number = iter(range(10**12))
-
-    def keyed(guarded: Callable[..., Any]) -> Callable[[int], Any]:
-        return lambda turn: guarded(USERS[turn % 100], "text", next(number))
-
     rate = {"max_calls": 10_000, "period": 60, "scope": "user"}
     four = actguard.tool(
         rate_limit=rate,
@@ -138,23 +144,19 @@ def cases() -> list[Case]:
         max_attempts=10**9,
         idempotent={"fingerprint": None, "ttl_s": 0.5},
     )
+    plain = actguard.idempotent(fingerprint=None, ttl_s=0.5)
     return [
-        Case("bare call", of(search)),
-        Case("rate_limit for each user, by hand", of(floor_rate(search))),
-        Case("rate_limit for each user", of(actguard.rate_limit(**rate)(search)), (1.5, 2.5)),
-        Case("circuit_breaker, by hand", of(floor_breaker(search))),
-        Case("circuit_breaker", of(actguard.circuit_breaker(name="benchmark")(search)), (0.6, 1)),
-        Case("max_attempts, by hand", of(floor_attempts(search))),
-        Case("max_attempts", of(actguard.max_attempts(calls=10**9)(search)), (1, 1.5)),
-        Case("idempotent, new key, by hand", keyed(floor_idempotent(pay))),
-        Case(
-            "idempotent, new key, no fingerprint",
-            keyed(actguard.idempotent(fingerprint=None, ttl_s=0.5)(pay)),
-            (3, 5),
-        ),
-        Case("idempotent, new key", keyed(actguard.idempotent(ttl_s=0.5)(pay)), (12, 20)),
-        Case("tool with four guards", keyed(four(pay)), (8, 15)),
-        Case("timeout, in a thread", of(actguard.timeout(5)(search)), block=20),
+        Case("bare call", search),
+        Case("rate_limit for each user, by hand", floor_rate(search)),
+        Case("rate_limit for each user", actguard.rate_limit(**rate)(search), (1.5, 2.5)),
+        Case("circuit_breaker, by hand", floor_breaker(search)),
+        Case("circuit_breaker", actguard.circuit_breaker(name="benchmark")(search), (0.6, 1)),
+        Case("max_attempts, by hand", floor_attempts(search)),
+        Case("max_attempts", actguard.max_attempts(calls=10**9)(search), (1, 1.5)),
+        Case("idempotent, new key, by hand", floor_idempotent(pay), keyed=True),
+        Case("idempotent, new key, no fingerprint", plain(pay), (3, 5), keyed=True),
+        Case("idempotent, new key", actguard.idempotent(ttl_s=0.5)(pay), (12, 20), keyed=True),
+        Case("tool with four guards", four(pay), (8, 15), keyed=True),
     ]
 
 
@@ -173,53 +175,96 @@ def async_cases() -> list[Case]:
     ]
 
 
+def thread_cases() -> list[Case]:
+    # Apart from the others, whose caches a change of threads would empty.
+    return [Case("timeout, in a thread", actguard.timeout(5)(search))]
+
+
+_keys = itertools.count(1)
+
+
 def timed(case: Case) -> float:
+    """Microseconds for each call of a block. The loop is part of it, as it is of the bare call."""
+    call, turns = case.call, range(BLOCK)
+    if case.keyed:
+        begin = time.thread_time()
+        for number in turns:
+            call(USERS[number % 100], "text", idempotency_key=next(_keys))
+        return (time.thread_time() - begin) / BLOCK * 1e6
     begin = time.thread_time()
-    for number in range(case.block):
-        case.call(number)
-    return (time.thread_time() - begin) / case.block * 1e6
+    for number in turns:
+        call(USERS[number % 100], "text")
+    return (time.thread_time() - begin) / BLOCK * 1e6
 
 
 async def atimed(case: Case) -> float:
-    call = case.call
+    call, turns = case.call, range(BLOCK)
     begin = time.thread_time()
-    for number in range(case.block):
-        await call(USERS[number % 100], "text")  # type: ignore[call-arg]
-    return (time.thread_time() - begin) / case.block * 1e6
+    for number in turns:
+        await call(USERS[number % 100], "text")
+    return (time.thread_time() - begin) / BLOCK * 1e6
+
+
+class Reference:
+    """The other process. Of what it does not know, there is nothing."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._ask, self._answer = process.stdin, process.stdout
+        self._rows = {line.strip() for line in iter(self._answer.readline, "\n")}
+
+    def time(self, case: Case) -> None:
+        if case.what in self._rows:
+            print(f"{case.what} x {BLOCK}", file=self._ask, flush=True)
+            case.reference.append(float(self._answer.readline()))
+
+
+@contextmanager
+def reference() -> Iterator[Reference | None]:
+    try:
+        python = environment(HOME / "peers" / "actguard", REFERENCE)
+    except subprocess.CalledProcessError as error:
+        print(f"{REFERENCE} is left out, it does not install: {(error.stderr or '').strip()[-300:]}", flush=True)
+        yield None
+        return
+    elsewhere = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [str(python), str(PROGRAM)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HOME, env=elsewhere
+    ) as process:
+        yield Reference(process)
 
 
 def measure(rounds: int) -> list[Case]:
-    found, later = cases(), async_cases()
+    plain, later, threads = cases(), async_cases(), thread_cases()
     gc.collect()
     gc.disable()
-    with inside(Frame(run=Run("benchmark"))):
-        for number in range(rounds + 3):
-            for case in random.sample(found, len(found)):
-                spent = timed(case)
-                if number >= 3:
-                    case.times.append(spent)
-            if number % 20 == 0:
-                gc.collect()
-
-        async def turns() -> None:
-            for number in range(rounds + 3):
-                for case in random.sample(later, len(later)):
-                    spent = await atimed(case)
-                    if number >= 3:
-                        case.times.append(spent)
-
-        asyncio.run(turns())
+    with reference() as other, inside(Frame(run=Run("benchmark"))), asyncio.Runner() as loop:
+        for group in (plain, later, threads):
+            for number in range(rounds + WARM_UP):
+                for case in random.sample(group, len(group)):
+                    case.times.append(loop.run(atimed(case)) if group is later else timed(case))
+                    if other is not None:
+                        other.time(case)
+                    if number < WARM_UP:
+                        case.times.clear()
+                        case.reference.clear()
+                if number % 20 == 0:
+                    gc.collect()
     gc.enable()
-    return found + later
+    return plain + later + threads
 
 
 def main(rounds: int = 200) -> None:
-    shown = Table("a call with", "best, us", "median, us", "aims, us", title="guards")
+    columns = ("a call with", "best, us", "median, us", "aims, us", f"{REFERENCE}, us")
+    shown = Table(*columns, title="guards")
     for column in shown.columns[1:]:
         column.justify = "right"
     for case in measure(rounds):
         aim = "" if case.aim is None else f"{case.aim[0]:g} / {case.aim[1]:g}"
-        shown.add_row(case.what, f"{min(case.times):.2f}", f"{median(case.times):.2f}", aim)
+        theirs = f"{min(case.reference):.2f} / {median(case.reference):.2f}" if case.reference else ""
+        shown.add_row(case.what, f"{min(case.times):.2f}", f"{median(case.times):.2f}", aim, theirs)
     Console(width=None if sys.stdout.isatty() else 100).print(shown)
 
 

@@ -81,7 +81,8 @@ if TYPE_CHECKING:
     from actguard.stores.durable import DurableStore
     from actguard.stores.memory import MemoryStore
     from actguard.stores.redis import RedisStore
-    from actguard.tools.circuit_breaker import circuit_breaker, circuits
+    from actguard.tools.circuit_breaker import circuit_breaker
+    from actguard.tools.circuits import circuits
     from actguard.tools.concurrency import concurrency
     from actguard.tools.failures import (
         FAIL_ON_DEFAULT,
@@ -241,7 +242,7 @@ _HOMES = {
     "RedisStore": "actguard.stores.redis",
     "DurableStore": "actguard.stores.durable",
     "circuit_breaker": "actguard.tools.circuit_breaker",
-    "circuits": "actguard.tools.circuit_breaker",
+    "circuits": "actguard.tools.circuits",
     "concurrency": "actguard.tools.concurrency",
     "FAIL_ON_DEFAULT": "actguard.tools.failures",
     "FAIL_ON_INFRA_ONLY": "actguard.tools.failures",

@@ -192,9 +192,15 @@ def test_prices_come_from_a_file(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_gateway_of_the_environment_is_asked(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "patient.json").write_text('{"budget_timeout_s": 30}')
     with fake_gateway() as gateway:
         gateway.granted_micros = 300
-        env = {"ACTGUARD_GATEWAY_URL": gateway.url, "ACTGUARD_API_KEY": KEY, "XDG_STATE_HOME": str(tmp_path)}
+        env = {
+            "ACTGUARD_CONFIG": str(tmp_path / "patient.json"),
+            "ACTGUARD_GATEWAY_URL": gateway.url,
+            "ACTGUARD_API_KEY": KEY,
+            "XDG_STATE_HOME": str(tmp_path),
+        }
         done = run("--usd", "1", "--plan", "pro", "--user", "alice", "program.py", "5", program=CALLS, env=env)
 
         assert done.returncode == 1

@@ -54,6 +54,63 @@ def test_a_repeat_of_a_repeat_is_refused_where_it_is_written(pattern: str) -> No
 
 
 @pytest.mark.parametrize(
+    "pattern", ["(?:a{1,16})+", "(?:a{16})+", "(?:a{1,16}b)*", "(?:ab?)*", "(?:a|b)+", "(?:abc){17,}"]
+)
+def test_a_repeat_that_ends_may_be_repeated(pattern: str) -> None:
+    assert SafePattern(pattern).matches("ab" * 20) == (re.search(pattern, "ab" * 20) is not None)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(?:a{1,17})+", "(?:a{17})+", "(?:x|a+)+", "(?:(a+))*", "(?:(?:a{1,3})+b)*", "(?:a+?)*", "(?:a+){17}"]
+)
+def test_a_repeat_without_end_may_not(pattern: str) -> None:
+    with pytest.raises(ActGuardUsageError, match="repeats a repeat"):
+        SafePattern(pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "whole", "longest"),
+    [
+        ("abc", True, 1_000_000),
+        ("abc", False, 1_000_000),
+        ("a+", True, 1_000_000),
+        ("a+", False, 1_000),
+        ("a{17}", False, 1_000),
+        ("a+b+", True, 1_000),
+        ("(a+)b+", False, 99),
+        ("a+|b+", False, 99),
+        ("a?b", True, 1_000_000),
+        ("a?b", False, 1_000),
+        ("a{2}b{2}", False, 1_000_000),
+        ("(?:a?){2}", False, 0),
+        ("(?:ab){3}", False, 1_000_000),
+        ("(?:ab?)*", False, 0),
+        ("(?:a|bc)+", False, 0),
+        ("(?:(?:a?)b)+", False, 0),
+        ("(?:a|b)c", False, 1_000_000),
+        ("x(?:(?:ab?)*|c)", False, 0),
+        ("((?:ab?)*)", False, 0),
+        ("(?:(?:ab?)*){1}", False, 0),
+    ],
+)
+def test_re_is_let_loose_on_texts_for_which_its_worst_is_a_million_steps(
+    pattern: str, whole: bool, longest: int
+) -> None:
+    assert SafePattern(pattern, whole=whole).shortest_long == longest
+
+
+def test_flags_of_a_compiled_pattern_are_kept_and_debugging_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    compiled = re.compile("a.b", re.DOTALL | re.IGNORECASE)
+    assert SafePattern(compiled).matches("A\nB")
+    assert SafePattern(re.compile("a"), casefold=True).matches("A")
+    assert not SafePattern(re.compile("a")).matches("A")
+    debugged = re.compile("a", re.DEBUG)
+    capsys.readouterr()
+    SafePattern(debugged)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
     ("pattern", "word"),
     [
         ("(", "compile"),

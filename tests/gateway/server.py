@@ -67,6 +67,8 @@ class GatewayProcess:
     folder: Path
     port: int = 0
     options: tuple[str, ...] = ()
+    module: str = "actguard.cli"
+    paths: tuple[str, ...] = (str(SOURCE.parent),)
     agent_key: str = ""
     admin_key: str = ""
     process: "subprocess.Popen[str] | None" = None
@@ -79,7 +81,7 @@ class GatewayProcess:
         command = [
             sys.executable,
             "-m",
-            "actguard.cli",
+            self.module,
             "gateway",
             "--database",
             self.database,
@@ -91,7 +93,7 @@ class GatewayProcess:
             stdout=subprocess.PIPE,
             stderr=self.log.open("a"),
             text=True,
-            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), *self.paths])},
         )
         assert self.process.stdout is not None
         first = self.process.stdout.readline()

@@ -33,6 +33,19 @@ _asked = st.tuples(
     st.sampled_from([None, None, 1, 2, 3]),
 )
 
+_EVERY_ANSWER: list[tuple[Any, ...]] = [
+    ("reserve", "first", 50, "alice", 3600, None),
+    ("reserve", "first", 51, "alice", 3600, None),
+    ("reserve", "second", 1000, "alice", 3600, None),
+    ("extend", "first", 10, "alice", 10, None),
+    ("extend", "first", 1000, "alice", 10, None),
+    ("settle", "second", 1, "alice", 10, None),
+    ("settle", "first", 0, "alice", 10, 1),
+    ("release", "first", 0, "alice", 10, None),
+    ("extend", "first", 1, "alice", 10, None),
+]
+"""Each answer there is, once at the beginning: chance alone meets some of them only in long runs."""
+
 
 class Machine(RuleBasedStateMachine):
     """Operations come alone or in batches; a batch must be what its operations are one after the other."""
@@ -47,6 +60,7 @@ class Machine(RuleBasedStateMachine):
         self.ledger.budget(usd=total)
         self.ledger.budget("user", "*", window="day", usd=per_user)
         self.oracle = Oracle(total, per_user, None)
+        self.run(asked=_EVERY_ANSWER)
 
     @rule(asked=st.lists(_asked, min_size=1, max_size=6))
     def run(self, asked: list[tuple[Any, ...]]) -> None:
@@ -143,7 +157,6 @@ def test_the_ledger_answers_as_the_oracle_does(machine: Any, kind: str) -> None:
             suppress_health_check=[*HealthCheck],
         ),
     )
-    met = {("Reserve", 200), ("Reserve", 409), ("Settle", 200), ("Settle", 404), ("Release", 200)}
-    if LONG:
-        met |= {("Reserve", 422), ("Extend", 200), ("Extend", 409), ("Extend", 422)}
+    met = {("Reserve", 200), ("Reserve", 409), ("Reserve", 422), ("Settle", 200), ("Settle", 404), ("Release", 200)}
+    met |= {("Extend", 200), ("Extend", 409), ("Extend", 422)}
     assert met <= statuses.keys()

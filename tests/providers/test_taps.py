@@ -93,6 +93,14 @@ def test_a_stream_that_ends_with_all_it_bills_is_not_read_event_by_event() -> No
     assert (guard.usage, guard.estimated) == ({"input_tokens": 9, "output_tokens": WORDS}, False)
 
 
+def test_an_empty_chunk_says_nothing_and_breaks_nothing() -> None:
+    stream = chat()
+    with BudgetGuard(usd_limit=1) as guard:
+        chat_read(guard, [*stream[:9], b"", *stream[9:]])
+
+    assert (guard.usage, guard.estimated) == ({"input_tokens": 9, "output_tokens": WORDS}, False)
+
+
 @pytest.mark.parametrize("where", ["first", "rest"])
 def test_a_service_tier_is_charged_wherever_it_stands(where: str) -> None:
     with BudgetGuard(usd_limit=1) as plain:

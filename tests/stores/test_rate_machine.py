@@ -86,7 +86,7 @@ def test_a_log_too_long_to_keep_is_late_at_most_never_early(calls):
         now += pause
         exact = sum(count for stamp, count in passed if stamp + limit.period > now)
         late = sum(count for stamp, count in passed if stamp + limit.period * (1 + 2 / 1024) > now)
-        if meter.take(limit, cost, now) == 0:
+        if meter.take(limit.max_calls, limit.period, cost, now):
             assert exact + cost <= limit.max_calls
             passed.append((now, cost))
         else:
@@ -137,8 +137,9 @@ def test_fixed_windows_begin_at_multiples_of_the_period():
 
 def test_what_was_taken_is_given_back_once():
     meter, limit = Sliding(), Limit(2, 10.0)
-    meter.take(limit, 1, 1.0)
-    meter.take(limit, 1, 2.0)
+    assert meter.take(2, 10.0, 1, 1.0)
+    assert meter.take(2, 10.0, 1, 2.0)
+    assert not meter.take(2, 10.0, 1, 3.0)
     assert meter.wait(limit, 1, 3.0) == 8.0
     assert meter.give(limit, 1, 1.0, 3.0)
     assert not meter.give(limit, 1, 1.0, 3.0)

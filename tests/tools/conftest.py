@@ -7,7 +7,7 @@ import pytest
 import actguard
 from actguard.context import Frame, Run, inside
 from actguard.pipeline import settings
-from actguard.tools.circuit_breaker import circuits
+from actguard.tools.circuits import circuits
 
 
 class Clock:

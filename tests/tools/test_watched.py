@@ -1,12 +1,17 @@
 """What guards say that is no refusal: what a watched one would have refused, and a key that was lost."""
 
 import asyncio
+import contextvars
+import dataclasses
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import actguard
-from actguard import MaxAttemptsExceeded, idempotent, rate_limit, timeout, tool
+from actguard import MaxAttemptsExceeded, idempotent, no_repeat, rate_limit, timeout, tool
+from actguard.tools import overrun
 
 
 def test_a_watched_timeout_lets_the_call_go_on_and_says_so(run, heard):
@@ -17,8 +22,133 @@ def test_a_watched_timeout_lets_the_call_go_on_and_says_so(run, heard):
     assert timeout(60, mode="observe")(slow)() is None
     assert "guard.intervention" not in heard.names
     assert timeout(0.01, mode="observe")(slow)() is None
-    (event,) = [event for name, event in heard.events if name == "guard.intervention"]
-    assert (event["guard"], event["code"], event["outcome"]) == ("timeout", "TOOL_TIMEOUT", "observed")
+    first, last = told(heard)
+    assert (first["guard"], first["code"], first["outcome"]) == ("timeout", "TOOL_TIMEOUT", "observed")
+    assert [first["reason"], last["reason"]] == ["still_running", "ended_late"]
+
+
+def told(heard):
+    return [event for name, event in heard.events if name == "guard.intervention"]
+
+
+def reasons(heard):
+    return [event["reason"] for event in told(heard)]
+
+
+def until(condition):
+    for _ in range(2000):
+        if condition():
+            return
+        time.sleep(0.002)
+    raise AssertionError("it did not come to that")
+
+
+def test_a_watched_call_that_hangs_is_told_of_while_it_does(run, heard):
+    gate = threading.Event()
+
+    @timeout(0.02, mode="observe")
+    def hang():
+        gate.wait(10)
+        return 1
+
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(contextvars.copy_context().run, hang) for _ in range(2)]
+        until(lambda: reasons(heard) == ["still_running"] * 2)
+        time.sleep(0.03)
+        assert reasons(heard) == ["still_running"] * 2  # once
+        gate.set()
+        assert [call.result(5) for call in calls] == [1, 1]
+    assert reasons(heard) == ["still_running"] * 2 + ["ended_late"] * 2
+
+
+async def test_a_watched_coroutine_that_hangs_is_told_of_while_it_does(run, heard):
+    gate = asyncio.Event()
+
+    @timeout(0.01, mode="observe")
+    async def hang():
+        await gate.wait()
+        return 1
+
+    @timeout(0.01, mode="observe")
+    def later():
+        return hang.__wrapped__()
+
+    @timeout(0.01, mode="observe")
+    async def items():
+        await gate.wait()
+        yield 1
+
+    async def collect():
+        return [item async for item in items()]
+
+    calls = [asyncio.create_task(hang()), asyncio.create_task(collect()), asyncio.ensure_future(later())]
+    await asyncio.sleep(0.05)
+    assert reasons(heard) == ["still_running"] * 3
+    gate.set()
+    assert await asyncio.gather(*calls) == [1, [1], 1]
+    assert reasons(heard) == ["still_running"] * 3 + ["ended_late"] * 3
+
+
+def test_a_nearer_deadline_is_looked_after_first_and_one_that_ended_not_at_all(run, heard):
+    gate = threading.Event()
+
+    @timeout(60, mode="observe")
+    def patient():
+        gate.wait(10)
+
+    @timeout(0.02, mode="observe")
+    def hasty():
+        gate.wait(10)
+
+    @timeout(0.2, mode="observe")
+    def quick():
+        return 1
+
+    threads = [threading.Thread(target=contextvars.copy_context().run, args=(call,)) for call in (patient, hasty)]
+    for thread in threads:
+        thread.start()
+    assert quick() == 1
+    until(lambda: told(heard))
+    gate.set()
+    for thread in threads:
+        thread.join(5)
+    assert reasons(heard) == ["still_running", "ended_late"]
+    assert overrun._watches._running == {}
+
+
+def test_the_thread_that_looks_after_watched_calls_ends_and_begins_again(run, heard, monkeypatch):
+    monkeypatch.setattr(overrun, "_IDLE_S", 0.01)
+    monkeypatch.setattr(overrun, "_watches", overrun._Watches())
+
+    @timeout(0.2, mode="observe")
+    def slow(seconds):
+        time.sleep(seconds)
+
+    slow(0)
+    until(lambda: not overrun._watches._looks)
+    slow(0.3)
+    assert reasons(heard) == ["still_running", "ended_late"]
+
+
+def test_a_listener_that_breaks_keeps_nobody_else_from_being_told_of(run, heard, caplog):
+    hear, broken = heard.emit, []
+
+    def breaks_once(category, name, payload, fields):
+        if not broken:
+            broken.append(name)
+            raise KeyError(name)
+        hear(category, name, payload, fields)
+
+    heard.emit = breaks_once
+
+    @timeout(0.01, mode="observe")
+    def slow():
+        time.sleep(0.05)
+        return 1
+
+    assert [slow(), slow()] == [1, 1]
+    assert reasons(heard) == ["ended_late", "still_running", "ended_late"]
+    assert "could not be told of" in caplog.text
 
 
 async def test_a_watched_timeout_lets_every_kind_of_call_go_on(run, heard):
@@ -127,3 +257,35 @@ def test_a_relative_file_is_meant_where_the_guard_is_made(tmp_path, monkeypatch)
         assert (tmp_path / name / "kept.db").exists()
     with pytest.raises(actguard.ActGuardUsageError):
         idempotent(durable=":memory:")
+
+
+def breaks(*args, **kwargs):
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        rate_limit(max_calls=1, scope=breaks, mode="observe"),
+        rate_limit(max_calls=1, cost=breaks, mode="observe"),
+        idempotent(key=breaks, mode="observe"),
+        no_repeat(exempt=breaks, mode="observe"),
+        no_repeat(args=breaks, mode="observe"),
+    ],
+    ids=["scope", "cost", "key", "exempt", "args"],
+)
+def test_a_watched_guard_whose_own_function_breaks_lets_the_call_pass(run, heard, guard):
+    assert guard(lambda user: user)("a") == "a"
+    (event,) = told(heard)
+    assert (event["outcome"], event["reason"]) == ("observed", "unreadable")
+    assert dataclasses.replace(guard, mode="off")(lambda user: user)("a") == "a"
+    with pytest.raises(ZeroDivisionError):
+        dataclasses.replace(guard, mode="enforce")(lambda user: user)("a")
+
+
+def test_a_watched_key_that_breaks_is_not_given_to_the_function(run):
+    @idempotent(key=breaks, mode="observe")
+    def pay(amount, idempotency_key=None):
+        return amount, idempotency_key
+
+    assert pay(5) == (5, None)

@@ -29,7 +29,13 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        try:
+            command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        except ModuleNotFoundError as missing:
+            if (missing.name or "").startswith("actguard"):
+                raise
+            needed = f"actguard {cmd_name} needs {missing.name}, which is not installed"
+            raise click.ClickException(f"{needed}: pip install 'actguard[gateway]'") from missing
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

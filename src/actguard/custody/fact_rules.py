@@ -72,11 +72,11 @@ class RequireFact(Rule):
     each: bool = field(default=True, kw_only=True)
     normalize: str | Normaliser | None = field(default=None, kw_only=True)
     part: str | re.Pattern[str] | Callable[[Any], Any] | None = field(default=None, kw_only=True)
-    _level: int = field(default=0, init=False, repr=False)
-    _sources: tuple[str, ...] = field(default=(), init=False, repr=False)
-    _normal: Normaliser | None = field(default=None, init=False, repr=False)
-    _find: Part | None = field(default=None, init=False, repr=False)
-    _plain: bool = field(default=False, init=False, repr=False)
+    _level: int = field(init=False, repr=False)
+    _sources: tuple[str, ...] = field(init=False, repr=False)
+    _normal: Normaliser | None = field(init=False, repr=False)
+    _find: Part | None = field(init=False, repr=False)
+    _plain: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         name_of(RequireFact, "kind", self.kind)

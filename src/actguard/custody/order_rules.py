@@ -4,10 +4,9 @@ The session remembers the runs of tools that carry `prove` or `track`.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from actguard.custody.amounts import positive
-from actguard.custody.rule import Answer, Call, Denial, Question, Rule, Shape, flag, names
+from actguard.custody.rule import Answer, Call, Denial, Question, Rule, flag, names
 from actguard.custody.session import PLAN, RAN, UNTRUSTED
 from actguard.custody.values import encode
 from actguard.stores.facts import Need
@@ -104,9 +103,6 @@ class InPlan(Rule):
 
     hint: str = field(default="", kw_only=True)
 
-    def validate(self, shape: Shape) -> None:
-        return None
-
     def ask(self, call: Call) -> Denial | Question | None:
         return Question((Need((PLAN, encode(call.shape.name))),))
 
@@ -120,8 +116,3 @@ class InPlan(Rule):
             "not_planned",
             self.hint or "Do what was asked for, and nothing else.",
         )
-
-
-def mark(kind: str, tool: str) -> Any:
-    """The key under which a session remembers *tool*."""
-    return (kind, encode(tool))

@@ -41,7 +41,7 @@ def part_finder(spec: Any) -> Part:
 
 def _tokens(value: Any, find: Callable[[str], Iterable[str]]) -> Iterator[str]:
     seen: set[str] = set()
-    for text in strings(value, joined=True):
+    for text in strings(value):
         folded = fold(text)
         for reading in (text,) if folded == text else (text, folded):
             for token in _SEPARATORS.split(reading):

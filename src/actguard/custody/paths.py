@@ -1,8 +1,8 @@
 """Where a value stands: `order.id`, `items[].id`, `[]`, `.` (the whole).
 
 A dot goes into a record by name: a key of a mapping, a field of a dataclass, pydantic model, named tuple or object;
-never a method, never a name that starts with an underscore. `[]` goes through the elements of a list, tuple, set or
-the values of a mapping. A dot on a list goes through its elements by itself.
+never a method, and of what is no mapping never a name that starts with an underscore. `[]` goes through the elements of
+a list, tuple, set or the values of a mapping. A dot on a list goes through its elements by itself.
 """
 
 import json
@@ -37,8 +37,6 @@ def parse(argument: str, path: Any) -> tuple[str, ...]:
             f"{argument} must be a path such as 'id', 'order.id', 'items[].id', '[]' or '.', not {path!r}",
             argument=argument,
         )
-    if path == ".":
-        return ()
     return tuple(step for part in path.split(".") for step in part.replace(EACH, f".{EACH}").split(".") if step)
 
 
@@ -80,7 +78,8 @@ def _further(held: Any, step: str, taken: int, index: Index, parse_json: bool) -
         return _elements(held, taken + 1, index)
     if is_list(held):
         return _elements(held, taken, index)
-    if step.startswith("_") or (record := members(held)) is None:
+    private = step.startswith("_") and not _is_mapping(held)
+    if private or (record := members(held)) is None:
         raise Unfit(f"{a(held)} has no {step!r}")
     return iter([(record.get(step, _field(held, step)), taken + 1, index)])
 

@@ -33,7 +33,7 @@ class NoSecret(Rule):
     kinds: str | tuple[str, ...]
     hint: str = field(default="", kw_only=True)
     optional: bool = field(default=True, kw_only=True)
-    lists: tuple[str, ...] = field(default=(), init=False, repr=False)
+    lists: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         kinds = names(NoSecret, "kinds", self.kinds)

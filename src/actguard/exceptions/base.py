@@ -90,6 +90,8 @@ class ActGuardToolError(ActGuardError):
     """The guard that said so: "rate_limit", ..."""
     retry_after: float | None = None
     """Seconds until the same call may succeed; None: nobody knows, or never."""
+    unstarted: str | None = None
+    """The function that was not even begun, by its id: a call of it has done nothing. None: it was, or nobody knows."""
 
 
 class ToolGuardError(ActGuardToolError):

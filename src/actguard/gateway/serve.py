@@ -6,9 +6,12 @@ import signal
 import socket
 import sys
 import time
+from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from actguard.gateway import accounts
 from actguard.gateway.accounts import Created
@@ -18,6 +21,8 @@ from actguard.gateway.storage.connect import connect
 from actguard.gateway.storage.store import StoreError, Transaction
 
 _GRACE_S: Final = 20
+_REST_S: Final = 30
+"""Longer than common clients keep a connection (5 s), so that none is closed while they send on it."""
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
 
@@ -69,34 +74,38 @@ class Server:
     def run(self) -> None:
         """Answer until a signal says to stop; then finish what was begun."""
         configure_logs(self._settings.log_level)
-        options: dict[str, Any] = {
-            "log_config": None,
-            "access_log": False,
-            "timeout_graceful_shutdown": _GRACE_S,
-            "server_header": False,
-            "proxy_headers": False,
-            "backlog": 2048,
-        }
         assert self._socket is not None
-        for stop in (
-            signal.SIGINT,
-            signal.SIGTERM,
-        ):  # uvicorn raises it again after its graceful end
+        for stop in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises it again after its graceful end
             signal.signal(stop, _already_heard)
         if self._workers == 1:
-            server = uvicorn.Server(uvicorn.Config(App(self._store, self._settings, alone=True), **options))
+            server = uvicorn.Server(uvicorn.Config(App(self._store, self._settings, alone=True), **_options()))
             server.run([self._socket])
             return
-        self._socket.close()  # uvicorn takes the port itself, for its workers to share
         self._settings.to_environment()
-        uvicorn.run(
-            "actguard.gateway.serve:worker",
-            factory=True,
-            workers=self._workers,
-            host=self._host,
-            port=self._port,
-            **options,
-        )
+        config = uvicorn.Config("actguard.gateway.serve:worker", factory=True, workers=self._workers, **_options())
+        workers = Multiprocess(config, [self._socket])
+        workers.run()
+        if any(process.exitcode == STARTUP_FAILURE for process in workers.processes):
+            raise StoreError("A worker could not start, and the gateway has ended; the log says why.")
+
+
+def _options() -> dict[str, Any]:
+    """How uvicorn is to serve it."""
+    options: dict[str, Any] = {
+        "log_config": None,
+        "access_log": False,
+        "timeout_graceful_shutdown": _GRACE_S,
+        "timeout_keep_alive": _REST_S,
+        "server_header": False,
+        "proxy_headers": False,
+        "ws": "none",
+        "backlog": 2048,
+    }
+    if find_spec("httptools") is not None:  # not everywhere; without it uvicorn's own connections do the same, slower
+        from actguard.gateway.http.connection import Connection
+
+        options["http"] = Connection
+    return options
 
 
 def worker() -> App:

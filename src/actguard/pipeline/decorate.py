@@ -38,7 +38,10 @@ class Pipeline:
             guard.bind(target)  # to say now what does not fit; bound again, under the settings of then, when called
         self.plan: Plan | None = None
         hidden = frozenset(name for guard in self.guards for name in guard.hidden(target))
-        self.wrapper = _dressed(run.wrapper(self), target, hidden)
+        made = run.wrapper(self)
+        for guard in self.guards:
+            made = guard.around(target, made)
+        self.wrapper = _dressed(made, target, hidden)
         setattr(self.wrapper, _ATTRIBUTE, self)
         settings.remember(self)
 
@@ -47,6 +50,7 @@ class Pipeline:
         while True:
             now = settings.current()
             plan = Plan(self.target, [guard.bind(self.target) for guard in self.guards], now)
+            plan.call = run.compiled(plan)
             self.plan = plan
             if settings.current() is now:  # otherwise `configure` was here meanwhile, and took another plan away
                 return plan

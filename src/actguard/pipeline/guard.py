@@ -6,7 +6,8 @@
 The hooks of a Part, in the order of a call; those that a guard has no use for stay None:
 
     check    before everything else; raises to refuse. May return what undoes it, if a later guard refuses.
-    step     what to ask of the store. All guards of a function ask at once.
+    step     what to ask of the store. All guards of a function ask at once. Where it is always the same but for its
+             key, `like` is that step, and `key` gives the key.
     refuse   the store said no: the error, or the `Answer` that takes the place of the call.
     wrap     once, at compile time: the body, as it is really called.
     report   how it came out, as what to tell the store, or None when there is nothing to tell.
@@ -17,10 +18,10 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast, get_args
 
 from actguard.exceptions import ActGuardToolError, ActGuardUsageError, ToolGuardError
-from actguard.stores.protocol import Kind, Receipt, Refusal, Report, Step, Store
+from actguard.stores.protocol import Kind, Receipt, Refusal, Report, Step, Store, fast_new
 
 if TYPE_CHECKING:
     from actguard.pipeline.target import Target
@@ -89,6 +90,8 @@ class Part(Generic[S]):
     """Asked instead of `check`, and at once: True, if that has nothing to refuse here, and nothing to undo."""
     asks: Kind | None = None
     step: Callable[[Args, Kwargs], S] | None = None
+    key: Callable[[Args, Kwargs], str] | None = None
+    like: S | None = None
     refuse: Callable[[S, Refusal], ToolGuardError | Answer] | None = None
     patience: Callable[[Refusal, float], float | None] | None = None
     """Of a refusal, and the seconds that the call may still wait: how long to wait before asking again; None: not."""
@@ -121,6 +124,17 @@ class Part(Generic[S]):
     """Asked instead of `after`, and at once: True, if it has seen to the result, which goes on as it is."""
     watched: bool = False
     """It only says what it would have refused."""
+
+    def __post_init__(self) -> None:
+        if self.key is not None and self.step is None:
+            assert self.like is not None
+            key, kind, rest = self.key, type(self.like), tuple(self.like[1:])
+            self.step = lambda args, kwargs: fast_new(kind, (key(args, kwargs), *rest))
+
+    def step_at(self, key: str) -> S:
+        """The step of a call whose key is *key*."""
+        assert self.like is not None
+        return cast(S, self.like._replace(key=key))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -172,6 +186,10 @@ class Guard:
             ActGuardUsageError: it cannot guard that function; says why.
         """
         raise NotImplementedError
+
+    def around(self, target: "Target", wrapper: Callable[..., Any]) -> Callable[..., Any]:
+        """*wrapper*, the function with all its guards, or what is to stand around it."""
+        return wrapper
 
     def hidden(self, target: "Target") -> frozenset[str]:
         """Parameters that this guard fills in, and that are left out of the visible signature."""

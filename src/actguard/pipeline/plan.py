@@ -18,10 +18,11 @@ from actguard.pipeline.call import SILENT, Ask, Asking, Call, Group, Held
 from actguard.pipeline.groups import groups, watched_part
 from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part, Undo
 from actguard.pipeline.settings import Settings
+from actguard.pipeline.single import AnswersAtOnce, single
 from actguard.pipeline.target import Target
 from actguard.pipeline.unasked import settle
 from actguard.pipeline.waiting import Waiting, ahead
-from actguard.stores.protocol import Admitted, Refusal, Refused, Report, Step, Store
+from actguard.stores.protocol import Admitted, Refusal, Refused, Report, Step, Store, fast_new
 from actguard.stores.undo import REFUSALS, undoing
 
 
@@ -36,10 +37,10 @@ class Plan:
     """The parts that are in force, sorted by what they do; see the module."""
 
     __slots__ = (
-        "admit_one",
         "afters",
         "body",
         "bound_s",
+        "call",
         "checks",
         "direct",
         "exit",
@@ -49,9 +50,7 @@ class Plan:
         "groups",
         "lined",
         "makers",
-        "one",
-        "quiet",
-        "report",
+        "single",
         "starters",
         "target",
         "tellers",
@@ -78,17 +77,9 @@ class Plan:
         self.starters = any(part.started for part in takers)
         self.lined = any(part.lined for part in takers)
         self.bound_s = min((part.bound_s for part in live if id(part) not in watched), default=inf)
-        # A single step in a store that answers at once, which is what most guarded functions are.
-        only = self.groups[0] if len(self.groups) == 1 and len(takers) == 1 else None
-        asker = getattr(only.store, "asker", None) if only is not None and only.standby is None else None
-        simple = asker is not None and not (watched or self.checks or self.afters or self.starters)
-        self.one: Part[Any] | None = takers[0] if simple else None
-        self.admit_one: Callable[[Step], Any] = asker(takers[0].asks) if asker is not None and simple else _never
-        if self.one is not None and self.lined:
-            self.admit_one = _in_line(self.admit_one, only.store)  # type: ignore[union-attr]
-        self.report = self.one.report if self.one is not None and not self.one.quiet_success else None
-        self.quiet = self.one is not None and self.one.quiet
-        self.finish: Callable[[Report], Any] = getattr(only.store, "finish_one", _never) if only is not None else _never
+        only = self.groups[0] if len(self.groups) == 1 and self.groups[0].standby is None else None
+        alone = len(takers) == 1 and not (watched or self.checks or self.afters or self.starters)
+        self.single = single(takers[0], only.store, self.lined) if only is not None and alone else None
         # Several steps there, and nothing else before the body.
         self.makers: tuple[Callable[[Args, Kwargs], Step], ...] = tuple(
             part.step for part in takers if part.step is not None
@@ -102,8 +93,8 @@ class Plan:
         self.failing_tellers = tuple(
             (index, part.report, False) for index, part in enumerate(takers) if part.report is not None
         )
-        self.direct = len(self.groups) == 1 and self.groups[0].standby is None
-        self.direct = self.direct and not (watched or self.checks or self.starters)
+        self.direct = only is not None and not (watched or self.checks or self.starters)
+        self.finish = _finisher(only.store) if only is not None else _never
 
         # No step at all, and checks that can be made at once: custody with facts in memory.
         here = not (watched or self.groups or self.starters or self.timed) and len(self.afters) <= 1
@@ -112,6 +103,8 @@ class Plan:
         here = here and bool(gates) and len(gates) == len(self.checks) and len(exits) == len(self.afters)
         self.gates: tuple[Callable[[Args, Kwargs], bool], ...] = gates if here else ()
         self.exit: Callable[[Any], bool] | None = exits[0] if here and exits else None
+        self.call: Callable[[Args, Kwargs], Any] = _never
+        """How a synchronous function is called; the one place where that is written is `run.py`."""
 
     # ---- before the body ----
 
@@ -126,7 +119,7 @@ class Plan:
         if isinstance(verdict, Refused):
             return self.refused(args, kwargs, steps, verdict)
         call = Call(args, kwargs)
-        call.held.append(Held(group, group.store, steps, verdict.receipts))
+        call.held.append(fast_new(Held, (group, group.store, steps, verdict.receipts)))
         return call
 
     def open(self, args: Args, kwargs: Kwargs) -> Generator[Ask, Any, Call | Answer]:
@@ -208,6 +201,11 @@ class Plan:
                     raise _Blocked(part, error) from None
                 self._observed(part, error)
                 out.append(part)
+            except Exception as error:
+                if not part.watched:
+                    raise
+                self._observed(part, _unreadable(part, error))
+                out.append(part)
         if out:
             kept = [(part, policy) for part, policy in zip(group.parts, group.on_error, strict=True) if part not in out]
             group = group._replace(parts=tuple(p for p, _ in kept), on_error=tuple(policy for _, policy in kept))
@@ -288,13 +286,12 @@ class Plan:
 
     def tell(self, call: Call, ending: Ending) -> None:
         """`close`, of a `direct` plan."""
-        (_, _, steps, receipts) = call.held[0]
-        finish = self.groups[0].store.finish
+        steps, receipts = call.held[0].steps, call.held[0].receipts
         for index, report, quiet in self.tellers if ending.error is None else self.failing_tellers:
             receipt = receipts[index]
             if quiet and receipt.quiet:
                 continue
-            if (told := report(steps[index], receipt, ending)) is not None and not finish((told,))[0]:
+            if (told := report(steps[index], receipt, ending)) is not None and not self.finish(told):
                 self.unwritten(self.groups[0].parts, told)
 
     def _tell_store(self, held: Held, reports: list[Report]) -> Asking:
@@ -369,8 +366,16 @@ def _behind(group: Group, steps: Sequence[Step]) -> Refused | None:
     return None
 
 
-def _in_line(admit: Callable[[Step], Any], store: Store) -> Callable[[Step], Any]:
-    return lambda step: ahead(store, step) or admit(step)
+def _unreadable(part: Part[Any], error: Exception) -> ToolGuardError:
+    """A guard's own function (a scope, a cost, a key) broke on this call."""
+    message = f"{part.guard.kind} could not tell what to ask ({type(error).__name__})"
+    return ToolGuardError(message, "INVALID_ARGUMENT", "unreadable")
+
+
+def _finisher(store: Store) -> Callable[[Report], bool]:
+    if isinstance(store, AnswersAtOnce):
+        return store.finish_one
+    return lambda report: store.finish((report,))[0]
 
 
 def _in_thread(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
@@ -393,4 +398,4 @@ def _only_async(*args: Any) -> Any:
 
 
 def _never(*args: Any) -> Any:
-    raise AssertionError("this plan has no such store")
+    raise AssertionError("this plan has no use for it")

@@ -1,8 +1,9 @@
 """Calls that wait until they are let in: first come, first served, and never longer than it is of use.
 
 A call that is refused for want of room joins the line of its key. Only the first one there asks the store again; the
-others wait to be first, and a call that comes later joins behind them without asking. A line is this process's own:
-between processes, whoever asks first is first.
+others wait to be first, and a call that comes later joins behind them without asking. The first one asks when the
+refusal said that it should, or as soon as a store that is here says that a place was given back. A line is this
+process's own: between processes, whoever asks first is first.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import Any
 from actguard.pipeline.call import Ask, Asking
 from actguard.pipeline.deadline import remaining
 from actguard.pipeline.guard import Part
-from actguard.stores.protocol import OverLimit, Refusal, Step, Store
+from actguard.stores.protocol import NoPlace, OverLimit, Refusal, Step, Store
 
 _SLACK_S = 0.005
 """Timers are not exact: what fits but for so much, fits."""
@@ -26,31 +27,32 @@ _DEAD_S = 1.0
 
 
 class _Place:
-    """A call's place in a line."""
+    """A call's place in a line, and the bell that is rung there: it is first now, or there may be room now."""
 
-    __slots__ = ("_told", "end", "first")
+    __slots__ = ("_rung", "_told", "end", "first")
 
     def __init__(self, end: float) -> None:
         self.end = end
         self.first = False
+        self._rung = False
         self._told: Callable[[], Any] | None = None
 
     def wait(self, seconds: float) -> None:
-        """Until it is first, or for *seconds*."""
+        """Until the bell is rung, or for *seconds*."""
         event = threading.Event()
-        if self._to_tell(event.set):
+        if self._listens(event.set):
             event.wait(seconds)
 
     async def await_(self, seconds: float) -> None:
         """`wait`, on an event loop."""
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
-        if self._to_tell(lambda: loop.call_soon_threadsafe(_settle, turn)):
+        if self._listens(lambda: loop.call_soon_threadsafe(_settle, turn)):
             await asyncio.wait((turn,), timeout=seconds)
 
-    def tell(self) -> bool:
-        """It is first. False when nobody is there to hear it."""
-        self.first = True
+    def ring(self) -> bool:
+        """False when nobody is there to hear it."""
+        self._rung = True
         try:
             if self._told is not None:
                 self._told()
@@ -58,10 +60,13 @@ class _Place:
             return False
         return True
 
-    def _to_tell(self, told: Callable[[], Any]) -> bool:
-        with _lock:
-            self._told = told
-            return not self.first
+    def quiet(self) -> None:
+        """Whoever waits from now on waits for a bell that is yet to be rung."""
+        self._rung = False
+
+    def _listens(self, told: Callable[[], Any]) -> bool:
+        self._told = told  # before the look: whoever rings after it tells
+        return not self._rung
 
 
 class _Line:
@@ -69,7 +74,7 @@ class _Line:
 
     __slots__ = ("due", "places", "refusal")
 
-    def __init__(self, refusal: OverLimit) -> None:
+    def __init__(self, refusal: OverLimit | NoPlace) -> None:
         self.places: deque[_Place] = deque()
         self.refusal = refusal
         self.due = 0.0  # when the first one asks again
@@ -81,11 +86,13 @@ _lines: dict[_At, _Line] = {}
 _lock = threading.RLock()  # a call that was abandoned leaves its line when it is collected, wherever that is
 
 
-def ahead(store: Store, step: Step) -> OverLimit | None:
+def ahead(store: Store, step: Step) -> OverLimit | NoPlace | None:
     """What calls with such a *step* are told while others wait there; None: nobody does."""
     line = _lines.get((id(store), step.key)) if _lines else None
     if line is None:
         return None
+    if isinstance(line.refusal, NoPlace):
+        return line.refusal  # nobody knows when a place is given back
     return line.refusal._replace(retry_after=max(line.due - time.monotonic(), 1e-6))
 
 
@@ -97,7 +104,7 @@ class Waiting:
         bound_s: it would be too late after so many seconds, whatever the part says.
     """
 
-    __slots__ = ("_at", "_end", "_place", "part", "refusal")
+    __slots__ = ("_at", "_end", "_hears", "_place", "_tells", "part", "refusal")
 
     def __init__(self, part: Part[Any], store: Store, step: Step, began: float, bound_s: float) -> None:
         self.part = part
@@ -108,6 +115,8 @@ class Waiting:
             self._end = min(self._end, time.monotonic() + left)
         self._at = (id(store), step.key)
         self._place: _Place | None = None
+        self._tells: Callable[[str, Callable[[], Any] | None], None] | None = getattr(store, "tell_when_given", None)
+        self._hears = False  # it is told when a place is given back
 
     def again(self, refusal: Refusal) -> Asking:
         """Wait until it is worth asking again. False: it is not, or would be too late."""
@@ -123,7 +132,10 @@ class Waiting:
             assert place is not None
             yield Ask(place.wait, place.await_, (left,))
             return place.first
-        yield Ask(time.sleep, asyncio.sleep, (pause,))
+        if isinstance(refusal, NoPlace) and self._place is not None and self._tells is not None:
+            yield from self._till_given(self._place, pause)
+        else:
+            yield Ask(time.sleep, asyncio.sleep, (pause,))
         return True
 
     def leave(self) -> None:
@@ -131,15 +143,27 @@ class Waiting:
         place, self._place = self._place, None
         if place is None:
             return
+        if self._hears and self._tells is not None:
+            self._tells(self._at[1], None)
+            self._hears = False
         with _lock:
             line = _lines.get(self._at)
             if line is not None and place in line.places:
                 line.places.remove(place)
                 _move_up(self._at, line)
 
+    def _till_given(self, place: _Place, seconds: float) -> Asking:
+        """Until a place is given back, or for *seconds*. The first time at once: what was given before is seen then."""
+        assert self._tells is not None
+        if self._hears:
+            yield Ask(place.wait, place.await_, (seconds,))
+        self._hears = True
+        place.quiet()
+        self._tells(self._at[1], place.ring)
+
     def _is_first(self, refusal: Refusal, pause: float) -> bool:
         """Whether it is this call that asks again, after *pause*; joins the line, if it is not there yet."""
-        assert isinstance(refusal, OverLimit)
+        assert isinstance(refusal, OverLimit | NoPlace)
         with _lock:
             line = _lines.get(self._at)
             if line is None:
@@ -158,10 +182,16 @@ def _move_up(at: _At, line: _Line) -> None:
     now = time.monotonic()
     places = line.places
     while places:
-        if places[0].end + _DEAD_S > now and (places[0].first or places[0].tell()):
+        place = places[0]
+        if place.end + _DEAD_S > now and (place.first or _is_told(place)):
             return
         places.popleft()
     _lines.pop(at, None)
+
+
+def _is_told(place: _Place) -> bool:
+    place.first = True
+    return place.ring()
 
 
 def _settle(turn: "asyncio.Future[None]") -> None:

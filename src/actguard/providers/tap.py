@@ -21,6 +21,7 @@ from actguard.providers.call import Call, log_once
 from actguard.providers.endpoint import Endpoint
 
 USAGE = b'_tokens"'  # every provider's usage has such a key; text cannot contain it, as quotes in text are escaped
+# Looked for by `partition`: `in` asks bytes first whether what is looked for is a number, and makes an error of that.
 _NEWLINE = 10
 SMALLEST_EVENT = 24  # bytes; so many bytes hold no more events than this allows
 KEEP = 1 << 20  # bytes kept unparsed at most, for the case that the stream ends early
@@ -68,7 +69,7 @@ class Tap:
         try:
             for chunk in source:
                 seen += len(chunk)
-                if every or USAGE in chunk or chunk[-1] != _NEWLINE or seen > look_at:
+                if every or not chunk or chunk[-1] != _NEWLINE or chunk.partition(USAGE)[1] or seen > look_at:
                     chunk = self._look_safely(chunk, seen)
                     look_at, every = self.look_at, self.every_chunk
                     if chunk:
@@ -95,7 +96,7 @@ class Tap:
         try:
             async for chunk in source:
                 seen += len(chunk)
-                if every or USAGE in chunk or chunk[-1] != _NEWLINE or seen > look_at:
+                if every or not chunk or chunk[-1] != _NEWLINE or chunk.partition(USAGE)[1] or seen > look_at:
                     chunk = self._look_safely(chunk, seen)
                     look_at, every = self.look_at, self.every_chunk
                     if chunk:

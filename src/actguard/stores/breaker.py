@@ -91,7 +91,7 @@ class CircuitMachine:
         state = self.state
         if state == "open" and now >= self._until:
             state = "half_open"
-        live = [end for end in self._probes.values() if end > now] if self.state == "half_open" else []
+        live = [end for end in self._probes.values() if end > now]
         retry_after = None
         if state == "open":
             retry_after = self._until - now
@@ -158,5 +158,4 @@ class CircuitMachine:
         self._successes = 0
         self._probes = {}
         self._buckets.clear()
-        self._until = inf
         self.until = now + rules.idle_s

@@ -1,6 +1,6 @@
 """The machine of a count that only goes up to its limit: pure, told the time."""
 
-from actguard.stores.protocol import Counted, UsedUp
+from actguard.stores.protocol import Counted, UsedUp, fast_new
 
 
 class CounterMachine:
@@ -19,12 +19,18 @@ class CounterMachine:
         self._mark: str | None = None
 
     def take(self, limit: int, ttl_s: float, now: float) -> Counted | UsedUp:
+        if self.count(limit, ttl_s, now):
+            return fast_new(Counted, (self.used,))  # type: ignore[no-any-return]
+        return UsedUp(self.used, self.refused)
+
+    def count(self, limit: int, ttl_s: float, now: float) -> bool:
+        """`take`, for whoever does not want to know how many there are."""
         self.until = now + ttl_s
         if self.used >= limit:
             self.refused += 1
-            return UsedUp(self.used, self.refused)
+            return False
         self.used += 1
-        return Counted(self.used)
+        return True
 
     def give(self) -> bool:
         if self.used == 0:

@@ -1,12 +1,16 @@
 """Guard state in this process: the machines, with locks around them, and nothing kept longer than it matters.
 
-Keys are spread over shards, each with a lock of its own; an `admit` of several steps takes the locks of all its shards,
-in order. What is over is found by a heap of ends: every write looks at the first few, so that what is kept is in
-proportion to what is used, and no call pays for many others; where there are no calls, a thread does it. Time is
-monotonic: setting the clock changes nothing.
+Keys are spread over shards, so that no table grows large. Each has a lock of its own, and an `admit` of several steps
+takes the locks of all its shards, in order; but where the interpreter runs one thread at a time anyway, they share one
+lock: more of them would not let more calls through, and cost a call of several guards as much as the guards.
+
+What is over is found by a heap of ends: every write looks at the first few, so that what is kept is in proportion to
+what is used, and no call pays for many others; where there are no calls, a thread does it. Time is monotonic: setting
+the clock changes nothing.
 """
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +18,8 @@ from math import inf
 from typing import Any, Literal, cast
 
 from actguard.exceptions import StoreFullError
-from actguard.stores.breaker import QUIET, CircuitMachine
+from actguard.stores.breaker import CircuitMachine
+from actguard.stores.memory_asker import Ask, asker
 from actguard.stores.memory_facts import MemoryFacts
 from actguard.stores.memory_shard import TAKE, WRITE, Shard
 from actguard.stores.protocol import (
@@ -32,9 +37,10 @@ from actguard.stores.protocol import (
     Report,
     Step,
 )
-from actguard.stores.undo import KIND_OF, REFUSALS, undoing
+from actguard.stores.undo import REFUSALS, TYPE_OF, undoing
 
 _SHARDS = 16
+_ONE_LOCK: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 log = logging.getLogger("actguard.stores")
 
@@ -55,12 +61,13 @@ class MemoryStore(MemoryFacts):
     def __init__(self, *, max_keys: int = 4_000_000, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(clock)
         self._shards = tuple(Shard(max(1, max_keys // _SHARDS), self._sweeper) for _ in range(_SHARDS))
+        self._set_locks()
 
     # ---- before and after a call ----
 
     def asker(self, kind: Kind) -> Callable[[Any], Any]:
-        """`admit` of a single step of *kind*, as one function: gives its receipt or its refusal."""
-        shards, clock, take = self._shards, self._clock, TAKE[kind]
+        """`admit` of any single step of *kind*, as one function: gives its receipt or its refusal."""
+        shards, clock, take = self._shards, self._clock, TAKE[TYPE_OF[kind]]
 
         def ask(step: Any) -> Any:
             shard = shards[hash(step[0]) % _SHARDS]
@@ -70,37 +77,43 @@ class MemoryStore(MemoryFacts):
                     shard.sweep(now)  # before the key is looked up: it may be one of those that are over
                 return take(shard, step, now)
 
-        def ask_circuit(step: Any) -> Any:
-            if step[0] not in shards[hash(step[0]) % _SHARDS].circuits and step[1].failure_rate is None:
-                return QUIET  # nothing ever failed there, and a look at a dict needs no lock
-            return ask(step)
+        return ask
 
-        return ask_circuit if kind == "breaker" else ask
+    def key_asker(self, like: Step, *, receipts: bool) -> Ask:
+        """`admit` of a single step that is *like* this one but for its key, as one function of the key."""
+        return asker(like, self._shards, self._clock, receipts=receipts)
 
     def admit(self, steps: Sequence[Step]) -> Admitted | Refused:
-        places = [hash(step[0]) % _SHARDS for step in steps]
-        shards = [self._shards[place] for place in places]
-        locks = [self._shards[place].lock for place in sorted(set(places))]
+        shards = [self._shards[hash(step[0]) % _SHARDS] for step in steps]
+        if _ONE_LOCK:
+            with self._shards[0].lock:
+                return self._decide(shards, steps)
+        return self._locked(sorted({hash(step[0]) % _SHARDS for step in steps}, reverse=True), shards, steps)
+
+    def _locked(self, places: list[int], shards: list[Shard], steps: Sequence[Step]) -> Admitted | Refused:
+        """`admit`, with the locks of *places* taken from its end on. By `with` alone: between a lock that is acquired
+        by hand and the `try` that releases it, an interrupt would leave it locked for ever."""
+        if not places:
+            return self._decide(shards, steps)
+        with self._shards[places.pop()].lock:
+            return self._locked(places, shards, steps)
+
+    def _decide(self, shards: list[Shard], steps: Sequence[Step]) -> Admitted | Refused:
         receipts: list[Receipt | Refusal] = []
-        for lock in locks:
-            lock.acquire()
+        now = self._clock()
+        for shard in shards:
+            if (ends := shard.ends) and ends[0][0] <= now:
+                shard.sweep(now)
         try:
-            now = self._clock()
-            for shard in shards:
-                if shard.ends and shard.ends[0][0] <= now:
-                    shard.sweep(now)
-            for shard, step in zip(shards, steps, strict=False):
-                answer = TAKE[KIND_OF[type(step)]](shard, step, now)
+            for shard, step in zip(shards, steps, strict=True):
+                answer = TAKE[type(step)](shard, step, now)
                 if type(answer) in REFUSALS and not step.observe:
                     self._undo(shards, steps, receipts, now)
                     return Refused(len(receipts), cast("Refusal", answer))
                 receipts.append(answer)
         except StoreFullError:
-            self._undo(shards, steps, receipts, self._clock())
+            self._undo(shards, steps, receipts, now)
             raise
-        finally:
-            for lock in locks:
-                lock.release()
         return Admitted(tuple(receipts))
 
     def finish_one(self, report: Report) -> bool:
@@ -127,6 +140,14 @@ class MemoryStore(MemoryFacts):
             report = undoing(step, receipt)
             if report is not None:
                 WRITE[type(report)](shard, report, now)
+
+    def tell_when_given(self, key: str, told: Callable[[], Any] | None) -> None:
+        """Call *told* whenever a place at *key* is given back, from where that is done; None: nobody any more."""
+        given = self._shards[hash(key) % _SHARDS].given
+        if told is None:
+            given.pop(key, None)
+        else:
+            given[key] = told
 
     def idem_heartbeat(self, key: str, owner: str, lease_s: float) -> bool:
         shard = self._shard(key)
@@ -186,6 +207,8 @@ class MemoryStore(MemoryFacts):
                 for key in [key for key in table if key.startswith(prefix)]:
                     del table[key]
                     gone += 1
+                    if kind == "lease" and (told := shard.given.get(key)) is not None:
+                        told()
         return gone
 
     def sweep(self) -> int:
@@ -214,8 +237,9 @@ class MemoryStore(MemoryFacts):
 
     def _after_fork(self) -> None:
         super()._after_fork()
+        self._set_locks()
         for shard in self._shards:
-            shard.lock = threading.Lock()
+            shard.given.clear()
 
     def __len__(self) -> int:
         """Keys that are kept, those included that are over and not swept yet."""
@@ -228,6 +252,11 @@ class MemoryStore(MemoryFacts):
                 shard.ends.clear()
                 for table in shard.tables.values():
                     table.clear()
+
+    def _set_locks(self) -> None:
+        shared = threading.Lock()
+        for shard in self._shards:
+            shard.lock = shared if _ONE_LOCK else threading.Lock()
 
     def _shard(self, key: str) -> Shard:
         return self._shards[hash(key) % _SHARDS]

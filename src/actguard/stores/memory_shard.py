@@ -5,10 +5,10 @@ The functions at the end carry out one step or one report each; they are called 
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from math import inf
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from actguard.exceptions import StoreFullError
 from actguard.stores.breaker import QUIET, CircuitMachine
@@ -28,6 +28,7 @@ from actguard.stores.protocol import (
     Kind,
     LeaseGive,
     LeaseTake,
+    Limit,
     OverLimit,
     RateGive,
     RateTake,
@@ -44,15 +45,18 @@ T = TypeVar("T")
 
 
 class _Meters:
-    """The meters of one key: one for each of its limits. only: the single one, if it is a log."""
+    """The meters of one key: one for each of its limits."""
 
-    __slots__ = ("meters", "only", "until")
+    __slots__ = ("meters", "until")
 
-    def __init__(self, step: RateTake) -> None:
-        self.meters: tuple[Meter, ...] = tuple(METERS[limit.algorithm]() for limit in step.limits)
-        first = self.meters[0]
-        self.only = first if isinstance(first, Sliding) and len(self.meters) == 1 else None
+    def __init__(self, limits: Sequence[Limit]) -> None:
+        self.meters: tuple[Meter, ...] = tuple(METERS[limit.algorithm]() for limit in limits)
         self.until = 0.0
+
+
+def _meters(limits: Sequence[Limit]) -> Sliding | _Meters:
+    """What is kept for *limits*: of a single log, which is what most are, itself."""
+    return Sliding() if len(limits) == 1 and limits[0].algorithm == "sliding" else _Meters(limits)
 
 
 _TABLES: dict[Kind, str] = {
@@ -72,34 +76,50 @@ class Shard:
         sweeper: told when there is something that ends.
     """
 
-    __slots__ = ("circuits", "counters", "ends", "leases", "lock", "rates", "records", "room", "sweeper", "tables")
+    __slots__ = (
+        "circuits",
+        "counters",
+        "ends",
+        "given",
+        "leases",
+        "lock",
+        "rates",
+        "records",
+        "room",
+        "sweeper",
+        "tables",
+    )
 
     def __init__(self, room: int, sweeper: Sweeper) -> None:
         self.lock = threading.Lock()
         self.room = room
         self.sweeper = sweeper
-        self.rates: dict[str, _Meters] = {}
+        self.rates: dict[str, Sliding | _Meters] = {}
         self.circuits: dict[str, CircuitMachine] = {}
         self.counters: dict[str, CounterMachine] = {}
         self.records: dict[str, IdempotencyMachine] = {}
         self.leases: dict[str, LeaseMachine] = {}
         self.tables: dict[Kind, dict[str, Any]] = {kind: getattr(self, name) for kind, name in _TABLES.items()}
         self.ends: list[tuple[float, Kind, str]] = []
+        self.given: dict[str, Callable[[], Any]] = {}
+        """Who is told when a place at a key is given back. Changed without the lock: also by what is collected."""
 
     def state(self, kind: Kind, key: str, now: float, make: Callable[[], T], end: float) -> T:
         """What is kept at *key*, made if there is nothing."""
-        table = self.tables[kind]
-        state = table.get(key)
-        if state is None:
-            if len(self.ends) >= self.room:
-                raise StoreFullError(
-                    f"MemoryStore holds {self.room} live keys in one of its parts and takes no new one; "
-                    "give it more with MemoryStore(max_keys=...)"
-                )
-            state = table[key] = make()
-            if end < inf:  # what has no end yet is given one when it is known
-                self.expect(end, kind, key)
-        return cast("T", state)
+        state = self.tables[kind].get(key)
+        return self.add(kind, key, make(), end) if state is None else cast("T", state)
+
+    def add(self, kind: Kind, key: str, state: T, end: float) -> T:
+        """Keep *state* at *key*, where there is nothing so far."""
+        if len(self.ends) >= self.room:
+            raise StoreFullError(
+                f"MemoryStore holds {self.room} live keys in one of its parts and takes no new one; "
+                "give it more with MemoryStore(max_keys=...)"
+            )
+        self.tables[kind][key] = state
+        if end < inf:  # what has no end yet is given one when it is known
+            self.expect(end, kind, key)
+        return state
 
     def expect(self, end: float, kind: Kind, key: str) -> None:
         """Look at *key* when *end* is over."""
@@ -113,11 +133,12 @@ class Shard:
         while looked < most and ends and ends[0][0] <= now:
             _, kind, key = heappop(ends)
             looked += 1
-            state = self.tables[kind].get(key)
+            table = self.tables[kind]
+            state = table.get(key)
             if state is None:
                 continue
             if state.until <= now:
-                del self.tables[kind][key]
+                del table[key]
             elif state.until < inf:
                 heappush(ends, (state.until, kind, key))
         return looked
@@ -135,18 +156,16 @@ class Shard:
 
 
 def _take_rate(shard: Shard, step: RateTake, now: float) -> Any:
-    key, limits, cost, _ = step
+    key, limits, cost = step.key, step.limits, step.cost
     state = shard.rates.get(key)
     if state is None:
         longest = max(limit.period for limit in limits)
-        state = shard.state("rate", key, now, lambda: _Meters(step), now + longest)
-    if (only := state.only) is not None:
+        state = shard.state("rate", key, now, lambda: _meters(limits), now + longest)
+    if isinstance(state, Sliding):
         limit = limits[0]
-        wait = only.take(limit, cost, now)
-        if wait > 0:
-            return OverLimit(0, limit[0] - only.used, wait)
-        state.until = only.until
-        return fast_new(Taken, (now, limit[0] - only.used))
+        if state.take(limit.max_calls, limit.period, cost, now):
+            return fast_new(Taken, (now, limit.max_calls - state.used))
+        return OverLimit(0, limit.max_calls - state.used, state.wait(limit, cost, now))
     room = 1 << 62
     for index, (meter, limit) in enumerate(zip(state.meters, limits, strict=True)):
         wait = meter.wait(limit, cost, now)
@@ -164,19 +183,18 @@ def _give_rate(shard: Shard, report: RateGive, now: float) -> bool:
     state = shard.rates.get(report.key)
     if state is None:
         return False
+    meters = (state,) if isinstance(state, Sliding) else state.meters
     given = [
-        meter.give(limit, report.cost, report.token, now)
-        for meter, limit in zip(state.meters, report.limits, strict=True)
+        meter.give(limit, report.cost, report.token, now) for meter, limit in zip(meters, report.limits, strict=True)
     ]
     return any(given)
 
 
 def _acquire(shard: Shard, step: BreakerAcquire, now: float) -> Any:
-    key, rules, owner, _ = step
-    machine = shard.circuits.get(key)
+    machine = shard.circuits.get(step.key)
     if machine is None:
-        return QUIET if rules.failure_rate is None else QUIET._replace(quiet=False)
-    return machine.acquire(rules, owner, now)
+        return QUIET if step.rules.failure_rate is None else QUIET._replace(quiet=False)
+    return machine.acquire(step.rules, step.owner, now)
 
 
 def _record(shard: Shard, report: BreakerRecord, now: float) -> bool:
@@ -190,13 +208,12 @@ def _record(shard: Shard, report: BreakerRecord, now: float) -> bool:
 
 
 def _count(shard: Shard, step: CounterTake, now: float) -> Any:
-    key, limit, ttl_s, _ = step
-    counter = shard.counters.get(key)
+    counter = shard.counters.get(step.key)
     if counter is None:
-        counter = shard.state("counter", key, now, CounterMachine, now + ttl_s)
+        counter = shard.state("counter", step.key, now, CounterMachine, now + step.ttl_s)
     elif counter.until <= now:  # over, and not swept yet
         counter.begin()
-    return counter.take(limit, ttl_s, now)
+    return counter.take(step.limit, step.ttl_s, now)
 
 
 def _uncount(shard: Shard, report: CounterGive, now: float) -> bool:
@@ -210,22 +227,39 @@ def _seen(shard: Shard, report: CounterSeen, now: float) -> bool:
 
 
 def _begin(shard: Shard, step: IdempotencyBegin, now: float) -> Any:
-    record = shard.state("idempotency", step.key, now, IdempotencyMachine, now + step.lease_s + step.ttl_s)
+    record = shard.records.get(step.key)
+    if record is None:
+        record = shard.add("idempotency", step.key, IdempotencyMachine(), now + step.lease_s + step.ttl_s)
     return record.begin(step, now)
 
 
-def _end(shard: Shard, report: IdempotencyDone | IdempotencyLost, now: float) -> bool:
-    record = shard.records.get(report.key)
+def _done(shard: Shard, report: IdempotencyDone, now: float) -> bool:
+    return _end(shard, report.key, report.owner, "done", now, report.ttl_s, report.result, "")
+
+
+def _lost(shard: Shard, report: IdempotencyLost, now: float) -> bool:
+    return _end(shard, report.key, report.owner, "unknown", now, report.ttl_s, None, report.error)
+
+
+def _end(
+    shard: Shard,
+    key: str,
+    owner: str,
+    state: Literal["done", "unknown"],
+    now: float,
+    ttl_s: float,
+    result: Any,
+    error: str,
+) -> bool:
+    record = shard.records.get(key)
     if record is None:
         return False
     endless = record.until == inf
-    if isinstance(report, IdempotencyDone):
-        ended = record.end(report.owner, "done", now, report.ttl_s, result=report.result)
-    else:
-        ended = record.end(report.owner, "unknown", now, report.ttl_s, error=report.error)
-    if ended and endless:
-        shard.expect(record.until, "idempotency", report.key)
-    return ended
+    if not record.end(owner, state, now, ttl_s, result, error):
+        return False
+    if endless:
+        shard.expect(record.until, "idempotency", key)
+    return True
 
 
 def _release(shard: Shard, report: IdempotencyRelease, now: float) -> bool:
@@ -247,23 +281,25 @@ def _unlease(shard: Shard, report: LeaseGive, now: float) -> bool:
         return False
     if not leases.until:
         del shard.leases[report.key]
+    if (told := shard.given.get(report.key)) is not None:
+        told()
     return True
 
 
-TAKE: dict[Kind, Callable[[Shard, Any, float], Any]] = {
-    "rate": _take_rate,
-    "breaker": _acquire,
-    "counter": _count,
-    "idempotency": _begin,
-    "lease": _lease,
+TAKE: dict[type, Callable[[Shard, Any, float], Any]] = {
+    RateTake: _take_rate,
+    BreakerAcquire: _acquire,
+    CounterTake: _count,
+    IdempotencyBegin: _begin,
+    LeaseTake: _lease,
 }
 WRITE: dict[type, Callable[[Shard, Any, float], bool]] = {
     RateGive: _give_rate,
     BreakerRecord: _record,
     CounterGive: _uncount,
     CounterSeen: _seen,
-    IdempotencyDone: _end,
-    IdempotencyLost: _end,
+    IdempotencyDone: _done,
+    IdempotencyLost: _lost,
     IdempotencyRelease: _release,
     LeaseGive: _unlease,
 }

@@ -24,13 +24,13 @@ class Sliding:
         self.used = 0
         self.until = -math.inf
 
-    def take(self, limit: Limit, cost: int, now: float) -> float:
-        """`wait`, and `add` if there is nothing to wait for: the usual call, in one go."""
-        entries, (most, period, _, _) = self._entries, limit
+    def take(self, most: int, period: float, cost: int, now: float) -> bool:
+        """Whether there is nothing to `wait` for, and then `add`: the usual call, in one go."""
+        entries = self._entries
         while entries and entries[0][0] + period <= now:
             self.used -= entries.popleft()[1]
         if self.used + cost > most:
-            return self.wait(limit, cost, now)
+            return False
         if most > MOST_ENTRIES and entries and now - self._begun < period / MOST_ENTRIES:
             entries[-1] = (now, entries[-1][1] + cost)
         else:
@@ -38,7 +38,7 @@ class Sliding:
             self._begun = now
         self.used += cost
         self.until = now + period
-        return 0.0
+        return True
 
     def wait(self, limit: Limit, cost: int, now: float) -> float:
         entries, period = self._entries, limit.period

@@ -1,13 +1,16 @@
 """The same arguments give the same text, whatever order they were written in: for fingerprints and derived keys.
 
-Every value says its type, so that 1, "1" and True differ. What has no stable content (an open connection) counts as its
-class alone.
+Every value says its type, so that 1, "1" and True differ. What has no stable content (an open connection), or does not
+let itself be looked at, counts as its class alone.
 """
 
 import hashlib
+import pickle
 from collections.abc import Mapping, Set
 from dataclasses import fields, is_dataclass
 from typing import Any
+
+from actguard.exceptions import ToolGuardError
 
 _DEEPEST = 64
 
@@ -16,12 +19,14 @@ def digest(value: Any) -> str:
     """A short text for *value*; equal for equal contents.
 
     Raises:
-        ValueError: it is nested too deeply.
+        ToolGuardError: INVALID_ARGUMENT: it is nested too deeply, or without end.
     """
     try:
         text = canonical(value)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    except (_TooDeep, RecursionError):
+        raise ToolGuardError(
+            "an argument is nested too deeply to be compared", "INVALID_ARGUMENT", "nested_too_deeply"
+        ) from None
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -32,12 +37,27 @@ def canonical(value: Any, depth: int = 0) -> str:
         return f"s{len(value)}:{value}"
     if value is None or kind is bool:
         return f"{value!r};"
-    if isinstance(value, int):
-        return f"i{hex(value)};"
+    if kind is int:
+        return f"i{value:x};"
     if kind is float:
         return f"f{value!r};"
     if depth > _DEEPEST:
-        raise ValueError("nested too deeply")
+        raise _TooDeep
+    try:
+        return _parts(value, kind, depth)
+    except (_TooDeep, RecursionError):
+        raise
+    except Exception:  # noqa: BLE001 - an object that fights back: nothing is known of it but its class
+        return f"?{kind.__module__}.{kind.__qualname__};"
+
+
+class _TooDeep(Exception):  # noqa: N818 - never leaves this module
+    pass
+
+
+def _parts(value: Any, kind: type[Any], depth: int) -> str:
+    if isinstance(value, int):
+        return f"i{int.__index__(value):x};"
     if isinstance(value, Mapping):
         items = [(canonical(key, depth + 1), canonical(item, depth + 1)) for key, item in value.items()]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType, reportUnknownMemberType]
         return "{" + "".join(key + item for key, item in sorted(items)) + "}"
@@ -57,17 +77,19 @@ def _object(value: Any, kind: type[Any], depth: int) -> str:
     elif callable(dump := getattr(kind, "model_dump", None)):
         content = dump(value)
     else:
-        text = _own_text(value, kind)
+        text = _own_text(value)
         if text is not None:
             return f"o{len(name)}:{name}{len(text)}:{text}"
         content = getattr(value, "__dict__", None)
     return f"o{len(name)}:{name}" + (canonical(content, depth + 1) if content else ";")
 
 
-def _own_text(value: Any, kind: type[Any]) -> str | None:
-    """What the class itself makes of a value, unless it is only its address."""
+def _own_text(value: Any) -> str | None:
+    """What the class itself makes of a value, unless it is only its address, or not all of it."""
+    text = repr(value)
+    if "..." not in text:
+        return None if " at 0x" in text else text
     try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001 - a hostile object counts as its class
-        return ""
-    return None if " at 0x" in text else text
+        return pickle.dumps(value, protocol=5).hex()
+    except Exception:  # noqa: BLE001 - many things are not made to be pickled
+        return None

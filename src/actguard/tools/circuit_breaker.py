@@ -1,6 +1,5 @@
 """`circuit_breaker`: leave a dependency alone that keeps failing."""
 
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
@@ -9,22 +8,20 @@ from actguard.exceptions import CircuitBreakerConfigurationError, CircuitOpenErr
 from actguard.pipeline import settings
 from actguard.pipeline.guard import Args, Ending, Guard, Kwargs, OnStoreError, Part, named, positive, whole
 from actguard.pipeline.target import Target
-from actguard.stores.keys import encode
 from actguard.stores.protocol import (
     BreakerAcquire,
     BreakerRecord,
     BreakerRules,
-    BreakerState,
     CallOutcome,
-    Circuit,
     Open,
     Permit,
     Receipt,
     Refusal,
 )
+from actguard.tools.circuits import circuits
 from actguard.tools.failures import FAIL_ON_DEFAULT, IGNORE_ON_DEFAULT, FailureKind, classify, retry_after
 from actguard.tools.owners import new_owner
-from actguard.tools.scope import Scope, check_scope, constantly, described, key_maker, key_prefix
+from actguard.tools.scope import Scope, check_scope, described, key_maker, key_prefix
 
 _Error = CircuitBreakerConfigurationError
 
@@ -115,7 +112,7 @@ class CircuitBreaker(Guard):
             if getattr(self, argument) is not None and not callable(getattr(self, argument)):
                 raise _Error(f"{argument} must be callable, not {getattr(self, argument)!r}", argument=argument)
         check_scope(self.scope)
-        circuits.agree(self.name, self.rules())
+        circuits.agree(self.name, self.rules(), self.store)
 
     def rules(self) -> BreakerRules:
         """What the options say, as the store reads it."""
@@ -135,18 +132,12 @@ class CircuitBreaker(Guard):
 
     def bind(self, target: Target) -> Part[BreakerAcquire]:
         rules = self.rules()
-        key = key_maker(target, self.scope, _begin(self.name))
+        key = key_maker(target, self.scope, key_prefix(self.kind, self.name))
 
         names_probes = not self.store_under(settings.current().store).blocking  # then nobody needs a name before
-        step: Callable[[Args, Kwargs], BreakerAcquire]
-        if names_probes and self.scope is None:
-            step = constantly(BreakerAcquire(key((), {}), rules))
-        else:
 
-            def step_of(args: Args, kwargs: Kwargs) -> BreakerAcquire:
-                return BreakerAcquire(key(args, kwargs), rules, "" if names_probes else new_owner())
-
-            step = step_of
+        def named_step(args: Args, kwargs: Kwargs) -> BreakerAcquire:
+            return BreakerAcquire(key(args, kwargs), rules, new_owner())
 
         def refuse(step: BreakerAcquire, refusal: Refusal) -> ToolGuardError:
             assert isinstance(refusal, Open)
@@ -166,7 +157,9 @@ class CircuitBreaker(Guard):
         return Part(
             guard=self,
             asks="breaker",
-            step=step,
+            step=None if names_probes else named_step,
+            key=key if names_probes else None,
+            like=BreakerAcquire("", rules) if names_probes else None,
             refuse=refuse,
             report=report,
             quiet=self.slow_call_s is None,
@@ -211,71 +204,6 @@ class CircuitBreaker(Guard):
 
 
 circuit_breaker = CircuitBreaker
-
-
-class Circuits:
-    """The circuits of this process, by name: what they agree on, how they stand, and putting them right by hand."""
-
-    def __init__(self) -> None:
-        self._rules: dict[str, BreakerRules] = {}
-        self._lock = threading.Lock()
-
-    def agree(self, name: str, rules: BreakerRules) -> None:
-        """Note the settings of *name*.
-
-        Raises:
-            CircuitBreakerConfigurationError: a guard with other settings has that name already.
-        """
-        with self._lock:
-            before = self._rules.setdefault(name, rules)
-        if before != rules:
-            differs = next(field for field in rules._fields if getattr(before, field) != getattr(rules, field))
-            raise _Error(
-                f"the circuit {name!r} has {differs}={getattr(before, differs)!r} elsewhere, and "
-                f"{getattr(rules, differs)!r} here: give both the same, or another name; "
-                "actguard.circuits.forget(name) drops the old settings",
-                argument=differs,
-            )
-
-    def state(self, name: str, scope: Any = None) -> Circuit:
-        """How the circuit stands: `.state`, `.fails`, `.retry_after`."""
-        return settings.current().store.circuit(_key(name, scope), self._of(name))
-
-    def force(self, name: str, state: BreakerState, scope: Any = None) -> None:
-        """Put the circuit into *state*; "forced_open", "disabled" and "observe" last until the next time."""
-        settings.current().store.force_circuit(_key(name, scope), self._of(name), state)
-
-    def reset(self, name: str, scope: Any = None) -> None:
-        """Close the circuit."""
-        self.force(name, "closed", scope)
-
-    def forget(self, name: str) -> None:
-        """Drop its settings and all its state, so that it may be defined anew."""
-        with self._lock:
-            self._rules.pop(name, None)
-        settings.current().store.forget("breaker", _begin(name))
-
-    def __iter__(self) -> Any:
-        return iter(sorted(self._rules))
-
-    def _of(self, name: str) -> BreakerRules:
-        try:
-            return self._rules[name]
-        except KeyError:
-            known = ", ".join(map(repr, self._rules)) or "none"
-            raise _Error(f"there is no circuit {name!r}, but {known}", argument="name") from None
-
-
-circuits = Circuits()
-"""actguard.circuits: `circuits.state("mail_api")`, `circuits.force("mail_api", "forced_open")`, ..."""
-
-
-def _begin(name: str) -> str:
-    return key_prefix(CircuitBreaker.kind, name)
-
-
-def _key(name: str, scope: Any) -> str:
-    return _begin(name) + ("" if scope is None else encode(scope))
 
 
 def _kinds(argument: str, kinds: Any) -> frozenset[FailureKind]:

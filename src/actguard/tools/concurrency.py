@@ -25,7 +25,8 @@ class Concurrency(Guard):
         limit: how many.
         scope: whom to count apart, as in `rate_limit`.
         name: shares the places between all functions with the same name.
-        wait: seconds a call may wait for a place.
+        wait: seconds a call may wait for a place; calls of one process get one in the order in which they came. No
+            longer than a `timeout` around the call leaves, or one on the same function gives.
         lease_s: a call whose process died frees its place after so many seconds.
 
     Raises:
@@ -81,6 +82,7 @@ class Concurrency(Guard):
             refuse=refuse,
             patience=(lambda refusal, left: min(_POLL_S, left) if left > 0 else None) if self.wait else None,
             wait_s=self.wait,
+            lined=self.wait > 0,
             started=started if shared else None,
             report=report,
         )

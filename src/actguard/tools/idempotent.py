@@ -3,29 +3,24 @@
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from actguard.context import current_frame
 from actguard.exceptions import (
+    ActGuardToolError,
     ActGuardUsageError,
     DuplicateIdempotencyKey,
     IdempotencyInProgress,
     IdempotencyOutcomeUnknown,
     IdempotencyPayloadMismatch,
     InvalidIdempotentToolError,
-    MissingIdempotencyKeyError,
     ToolGuardError,
-    ToolTimeoutError,
 )
 from actguard.pipeline import arguments, settings
-from actguard.pipeline.arguments import MISSING, Getter
-from actguard.pipeline.guard import Answer, Ending, Guard, OnStoreError, Part, choice, named, positive
+from actguard.pipeline.guard import Answer, Args, Ending, Guard, Kwargs, OnStoreError, Part, choice, named, positive
 from actguard.pipeline.outcome import is_steering
 from actguard.pipeline.target import Target
-from actguard.stores.keys import encode_int, encode_text
 from actguard.stores.protocol import (
     Done,
     IdempotencyBegin,
@@ -43,12 +38,11 @@ from actguard.stores.protocol import (
     fast_new,
 )
 from actguard.tools import results
-from actguard.tools.canonical import digest
 from actguard.tools.heartbeat import heartbeats
-from actguard.tools.max_attempts import no_run, session_id
+from actguard.tools.hidden_key import refuse_misplaced
+from actguard.tools.idempotency_key import fingerprinter, giving_key, key_reader, reach, takes_key
 from actguard.tools.owners import new_owner
 from actguard.tools.results import Codec, NotKept
-from actguard.tools.scope import key_prefix
 
 _POLL_S = 0.05
 
@@ -155,17 +149,19 @@ class Idempotent(Guard):
 
     def bind(self, target: Target) -> Part[IdempotencyBegin]:
         _refuse_generators(target)
+        if takes_key(self, target):
+            refuse_misplaced(target, self.key_arg, given=self.key != "arg", hidden=bool(self.hidden(target)))
         store = self.store_under(settings.current().store)
         lease_s = (
             self.lease_s if store.blocking else inf
         )  # without a process of its own, a call cannot outlive its store
         codec = results.codec(self.codec) if store.serialises else None
-        key = _key_reader(self, target)
-        where = _where(self, target)
-        fingerprint = _fingerprint(self, target)
+        key = key_reader(self, target)
+        where = reach(self, target)
+        fingerprint = fingerprinter(self, target)
         ttl_s = float(self.ttl_s)
 
-        def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> IdempotencyBegin:
+        def step(args: Args, kwargs: Kwargs) -> IdempotencyBegin:
             payload = fingerprint(args, kwargs) if fingerprint else None
             fields = (where() + key(args, kwargs), new_owner(), ttl_s, lease_s, payload, False)
             return fast_new(IdempotencyBegin, fields)  # type: ignore[no-any-return]
@@ -225,7 +221,7 @@ class Idempotent(Guard):
             patience=patience if self.on_duplicate == "wait" else None,
             wait_s=self.wait_s,
             recourse=_recourse(self, target, codec) if self.reconcile else None,
-            fill=_giving_key(self, target, key) if self.key != "arg" else None,
+            fill=giving_key(self, target, key) if self.key != "arg" else None,
             started=started if lease_s != inf else None,
             report=report,
             lost=_lease_lost,
@@ -234,7 +230,7 @@ class Idempotent(Guard):
     def hidden(self, target: Target) -> frozenset[str]:
         """Parameters that are not to be seen in the function's signature."""
         hide = self.key != "arg" if self.hide_key is None else self.hide_key
-        return frozenset({self.key_arg}) if hide and _takes_key(self, target) else frozenset()
+        return frozenset({self.key_arg}) if hide and takes_key(self, target) else frozenset()
 
     def explain(self) -> str:
         key = f"key {self.key_arg!r}" if self.key == "arg" else "derived key" if self.key == "derived" else "own key"
@@ -286,118 +282,6 @@ def _kept_at(path: str) -> Store:
     return DurableStore(path)
 
 
-# ---- the parts of a key -------------------------------------------------------------------------------------------
-
-
-def _where(guard: Idempotent, target: Target) -> Callable[[], str]:
-    begin = key_prefix(guard.kind, target.tool_id)
-    if guard.scope == "global":
-        return lambda: begin
-    if guard.scope == "session":
-        return lambda: f"{begin}{_counted(session_id(guard.kind, target))}/"
-
-    def run() -> str:
-        run = current_frame().run
-        if run is None:
-            raise no_run(guard.kind, target)
-        return f"{begin}{len(run[0])}:{run[0]}/"
-
-    return run
-
-
-def _counted(text: str) -> str:
-    return f"{len(text)}:{text}"
-
-
-def _takes_key(guard: Idempotent, target: Target) -> bool:
-    return target.signature is not None and guard.key_arg in target.signature.parameters
-
-
-def _key_reader(guard: Idempotent, target: Target) -> Callable[[tuple[Any, ...], Mapping[str, Any]], str]:
-    if guard.key == "derived":
-        named_arguments = arguments.named_arguments(target)
-
-        def derive(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-            given = named_arguments(args, kwargs)
-            given.pop(guard.key_arg, None)
-            return "d:" + digest(_without_self(given))
-
-        return derive
-    if callable(guard.key):
-        read: Getter = arguments.bound(target, guard.key)
-    else:
-        if not _takes_key(guard, target) and not _takes_anything(target):
-            raise InvalidIdempotentToolError(
-                f"{target.name} has no parameter {guard.key_arg!r}: add one, name another with key_arg=, "
-                'or derive the key with key="derived"',
-                argument="key_arg",
-            )
-        path = guard.key_arg if _takes_key(guard, target) else f"{_takes_anything(target)}.{guard.key_arg}"
-        read = arguments.getter(target, path, argument="key_arg", error=InvalidIdempotentToolError)
-
-    def key(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-        value = read(args, kwargs)
-        if type(value) is int:
-            return encode_int(value)
-        if type(value) is str and value.strip():
-            return encode_text(value)
-        raise MissingIdempotencyKeyError(
-            f"{target.name} needs an idempotency key: a non-empty text or a whole number"
-            + (f" in {guard.key_arg!r}." if guard.key == "arg" else "."),
-            reason="missing" if value is MISSING or value is None else "invalid",
-            tool=target.name,
-        )
-
-    return key
-
-
-def _fingerprint(guard: Idempotent, target: Target) -> Callable[[tuple[Any, ...], Mapping[str, Any]], str] | None:
-    if guard.fingerprint is None or guard.key == "derived":
-        return None
-    named_arguments = arguments.named_arguments(target)
-    if guard.fingerprint != "args":
-        for name in guard.fingerprint:
-            arguments.getter(target, name, argument="fingerprint", error=InvalidIdempotentToolError)
-    only = None if guard.fingerprint == "args" else frozenset(guard.fingerprint)
-
-    def fingerprint(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-        given = _without_self(named_arguments(args, kwargs))
-        given.pop(guard.key_arg, None)
-        return digest(given if only is None else {name: given.get(name) for name in only})
-
-    return fingerprint
-
-
-def _without_self(given: dict[str, Any]) -> dict[str, Any]:
-    first = next(iter(given), None)
-    if first in ("self", "cls"):
-        del given[first]
-    return given
-
-
-def _takes_anything(target: Target) -> str | None:
-    if target.signature is None:
-        return None
-    return next((p.name for p in target.signature.parameters.values() if p.kind is p.VAR_KEYWORD), None)
-
-
-def _giving_key(
-    guard: Idempotent, target: Target, key: Callable[..., str]
-) -> Callable[[Callable[..., Any]], Callable[..., Any]] | None:
-    if not _takes_key(guard, target):
-        return None
-
-    def wrap(body: Callable[..., Any]) -> Callable[..., Any]:
-        def with_key(*args: Any, **kwargs: Any) -> Any:
-            with suppress(MissingIdempotencyKeyError):  # then it is watched, or off: enforced, it has refused the call
-                kwargs = {**kwargs, guard.key_arg: key(args, kwargs)}
-            return body(*args, **kwargs)
-
-        return with_key
-
-    return wrap
-
-
 # ---- endings ------------------------------------------------------------------------------------------------------
 
 
@@ -409,7 +293,7 @@ def _lease_lost(report: Report) -> ToolGuardError | None:
 
 
 def _never_started(error: BaseException, target: Target) -> bool:
-    return isinstance(error, ToolTimeoutError) and not error.started and error.tool_name == target.name
+    return isinstance(error, ActGuardToolError) and error.unstarted == target.tool_id
 
 
 def _recourse(guard: Idempotent, target: Target, codec: Codec | None) -> Callable[..., bool]:

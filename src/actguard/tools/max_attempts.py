@@ -1,8 +1,7 @@
 """`max_attempts`: so many calls in a run, and no more."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from actguard.context import Run, current_frame
 from actguard.exceptions import (
@@ -11,11 +10,11 @@ from actguard.exceptions import (
     MissingRuntimeContextError,
     ToolGuardError,
 )
-from actguard.pipeline.guard import Ending, Guard, OnStoreError, Part, choice, named, whole
+from actguard.pipeline.guard import Args, Ending, Guard, Kwargs, OnStoreError, Part, choice, named, whole
 from actguard.pipeline.outcome import is_steering
 from actguard.pipeline.target import Target
 from actguard.stores.keys import encode_text
-from actguard.stores.protocol import CounterGive, CounterTake, Receipt, Refusal, UsedUp, fast_new
+from actguard.stores.protocol import CounterGive, CounterTake, Receipt, Refusal, UsedUp
 from actguard.tools.scope import key_prefix
 
 Per = Literal["run", "session", "thread"]
@@ -60,17 +59,20 @@ class MaxAttempts(Guard):
         begin = key_prefix(self.kind, self.name or target.tool_id) + f"{self.per}/"
         calls = self.calls
 
-        if self.per == "run":
+        latest = ("", "")  # the run that called last, and the key that it has: it will call again
 
-            def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CounterTake:
-                run = current_frame().run
-                if run is None:
-                    raise no_run(self.kind, target)
-                return fast_new(CounterTake, (begin + encode_text(run[0]), calls, KEPT_S, False))  # type: ignore[no-any-return]
-        else:
+        def key_in_run(args: Args, kwargs: Kwargs) -> str:
+            nonlocal latest
+            run = current_frame().run
+            if run is None:
+                raise no_run(self.kind, target)
+            known = latest
+            if known[0] != run.run_id:
+                known = latest = (run.run_id, begin + encode_text(run.run_id))
+            return known[1]
 
-            def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CounterTake:
-                return CounterTake(begin + encode_text(self._whose(target)), calls, KEPT_S)
+        def key(args: Args, kwargs: Kwargs) -> str:
+            return begin + encode_text(self._whose(target))
 
         def refuse(step: CounterTake, refusal: Refusal) -> ToolGuardError:
             assert isinstance(refusal, UsedUp)
@@ -89,7 +91,13 @@ class MaxAttempts(Guard):
             return CounterGive(step.key) if spent_nothing(ending.error) else None
 
         return Part(
-            guard=self, asks="counter", step=step, refuse=refuse, report=give_back, quiet_success=self.count == "calls"
+            guard=self,
+            asks="counter",
+            key=key_in_run if self.per == "run" else key,
+            like=CounterTake("", calls, KEPT_S),
+            refuse=refuse,
+            report=give_back,
+            quiet_success=self.count == "calls",
         )
 
     def explain(self) -> str:

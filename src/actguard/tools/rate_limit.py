@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from actguard.exceptions import ActGuardUsageError, RateLimitExceeded, ToolGuardError
-from actguard.pipeline.guard import Args, Ending, Guard, Kwargs, OnStoreError, Part, choice, named, positive, whole
+from actguard.pipeline.guard import Ending, Guard, OnStoreError, Part, choice, named, positive, whole
 from actguard.pipeline.target import Target
-from actguard.stores.protocol import Algorithm, Limit, OverLimit, RateGive, RateTake, Receipt, Refusal, Taken, fast_new
-from actguard.tools.scope import Scope, check_scope, constantly, described, key_maker, key_prefix
+from actguard.stores.protocol import Algorithm, Limit, OverLimit, RateGive, RateTake, Receipt, Refusal, Taken
+from actguard.tools.scope import Scope, check_scope, described, key_maker, key_prefix
 
 _LIMIT = re.compile(r"\s*(\d+)\s*/\s*(?:(\d+(?:\.\d+)?)\s*)?(s|sec|second|m|min|minute|h|hour|d|day)s?\s*")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -99,17 +99,7 @@ class RateLimit(Guard):
         spelled = ";".join(f"{most}/{period:g}/{how[0]}{burst or ''}" for most, period, how, burst in limits)
         key = key_maker(target, self.scope, key_prefix(self.kind, self.name or target.tool_id) + spelled + "/")
         cost = self.cost
-        step: Callable[[Args, Kwargs], RateTake]
-        if callable(cost):
-            step = _priced(target, key, limits, cost)
-        elif self.scope is None:
-            step = constantly(RateTake(key((), {}), limits, cost))
-        else:
-
-            def step_of(args: Args, kwargs: Kwargs) -> RateTake:
-                return fast_new(RateTake, (key(args, kwargs), limits, cost, False))  # type: ignore[no-any-return]
-
-            step = step_of
+        priced = _priced(target, key, limits, cost) if callable(cost) else None
 
         def refuse(step: RateTake, refusal: Refusal) -> ToolGuardError:
             assert isinstance(refusal, OverLimit)
@@ -134,7 +124,9 @@ class RateLimit(Guard):
         return Part(
             guard=self,
             asks="rate",
-            step=step,
+            step=priced,
+            key=None if callable(cost) else key,
+            like=None if callable(cost) else RateTake("", limits, cost),
             refuse=refuse,
             patience=patience if self.wait else None,
             wait_s=self.wait,

@@ -10,7 +10,7 @@ A value that is missing, or has no stable text, refuses the call: it is never co
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from actguard.exceptions import ActGuardUsageError, ScopeValueError
 from actguard.pipeline import arguments, settings
@@ -19,7 +19,6 @@ from actguard.pipeline.target import Target
 from actguard.stores.keys import LONGEST, encode, prefix
 
 Scope = str | Callable[..., Any] | tuple[str | Callable[..., Any], ...] | None
-T = TypeVar("T")
 KeyMaker = Callable[[tuple[Any, ...], Mapping[str, Any]], str]
 
 
@@ -31,7 +30,7 @@ def check_scope(scope: Any) -> None:
     """
     parts = scope if isinstance(scope, tuple) and scope else (scope,)  # pyright: ignore[reportUnknownVariableType]
     for part in parts:  # pyright: ignore[reportUnknownVariableType]
-        if not ((part is None and parts == (None,)) or callable(part) or (isinstance(part, str) and part)):  # pyright: ignore[reportUnknownArgumentType]
+        if not (scope is None or callable(part) or (isinstance(part, str) and part)):  # pyright: ignore[reportUnknownArgumentType]
             raise ActGuardUsageError(
                 f"scope must be a parameter's name, a path, a callable, or a tuple of these, not {scope!r}",
                 argument="scope",
@@ -78,11 +77,6 @@ def key_maker(target: Target, scope: Scope, begin: str) -> KeyMaker:
             raise unfit(target, cast("Scope", scope), value, error) from None
 
     return key if plain is None else plain_key  # pyright: ignore[reportPossiblyUnboundVariable]
-
-
-def constantly(step: T) -> Callable[[tuple[Any, ...], Mapping[str, Any]], T]:
-    """For a guard that asks the same of every call."""
-    return lambda args, kwargs: step
 
 
 def unfit(target: Target, scope: Scope, value: Any, error: Exception) -> ScopeValueError:

@@ -4,19 +4,27 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from actguard.context import current_frame
-from actguard.exceptions import TimeoutUsageError, ToolTimeoutError, TooManyOrphansError
+from actguard.exceptions import (
+    ActGuardToolError,
+    TimeoutUsageError,
+    ToolGuardError,
+    ToolTimeoutError,
+    TooManyOrphansError,
+)
 from actguard.pipeline.deadline import deadline as _deadline
 from actguard.pipeline.deadline import remaining as remaining
 from actguard.pipeline.guard import Guard, Part, choice, positive, whole
 from actguard.pipeline.target import Target
 from actguard.tools.bounded import Bounded, Overrun
+from actguard.tools.late import answering
 from actguard.tools.overrun import watched
+from actguard.tools.relay import relay
 from actguard.tools.workers import Job, Workers
 
 _workers = Workers()
@@ -28,8 +36,7 @@ class Timeout(Guard):
 
     A coroutine is cancelled; if it does not listen, its caller goes on after *grace* seconds more. A thread cannot be
     stopped: a synchronous function goes on running, and its caller goes on without it; the error says `still_running`.
-        Nested
-    ones: whichever is over first counts.
+    Nested ones: whichever is over first counts.
 
     Args:
         seconds: how long it may take.
@@ -40,6 +47,8 @@ class Timeout(Guard):
             what must not change it (sqlite3 connections, say); it is not interrupted, but an overrun raises afterwards.
         on_orphan: called when a call that was given up ends after all, with its result, or its exception.
         max_orphans: so many calls that were given up may still run; more are not started.
+
+    With `on_block`, a call that was too late returns instead of raising; other guards see all the same that it was.
 
     Raises:
         ToolTimeoutError: it took longer. Also a TimeoutError; a TimeoutError of the function's own stays what it is.
@@ -63,6 +72,11 @@ class Timeout(Guard):
             raise TimeoutUsageError(
                 f"executor must be a concurrent.futures.Executor, not {self.executor!r}", argument="executor"
             )
+        if type(self.executor).__name__ == "ProcessPoolExecutor":
+            raise TimeoutUsageError(
+                "executor must be one of threads: what surrounds a call (its run, its session) stays in this process",
+                argument="executor",
+            )
         if self.grace != 0:
             positive("grace", self.grace, error=TimeoutUsageError)
         choice("thread", self.thread, ("daemon", "none"))
@@ -82,9 +96,12 @@ class Timeout(Guard):
         return Part(
             guard=self,
             wrap=lambda body: _wrapped(self, target, body),
-            watch=lambda body, tell: watched(body, target, self.seconds, lambda: tell(_error(self, target))),
+            watch=lambda body, tell: watched(body, target, self.seconds, lambda runs: tell(_late(self, target, runs))),
             bound_s=self.seconds,
         )
+
+    def around(self, target: Target, wrapper: Callable[..., Any]) -> Callable[..., Any]:
+        return wrapper if self.on_block == "raise" else answering(self.on_block, self.kind, target, wrapper)
 
     def explain(self) -> str:
         return f"{self.seconds:g} s"
@@ -119,9 +136,9 @@ class _Orphans:
     def check(self) -> None:
         most = self._guard.max_orphans
         if most is not None and self.count >= most:
-            error = TooManyOrphansError(f"{self.count} calls of {self._target.name} hang, and no more may.")
-            error.tool, error.guard = self._target.name, Timeout.kind
-            raise error
+            raise _unstarted(
+                TooManyOrphansError(f"{self.count} calls of {self._target.name} hang, and no more may."), self._target
+            )
 
     def add(self) -> None:
         with self._lock:
@@ -172,6 +189,29 @@ def _error(guard: Timeout, target: Target, *, started: bool = True, still_runnin
     )
 
 
+def _late(guard: Timeout, target: Target, runs: bool) -> ToolTimeoutError:
+    """What is told of a watched call that takes too long, once while it runs, and once when it has ended."""
+    error = _error(guard, target, still_running=runs)
+    error.reason = "still_running" if runs else "ended_late"
+    return error
+
+
+def _unstarted(error: ActGuardToolError, target: Target) -> ActGuardToolError:
+    """*error*, saying that this call of *target* was not begun."""
+    error.tool, error.guard, error.unstarted = target.name, Timeout.kind, target.tool_id
+    return error
+
+
+def _left(guard: Timeout, target: Target, *, started: bool) -> ActGuardToolError:
+    error = _error(guard, target, started=started, still_running=started)
+    return error if started else _unstarted(error, target)
+
+
+def _no_thread(target: Target, why: RuntimeError) -> ActGuardToolError:
+    message = f"{target.name} was not run, because there is no thread for it ({why})."
+    return _unstarted(ToolGuardError(message, "NO_THREAD", retryable=True), target)
+
+
 def _until(seconds: float) -> float:
     """The deadline of a call that begins now: its own, or that of a timed call around it, if that is nearer."""
     deadline = time.monotonic() + seconds
@@ -195,6 +235,9 @@ def _timed_async(guard: Timeout, target: Target, body: Callable[..., Any], orpha
             if overrun.still_running:
                 orphans.add()
             error = _error(guard, target, still_running=overrun.still_running)
+        except ActGuardToolError as inner:
+            inner.unstarted = None  # the body ran, and met it further in, perhaps in a call of itself
+            raise
         finally:
             _deadline.reset(token)
         raise error
@@ -205,24 +248,24 @@ def _timed_async(guard: Timeout, target: Target, body: Callable[..., Any], orpha
 def _timed_generator(guard: Timeout, target: Target, body: Callable[..., Any]) -> Callable[..., Any]:
     """The time counts from the first item asked for to the last, the consumer's own included."""
 
-    async def timed(*args: Any, **kwargs: Any) -> Any:
-        items = body(*args, **kwargs)
+    def timed(*args: Any, **kwargs: Any) -> Any:
         end = asyncio.get_running_loop().time() + guard.seconds
-        try:
-            while True:
-                clock = asyncio.timeout_at(end)
-                try:
-                    async with clock:
-                        item = await anext(items)
-                except StopAsyncIteration:
-                    return
-                except TimeoutError:
-                    if not clock.expired():
-                        raise
-                    raise _error(guard, target) from None
-                yield item
-        finally:
-            await items.aclose()
+        deadline = _until(guard.seconds)
+
+        async def in_time(asked: Awaitable[Any]) -> Any:
+            clock = asyncio.timeout_at(end)
+            token = _deadline.set(deadline)
+            try:
+                async with clock:
+                    return await asked
+            except TimeoutError:
+                if not clock.expired():
+                    raise
+                raise _error(guard, target) from None
+            finally:
+                _deadline.reset(token)
+
+        return relay(body(*args, **kwargs), in_time)
 
     return timed
 
@@ -239,16 +282,24 @@ def _timed_in_thread(guard: Timeout, target: Target, body: Callable[..., Any], o
             job = Job(body, args, kwargs)
         finally:
             _deadline.reset(token)
-        _workers.start(job)
+        try:
+            _workers.start(job)
+        except RuntimeError as why:
+            raise _no_thread(target, why) from None
         try:
             ended = job.wait(max(0.0, deadline - time.monotonic()))
         except BaseException:  # a KeyboardInterrupt, say
             orphans.leave(job)
             raise
         if not ended and orphans.leave(job):
-            raise _error(guard, target, started=job.started, still_running=job.started)
+            raise _left(guard, target, started=job.started)
         job.carry_context()
-        return _bounded_further(guard, target, job.outcome(), deadline, orphans)
+        try:
+            result = job.outcome()
+        except ActGuardToolError as inner:
+            inner.unstarted = None
+            raise
+        return _bounded_further(guard, target, result, deadline, orphans)
 
     return timed
 
@@ -264,17 +315,24 @@ def _timed_in_pool(
             context = contextvars.copy_context()
         finally:
             _deadline.reset(token)
-        future = executor.submit(context.run, body, *args, **kwargs)
+        try:
+            future = executor.submit(context.run, body, *args, **kwargs)
+        except RuntimeError as why:  # it was shut down, or has no thread either
+            raise _no_thread(target, why) from None
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
         if not done.wait(max(0.0, deadline - time.monotonic())):
             if future.cancel():
-                raise _error(guard, target, started=False)
+                raise _left(guard, target, started=False)
             if not future.done():
                 orphans.add()
                 future.add_done_callback(lambda future: orphans.ended(future.exception() or future.result()))
-                raise _error(guard, target, still_running=True)
-        return future.result()
+                raise _left(guard, target, started=True)
+        try:
+            return future.result()
+        except ActGuardToolError as inner:
+            inner.unstarted = None
+            raise
 
     return timed
 

@@ -1,7 +1,5 @@
 """The ASGI application. What agents call is found in one look-up; the rest goes through Starlette's router."""
 
-import logging
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -10,25 +8,23 @@ from starlette.routing import Route, Router
 
 from actguard.budget.pricing import PriceBook
 from actguard.gateway.config import Settings
+from actguard.gateway.http.endpoint import Served
 from actguard.gateway.http.gateway import Gateway
 from actguard.gateway.http.openapi import document
-from actguard.gateway.http.routes import ENDPOINTS, Endpoint
+from actguard.gateway.http.routes import ENDPOINTS
 from actguard.gateway.http.wire import (
+    Answer,
     Receive,
     Refused,
     Request,
     Scope,
     Send,
+    answer,
+    failure,
     read_body,
-    send_bytes,
-    send_reply,
+    send_answer,
 )
-from actguard.gateway.ledger.operations import Reply
 from actguard.gateway.storage.store import Store, StoreDown
-from actguard.gateway.storage.writer import Overloaded
-
-_log = logging.getLogger("actguard.gateway.requests")
-_AGAIN: Final = {"retry-after": "1"}
 
 
 class App:
@@ -36,10 +32,12 @@ class App:
 
     def __init__(self, store: Store, settings: Settings, *, book: PriceBook | None = None, alone: bool = False) -> None:
         self.gateway: Final = Gateway(store, settings, book=book, alone=alone)
-        self._direct = {(e.method, e.path): _Endpoint(self.gateway, e) for e in ENDPOINTS if "{" not in e.path}
-        paths: dict[str, dict[str, _Endpoint]] = {}
-        for endpoint in ENDPOINTS:
-            paths.setdefault(endpoint.path, {})[endpoint.method] = _Endpoint(self.gateway, endpoint)
+        served = {(endpoint.method, endpoint.path): Served(self.gateway, endpoint) for endpoint in ENDPOINTS}
+        self.direct: Final = {place: each for place, each in served.items() if "{" not in place[1]}
+        """The endpoints whose path is always the same, by method and path."""
+        paths: dict[str, dict[str, _Served]] = {}
+        for (method, path), each in served.items():
+            paths.setdefault(path, {})[method] = _Served(each)
         routes = [Route(path, _Methods(by_method)) for path, by_method in paths.items()]
         plain = {"/healthz": self._health, "/readyz": self._ready, "/metrics": self._metrics}
         routes += [Route(path, _Plain(answer)) for path, answer in plain.items()]
@@ -49,9 +47,9 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            direct = self._direct.get((scope["method"], scope["path"]))
+            direct = self.direct.get((scope["method"], scope["path"]))
             if direct is not None:
-                await direct(scope, receive, send)
+                await _Served(direct)(scope, receive, send)
                 return
         await self._router(scope, receive, send)
 
@@ -94,53 +92,27 @@ class App:
         return 200, msgspec.json.encode(document()), "application/json"
 
 
-class _Endpoint:
-    """One endpoint as an ASGI application: within limits, for who may, and never a stack trace for an answer."""
+class _Served:
+    """An endpoint as an ASGI application."""
 
-    def __init__(self, gateway: Gateway, endpoint: Endpoint) -> None:
-        self._gateway: Final = gateway
-        self._endpoint: Final = endpoint
-        self._route: Final = f"{endpoint.method} {endpoint.path}"
+    def __init__(self, served: Served) -> None:
+        self._served: Final = served
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, b"")
-        headers: Mapping[str, str] = {}
-        who = ""
+        parameters = scope.get("path_params", {})
+        request = Request(scope["path"], scope["headers"], query_string=scope["query_string"], parameters=parameters)
         try:
-            request.body = await read_body(scope, receive)
-            caller: Any = None
-            if self._endpoint.role:
-                caller = await self._gateway.auth.caller(request)
-                who = caller.key_id
-                if self._endpoint.role == "admin" and caller.role != "admin":
-                    raise Refused(
-                        403, "forbidden", "This needs an admin key; `actguard keys create --admin` makes one."
-                    )
-            reply = await self._endpoint.handler(self._gateway, caller, request)
+            request.body = await read_body(receive)
         except Refused as refused:
-            reply, headers = refused.reply, refused.headers
-        except StoreDown as error:
-            _log.warning("the store is down: %s", error)
-            reply = _error(503, "unavailable", "The gateway cannot reach its store now; try again.")
-            headers = _AGAIN
-        except Overloaded:
-            reply, headers = _error(503, "overloaded", "Too many requests wait; try again."), _AGAIN
-        except Exception:  # noqa: BLE001 - the last resort: logged whole, told without a detail
-            _log.exception("request failed", extra={"request_id": request.id, "route": self._route})
-            reply = _error(500, "internal", f"Something went wrong here; the log knows more under {request.id}.")
-        seconds = time.perf_counter() - request.started
-        self._gateway.metrics.request(self._route, reply.status, seconds)
-        level = logging.DEBUG if reply.status < 400 else logging.INFO
-        if _log.isEnabledFor(level):
-            about = {"request_id": request.id, "route": self._route, "status": reply.status, "key_id": who}
-            _log.log(level, "request", extra={**about, "ms": round(seconds * 1000, 2)})
-        await send_reply(send, reply, {**headers, "x-request-id": request.id})
+            await send_answer(send, self._served.failed(request, refused))
+            return
+        await send_answer(send, await self._served.answer(request))
 
 
 class _Methods:
     """The endpoints of one path; another method is told which there are."""
 
-    def __init__(self, by_method: Mapping[str, _Endpoint]) -> None:
+    def __init__(self, by_method: Mapping[str, _Served]) -> None:
         self._by_method: Final = by_method
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -150,7 +122,7 @@ class _Methods:
             return
         allowed = ", ".join(self._by_method)
         message = f"This path takes {allowed}."
-        await send_reply(send, _error(405, "method_not_allowed", message), {"allow": allowed})
+        await send_answer(send, answer(failure(405, "method_not_allowed", message), {"allow": allowed}))
 
 
 class _Plain:
@@ -159,18 +131,16 @@ class _Plain:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
-            await send_reply(send, _error(405, "method_not_allowed", "This path takes GET."), {"allow": "GET"})
+            await send_answer(
+                send, answer(failure(405, "method_not_allowed", "This path takes GET."), {"allow": "GET"})
+            )
             return
         status, content, kind = await self._answer()
-        await send_bytes(send, status, content, kind, {})
+        await send_answer(send, Answer(status, ((b"content-type", kind.encode()),), content))
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1000})
         return
-    await send_reply(send, _error(404, "not_found", "There is nothing at this path; see /openapi.json."), {})
-
-
-def _error(status: int, code: str, message: str) -> Reply:
-    return Reply(status, {"error": message, "code": code})
+    await send_answer(send, answer(failure(404, "not_found", "There is nothing at this path; see /openapi.json.")))

@@ -3,13 +3,17 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from actguard.gateway.http.wire import Refused, Request
 from actguard.gateway.keys import parse_key
-from actguard.gateway.storage.store import Row, Store
+from actguard.gateway.storage.store import Row, Store, StoreDown
+
+T = TypeVar("T")
 
 _REMEMBERED_S: Final = 0.5
+_RENEWED_S: Final = 0.2
+"""So long before it runs out, what is remembered of a key in use is asked for again."""
 _MOST_REMEMBERED: Final = 10_000
 _NO_HASH: Final = "0" * 64
 
@@ -45,57 +49,88 @@ class Authenticator:
         self._known: dict[str, _Known] = {}
         self._admitted: dict[str, _Admitted] = {}
         self._asked: dict[str, asyncio.Task[_Known]] = {}
+        self._renewed: dict[str, asyncio.Task[None]] = {}
+        self._changes = 0
         self._buckets: dict[str, tuple[float, float]] = {}
 
     async def caller(self, request: Request) -> Caller:
         """Who sent *request*; raises `Refused` with 401 or 429."""
+        caller = self.remembered(request)
+        if caller is None:
+            caller = await self._admit(request.header(b"authorization"))
+            if self._rate:
+                self._meter(caller.key_id)
+        return caller
+
+    def remembered(self, request: Request) -> Caller | None:
+        """The same, of a key that was asked for of late; None where the store must answer first.
+
+        A key in use is asked for again before that has run out: nobody waits for the store but a key's first request.
+        """
         said = request.header(b"authorization")
         admitted = self._admitted.get(said)
-        if admitted is not None and admitted.until > self._clock():
-            if self._rate:
-                self._meter(admitted.caller.key_id)
-            return admitted.caller
-        known, caller = await self._checked(said)
-        if len(self._admitted) >= _MOST_REMEMBERED:
-            self._admitted.clear()
-        self._admitted[said] = _Admitted(known.until, caller)
+        if admitted is None:
+            return None
+        left = admitted.until - self._clock()
+        if left <= 0:
+            return None
+        if left < _RENEWED_S and said not in self._renewed:
+            self._renewed[said] = asyncio.create_task(self._renew(said))
         if self._rate:
-            self._meter(caller.key_id)
-        return caller
+            self._meter(admitted.caller.key_id)
+        return admitted.caller
 
     def forget(self, key_id: str) -> None:
         """What is known of a key has changed in this process."""
+        self._changes += 1
         self._known.pop(key_id, None)
+        self._asked.pop(key_id, None)
         self._admitted.clear()
 
-    async def _checked(self, said: str) -> tuple[_Known, Caller]:
+    async def _renew(self, said: str) -> None:
+        try:
+            await self._admit(said, anew=True)
+        except Refused:
+            self._admitted.pop(said, None)
+        except StoreDown:
+            pass  # it runs out, and whoever comes then is told
+        finally:
+            del self._renewed[said]
+
+    async def _admit(self, said: str, *, anew: bool = False) -> Caller:
         scheme, _, text = said.partition(" ")
         key = parse_key(text.strip()) if scheme.lower() == "bearer" else None
         if key is None:
             raise _unauthorized("Send a key: Authorization: Bearer ag_live_...; `actguard keys create` makes one.")
-        known = self._known.get(key.key_id)
-        if known is None or known.until <= self._clock():
+        changes, known = self._changes, self._known.get(key.key_id)
+        if known is None or known.until <= self._clock() or anew:
             known = await self._look_up(key.key_id)
         stored = known.row
         fits = key.fits(stored[3] if stored is not None else _NO_HASH)
         if stored is None or not fits or stored[4] is not None:
             raise _unauthorized("This key is not known, or was revoked.")
-        return known, Caller(stored[0], stored[1], stored[2], key.key_id)
+        caller = Caller(stored[0], stored[1], stored[2], key.key_id)
+        if changes == self._changes:
+            _remember(self._admitted, said, _Admitted(known.until, caller))
+        return caller
 
     async def _look_up(self, key_id: str) -> _Known:
         """One question to the store at a time for each key, however many requests bring it."""
         asked = self._asked.get(key_id)
         if asked is None:
             asked = self._asked[key_id] = asyncio.create_task(self._ask(key_id))
-            asked.add_done_callback(lambda _: self._asked.pop(key_id, None))
         return await asyncio.shield(asked)
 
     async def _ask(self, key_id: str) -> _Known:
-        until = self._clock() + _REMEMBERED_S
-        rows = await asyncio.to_thread(self._store.read, lambda transaction: transaction.rows("key", key_id=key_id))
-        if len(self._known) >= _MOST_REMEMBERED:
-            self._known.clear()
-        known = self._known[key_id] = _Known(until, rows[0] if rows else None)
+        changes, until = self._changes, self._clock() + _REMEMBERED_S
+        try:
+            rows = await asyncio.to_thread(self._store.read, lambda transaction: transaction.rows("key", key_id=key_id))
+        finally:
+            if self._asked.get(key_id) is asyncio.current_task():
+                del self._asked[key_id]
+        known = _Known(until, rows[0] if rows else None)
+        if changes == self._changes:
+            _remember(self._known, key_id, known)
         return known
 
     def _meter(self, key_id: str) -> None:
@@ -108,6 +143,12 @@ class Authenticator:
             message = f"This key may make {self._rate:g} requests a second."
             raise Refused(429, "too_many_requests", message, {"retry-after": str(wait)})
         self._buckets[key_id] = (left - 1, now)
+
+
+def _remember(memory: dict[str, T], name: str, what: T) -> None:
+    if len(memory) >= _MOST_REMEMBERED:
+        memory.clear()
+    memory[name] = what
 
 
 def _unauthorized(message: str) -> Refused:

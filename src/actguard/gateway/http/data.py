@@ -1,9 +1,13 @@
-"""The endpoints of agents: reserve, settle, extend, release, budget, events, tariff."""
+"""The endpoints of agents: reserve, settle, extend, release, budget, events, tariff.
+
+What only asks something of the ledger says what that is, and leaves the waiting to whoever has the request.
+"""
 
 import asyncio
 import hashlib
 import os
 import time
+from collections.abc import Awaitable
 from typing import Any, Final
 
 import msgspec
@@ -38,7 +42,7 @@ _identified = msgspec.json.Decoder(Identified)
 _envelope = msgspec.json.Decoder(Envelope)
 
 
-async def reserve(gateway: Gateway, caller: Caller, request: Request) -> Reply:
+def reserve(gateway: Gateway, caller: Caller, request: Request) -> Reserve:
     body = decoded(_reserve, request.body)
     settings = gateway.settings
     key = idempotency_key(request)
@@ -50,82 +54,84 @@ async def reserve(gateway: Gateway, caller: Caller, request: Request) -> Reply:
     fingerprint = None
     if key is None and body.reserve_id is None:
         fingerprint = hashlib.sha256(f"{caller.agent}\n{caller.key_id}\n{hashed}".encode()).hexdigest()[:32]
-    return await gateway.apply(
-        Reserve(
-            workspace=caller.workspace,
-            agent=caller.agent,
-            reserve_id=body.reserve_id or new_reserve_id(),
-            hash=hashed,
-            idempotency_key=key,
-            run_id=body.run_id,
-            user_id=body.user_id or "",
-            plan_key=body.plan_key or "",
-            usd=usd,
-            tokens=body.token_limit,
-            ttl=(body.ttl_s or settings.hold_ttl_s) * SECOND,
-            when_short=body.when_short,
-            default_usd=settings.default_hold_micros,
-            default_tokens=settings.default_hold_tokens,
-            fingerprint=fingerprint,
-            tariff_version=gateway.tariff.version,
-        )
+    return Reserve(
+        workspace=caller.workspace,
+        agent=caller.agent,
+        reserve_id=body.reserve_id or new_reserve_id(),
+        hash=hashed,
+        idempotency_key=key,
+        run_id=body.run_id,
+        user_id=body.user_id or "",
+        plan_key=body.plan_key or "",
+        usd=usd,
+        tokens=body.token_limit,
+        ttl=(body.ttl_s or settings.hold_ttl_s) * SECOND,
+        when_short=body.when_short,
+        default_usd=settings.default_hold_micros,
+        default_tokens=settings.default_hold_tokens,
+        fingerprint=fingerprint,
+        tariff_version=gateway.tariff.version,
     )
 
 
-async def settle(gateway: Gateway, caller: Caller, request: Request) -> Reply:
+def settle(gateway: Gateway, caller: Caller, request: Request) -> "Settle | Awaitable[Reply]":
     body = decoded(_settle, request.body)
+    if gateway.warm or not needs_prices(body):
+        return _settlement(gateway, caller, request, body)
+    return _settle_once_warm(gateway, caller, request, body)
+
+
+async def _settle_once_warm(gateway: Gateway, caller: Caller, request: Request, body: SettleBody) -> Reply:
+    await gateway.warmed()
+    return await gateway.apply(_settlement(gateway, caller, request, body))
+
+
+def _settlement(gateway: Gateway, caller: Caller, request: Request, body: SettleBody) -> Settle:
     try:
-        biller = await gateway.prices() if needs_prices(body) else gateway.biller
-        bill = biller.bill(body)
+        bill = gateway.biller.bill(body)
     except TooMuch as error:
         raise Refused(422, "invalid", str(error)) from error
-    return await gateway.apply(
-        Settle(
-            workspace=caller.workspace,
-            agent=caller.agent,
-            reserve_id=body.reserve_id,
-            hash=body_hash(request),
-            idempotency_key=idempotency_key(request),
-            usd=bill.usd,
-            tokens=bill.tokens,
-            client_usd=bill.client_usd,
-            usage=bill.lines,
-            final=body.final,
-            seq=body.seq,
-            offline=body.offline,
-            run_id=body.run_id or "",
-            user_id=body.user_id or "",
-            plan_key=body.plan_key or "",
-        )
+    return Settle(
+        workspace=caller.workspace,
+        agent=caller.agent,
+        reserve_id=body.reserve_id,
+        hash=body_hash(request),
+        idempotency_key=idempotency_key(request),
+        usd=bill.usd,
+        tokens=bill.tokens,
+        client_usd=bill.client_usd,
+        usage=bill.lines,
+        final=body.final,
+        seq=body.seq,
+        offline=body.offline,
+        run_id=body.run_id or "",
+        user_id=body.user_id or "",
+        plan_key=body.plan_key or "",
     )
 
 
-async def extend(gateway: Gateway, caller: Caller, request: Request) -> Reply:
+def extend(gateway: Gateway, caller: Caller, request: Request) -> Extend:
     body = decoded(_extend, request.body)
-    return await gateway.apply(
-        Extend(
-            workspace=caller.workspace,
-            agent=caller.agent,
-            reserve_id=body.reserve_id,
-            hash=body_hash(request),
-            idempotency_key=idempotency_key(request),
-            usd=body.usd_micros or 0,
-            tokens=body.tokens or 0,
-            ttl=body.ttl_s * SECOND if body.ttl_s is not None else None,
-        )
+    return Extend(
+        workspace=caller.workspace,
+        agent=caller.agent,
+        reserve_id=body.reserve_id,
+        hash=body_hash(request),
+        idempotency_key=idempotency_key(request),
+        usd=body.usd_micros or 0,
+        tokens=body.tokens or 0,
+        ttl=body.ttl_s * SECOND if body.ttl_s is not None else None,
     )
 
 
-async def release(gateway: Gateway, caller: Caller, request: Request) -> Reply:
+def release(gateway: Gateway, caller: Caller, request: Request) -> Release:
     body = decoded(_release, request.body)
-    return await gateway.apply(
-        Release(
-            workspace=caller.workspace,
-            agent=caller.agent,
-            reserve_id=body.reserve_id,
-            hash=body_hash(request),
-            idempotency_key=idempotency_key(request),
-        )
+    return Release(
+        workspace=caller.workspace,
+        agent=caller.agent,
+        reserve_id=body.reserve_id,
+        hash=body_hash(request),
+        idempotency_key=idempotency_key(request),
     )
 
 

@@ -68,16 +68,19 @@ class Gateway:
         await self.writer.close()
         await asyncio.to_thread(self.store.close)
 
-    async def prices(self) -> Biller:
-        """Who prices settles, once the price lists are read; they are read from the start on, beside everything."""
+    @property
+    def warm(self) -> bool:
+        """Whether the price lists are read; they are read from the start on, beside everything."""
+        return self._warming is None or self._warming.done()
+
+    async def warmed(self) -> None:
+        """Wait until they are; raises what kept them from being read."""
         if self._warming is not None:
             await asyncio.shield(self._warming)
-            self._warming = None
-        return self.biller
 
     async def apply(self, operation: Operation) -> Reply:
         reply = await self.writer.apply(operation)
-        self.metrics.ledger(type(operation).__name__.lower(), reply)
+        self.metrics.ledger(operation, reply)
         return reply
 
     async def read(self, work: Callable[[Transaction], T]) -> T:

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections import Counter
 from typing import Final
 
-from actguard.gateway.ledger.operations import Reply
+from actguard.gateway.ledger.operations import Operation, Reply
 
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -26,9 +26,9 @@ class Metrics:
         seen[bisect_left(_BUCKETS, seconds)] += 1
         seen[-1] += seconds
 
-    def ledger(self, operation: str, reply: Reply) -> None:
+    def ledger(self, operation: Operation, reply: Reply) -> None:
         said = reply.body.get("status") or reply.body.get("code") or ""
-        self._ledger[operation, str(said)] += 1
+        self._ledger[type(operation).__name__.lower(), str(said)] += 1
 
     def events(self, result: str, count: int) -> None:
         self._events[result] += count

@@ -7,9 +7,10 @@ from actguard.gateway.http import bodies, data, management
 from actguard.gateway.http.auth import Caller
 from actguard.gateway.http.gateway import Gateway
 from actguard.gateway.http.wire import Request
-from actguard.gateway.ledger.operations import Reply
+from actguard.gateway.ledger.operations import Operation, Reply
 
-Handler = Callable[[Gateway, Caller, Request], Awaitable[Reply]]
+Handler = Callable[[Gateway, Caller, Request], Operation | Awaitable[Reply]]
+"""What it returns is asked of the ledger, or waited for."""
 
 
 class Endpoint(NamedTuple):

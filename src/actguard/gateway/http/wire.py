@@ -1,10 +1,11 @@
-"""HTTP as the gateway needs it: a request that is read within limits, and a reply. No framework objects between."""
+"""HTTP as the gateway needs it: a request that is in memory, and an answer. No framework objects between."""
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from itertools import count
-from typing import Any, Final, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qs
 from uuid import uuid4
 
@@ -19,9 +20,11 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 LARGEST_BODY: Final = 1 << 20
-_PATIENCE: Final = 16 << 20
+PATIENCE: Final = 16 << 20
 """How much of a body that is too large is still read."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_JSON: Final = (b"content-type", b"application/json")
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _encoder = msgspec.json.Encoder()
 _process = uuid4().hex[:16]
 _numbers = count()
@@ -32,29 +35,48 @@ class Refused(Exception):  # noqa: N818 - an answer, on its way out
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
-        self.reply = Reply(status, {"error": message, "code": code})
+        self.reply = failure(status, code, message)
         self.headers = headers or {}
+
+
+class Answer(NamedTuple):
+    """What is sent back, whole."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    """Without the length, which whoever sends it knows."""
+    content: bytes
 
 
 class Request:
     """A request, with its body in memory."""
 
-    __slots__ = ("_headers", "body", "id", "method", "parameters", "path", "query_string", "started")
+    __slots__ = ("_headers", "body", "id", "key_id", "parameters", "path", "query_string", "started")
 
-    def __init__(self, scope: Scope, body: bytes) -> None:
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.parameters: Mapping[str, str] = scope.get("path_params", {})
-        self.query_string: bytes = scope["query_string"]
-        self._headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.body: bytes = body
-        self.started: float = time.perf_counter()
+    def __init__(
+        self,
+        path: str,
+        headers: Iterable[tuple[bytes, bytes]],
+        body: bytes = b"",
+        *,
+        query_string: bytes = b"",
+        parameters: Mapping[str, str] = _NONE,
+    ) -> None:
+        self.path: Final = path
+        self.parameters: Final = parameters
+        self.query_string: Final = query_string
+        self.body = body
+        self.key_id = ""
+        """Whose it is, once that is known."""
+        self.started: Final = time.perf_counter()
+        self._headers: Final = dict(headers)
         said = self.header(b"x-request-id")
-        self.id: str = said if said and _REQUEST_ID.fullmatch(said) else f"{_process}{next(_numbers):08x}"
+        self.id: Final = said if said and _REQUEST_ID.fullmatch(said) else f"{_process}{next(_numbers):08x}"
 
     def header(self, name: bytes) -> str:
         """Its value; empty when it was not sent."""
-        return self._headers.get(name, b"").decode("latin-1")
+        value = self._headers.get(name)
+        return value.decode("latin-1") if value is not None else ""
 
     def query(self, name: str, default: str = "") -> str:
         try:
@@ -66,13 +88,13 @@ class Request:
         return values[0][:200] if values else default
 
 
-async def read_body(scope: Scope, receive: Receive) -> bytes:
+async def read_body(receive: Receive) -> bytes:
     """The body. One that is too large is read to its end and thrown away, so that its sender hears of the 413."""
     message = await receive()
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
         if len(body) > LARGEST_BODY:
-            raise _too_large()
+            raise too_large()
         return body
     parts, size = [body], len(body)
     while message.get("more_body"):
@@ -83,14 +105,14 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
         size += len(part)
         if size <= LARGEST_BODY:
             parts.append(part)
-        elif size > _PATIENCE:
+        elif size > PATIENCE:
             break
     if size > LARGEST_BODY:
-        raise _too_large()
+        raise too_large()
     return b"".join(parts)
 
 
-def _too_large() -> Refused:
+def too_large() -> Refused:
     return Refused(413, "too_large", f"A body may have up to {LARGEST_BODY} bytes.", {"connection": "close"})
 
 
@@ -104,13 +126,22 @@ def decoded(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
         raise Refused(400, "malformed", "The body is not JSON that can be read.") from error
 
 
-async def send_reply(send: Send, reply: Reply, headers: Mapping[str, str]) -> None:
-    await send_bytes(send, reply.status, _encoder.encode(reply.body), "application/json", headers)
-
-
-async def send_bytes(send: Send, status: int, content: bytes, kind: str, headers: Mapping[str, str]) -> None:
-    raw = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(content))]
+def answer(reply: Reply, headers: Mapping[str, str] = _NONE, *, request_id: str = "") -> Answer:
+    """*reply* as JSON, with *headers* of its own."""
+    raw: list[tuple[bytes, bytes]] = [_JSON]
+    if request_id:
+        raw.append((b"x-request-id", request_id.encode()))
     for name, value in headers.items():
         raw.append((name.encode(), value.encode("latin-1", "replace")))
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": content})
+    return Answer(reply.status, raw, _encoder.encode(reply.body))
+
+
+def failure(status: int, code: str, message: str) -> Reply:
+    return Reply(status, {"error": message, "code": code})
+
+
+async def send_answer(send: Send, answer: Answer) -> None:
+    """Through ASGI."""
+    headers = [*answer.headers, (b"content-length", b"%d" % len(answer.content))]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.content})

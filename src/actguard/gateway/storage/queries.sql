@@ -119,7 +119,7 @@ WHERE coalesce(l.usd_held, 0) <> h.usd_held OR coalesce(l.usd_spent, 0) <> h.usd
    OR coalesce(l.tokens_held, 0) <> h.tokens_held OR coalesce(l.tokens_spent, 0) <> h.tokens_spent
 
 -- name: all_counters
-SELECT workspace_id, scope, scope_key, window_kind, window_start, usd_held, usd_spent, tokens_held, tokens_spent
+SELECT id, workspace_id, scope, scope_key, window_kind, window_start, usd_held, usd_spent, tokens_held, tokens_spent
 FROM counters
 
 -- name: all_holds

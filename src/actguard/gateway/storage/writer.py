@@ -59,10 +59,9 @@ class Writer:
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    async def apply(self, operation: Operation) -> Reply:
-        """What the ledger says; it is durable when this returns."""
-        reply: Reply = await self._submit(operation, None)
-        return reply
+    def apply(self, operation: Operation) -> "asyncio.Future[Reply]":
+        """What the ledger will say; it is durable when it does."""
+        return self._submit(operation, None)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Do *work* in a transaction of its own, between two batches."""

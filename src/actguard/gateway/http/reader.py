@@ -1,0 +1,112 @@
+"""Whole requests out of what arrives in pieces, each within limits. Knows nothing of sockets and clocks."""
+
+from collections import deque
+from typing import Final, NamedTuple
+
+import httptools
+
+from actguard.gateway.http.wire import LARGEST_BODY, PATIENCE, Answer, answer, failure, too_large
+
+LARGEST_HEAD: Final = 1 << 16
+_OF_A_BODY: Final = (b"content-length", b"transfer-encoding")
+
+
+class Heard(NamedTuple):
+    """A request as it came."""
+
+    method: str
+    url: str
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    keep_alive: bool
+    refusal: Answer | None = None
+    """What it is to be told where it cannot be answered as a request. Nothing is heard after it."""
+
+
+class Reader:
+    """What one client sends. `heard` has the requests that are whole, in their order."""
+
+    def __init__(self) -> None:
+        self.heard: Final[deque[Heard]] = deque()
+        self.begun = False
+        """Whether a request has begun that is not whole yet."""
+        self.asks_to_continue = False
+        """Whether its client waits to be told that its body is wanted."""
+        self._parser: Final = httptools.HttpRequestParser(self)
+        self._closed = False
+        self._head_read = False
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._size = 0
+        self._unread = 0
+        """How much has come since the piece in which the request began."""
+
+    def feed(self, data: bytes) -> None:
+        if self._closed:
+            return
+        continued = self.begun
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._closed = True  # whatever follows is in another protocol
+        except httptools.HttpParserError:
+            self._refuse(answer(failure(400, "malformed", "This is not HTTP that can be read.")))
+        if self.begun and continued:
+            self._unread += len(data)
+            if self._unread > LARGEST_HEAD and not self._head_read:
+                message = f"The head of a request may have up to {LARGEST_HEAD} bytes."
+                self._refuse(answer(failure(431, "too_large", message)))
+            elif self._unread > PATIENCE:
+                self._refuse(answer(too_large().reply))
+
+    def _refuse(self, refusal: Answer) -> None:
+        if not self._closed:
+            self._closed, self.begun = True, False
+            self.heard.append(Heard("", "", [], b"", keep_alive=False, refusal=refusal))
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        self.begun, self._head_read, self.asks_to_continue = True, False, False
+        self._url, self._headers, self._body = b"", [], []
+        self._size = self._unread = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._head_read:  # what follows a body is of no use here
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self._head_read = True
+        said = dict(self._headers)
+        if said.get(b"expect", b"").lower() == b"100-continue" and self._parser.get_http_version() == "1.1":
+            if int(said.get(b"content-length", b"0")) > LARGEST_BODY:
+                self._refuse(answer(too_large().reply))
+            else:
+                self.asks_to_continue = True
+
+    def on_body(self, body: bytes) -> None:
+        self._size += len(body)
+        if self._size <= LARGEST_BODY:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._closed:
+            return
+        self.begun = self.asks_to_continue = False
+        if self._size > LARGEST_BODY:
+            self._refuse(answer(too_large().reply))
+            return
+        parser = self._parser
+        upgrade = parser.should_upgrade()
+        if upgrade and any(name in _OF_A_BODY for name, _ in self._headers):
+            self._refuse(answer(failure(400, "malformed", "Only HTTP/1.1 is spoken here: do not ask to upgrade.")))
+            return
+        keep_alive = not upgrade and parser.should_keep_alive() and parser.get_http_version() == "1.1"
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        method, url = parser.get_method().decode("latin-1"), self._url.decode("latin-1")
+        self.heard.append(Heard(method, url, self._headers, body, keep_alive))
+        self._closed = not keep_alive

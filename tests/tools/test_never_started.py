@@ -1,0 +1,158 @@
+"""A call that a timeout could not even begin has done nothing: its key is free again."""
+
+import asyncio
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import pytest
+
+import actguard
+from actguard import IdempotencyOutcomeUnknown, ToolTimeoutError, timeout, tool
+from actguard.exceptions import TimeoutUsageError, ToolGuardError, TooManyOrphansError
+from actguard.tools import timeout as timed
+
+
+def test_a_full_pool_leaves_the_key_free(run):
+    gate, made = threading.Event(), []
+    pool = ThreadPoolExecutor(1)
+    pool.submit(gate.wait, 5)
+
+    @tool(timeout={"seconds": 0.02, "executor": pool}, idempotent=True)
+    def pay(idempotency_key):
+        made.append(idempotency_key)
+        return "paid"
+
+    with pytest.raises(ToolTimeoutError) as late:
+        pay("a")
+    assert not late.value.started
+    assert actguard.idempotency.list() == []
+    gate.set()
+    pool.submit(lambda: None).result(5)
+    assert pay("a") == "paid"
+    assert made == ["a"]
+    pool.shutdown()
+
+
+def test_a_pool_that_is_shut_down_leaves_the_key_free(run):
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+
+    @tool(timeout={"seconds": 1, "executor": pool}, idempotent=True)
+    def pay(idempotency_key):
+        raise AssertionError
+
+    for _ in range(2):
+        with pytest.raises(ToolGuardError) as refused:
+            pay("a")
+        assert refused.value.code == "NO_THREAD"
+        assert "not run" in refused.value.to_prompt()
+    assert actguard.idempotency.list() == []
+
+
+def test_no_more_threads_leaves_the_key_free(run, monkeypatch):
+    @tool(timeout=1, idempotent=True)
+    def pay(idempotency_key):
+        return "paid"
+
+    def none_left(self):
+        raise RuntimeError("can't start new thread")
+
+    actguard.shutdown()
+    busy = timed._workers.busy
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    with pytest.raises(ToolGuardError) as refused:
+        pay("a")
+    assert refused.value.code == "NO_THREAD"
+    assert refused.value.retryable
+    assert actguard.idempotency.list() == []
+    assert timed._workers.busy == busy
+    monkeypatch.undo()
+    assert pay("a") == "paid"
+
+
+def test_too_many_calls_that_hang_leave_the_key_of_a_further_one_free(run):
+    gate = threading.Event()
+
+    @tool(timeout={"seconds": 0.02, "max_orphans": 1}, idempotent=True)
+    def pay(idempotency_key):
+        gate.wait(5)
+        return "paid"
+
+    with pytest.raises(ToolTimeoutError):
+        pay("a")
+    with pytest.raises(TooManyOrphansError):
+        pay("b")
+    (record,) = actguard.idempotency.list()
+    assert record.state == "unknown"
+    with pytest.raises(IdempotencyOutcomeUnknown):
+        pay("a")
+    gate.set()
+
+
+async def test_too_many_coroutines_that_hang_too(run):
+    gate = asyncio.Event()
+
+    @tool(timeout={"seconds": 0.01, "grace": 0, "max_orphans": 1}, idempotent=True)
+    async def pay(idempotency_key):
+        while not gate.is_set():
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                continue
+        return "paid"
+
+    with pytest.raises(ToolTimeoutError):
+        await pay("a")
+    with pytest.raises(TooManyOrphansError):
+        await pay("b")
+    assert len(actguard.idempotency.list()) == 1
+    gate.set()
+    await asyncio.sleep(0.01)
+    assert await pay("b") == "paid"
+
+
+def test_a_body_that_ran_is_not_taken_for_one_that_did_not(run):
+    """Its error may be that of a call further in: one of its own name, or of itself."""
+    pool = ThreadPoolExecutor(1)
+    gate, held = threading.Event(), threading.Event()
+
+    def inner():
+        @timeout(0.02, executor=pool)
+        def pay():
+            return 1
+
+        return pay
+
+    @tool(timeout=5, idempotent=True)
+    def pay(idempotency_key):
+        pool.submit(lambda: (held.set(), gate.wait(5)))
+        held.wait(5)
+        return inner()()
+
+    with pytest.raises(ToolTimeoutError) as late:
+        pay("a")
+    assert not late.value.started
+    with pytest.raises(IdempotencyOutcomeUnknown):
+        pay("a")
+    gate.set()
+    pool.shutdown()
+
+
+def test_a_body_that_calls_itself_in_vain_ran(run):
+    pool = ThreadPoolExecutor(1)
+
+    @tool(timeout={"seconds": 5, "executor": pool}, idempotent=True)
+    def pay(idempotency_key):
+        pool.shutdown(wait=False)
+        return pay(idempotency_key + "+")  # there is no thread for it
+
+    with pytest.raises(ToolGuardError) as refused:
+        pay("a")
+    assert refused.value.code == "NO_THREAD"
+    assert {record.key.rpartition("s:")[2]: record.state for record in actguard.idempotency.list()} == {"a": "unknown"}
+
+
+def test_a_pool_of_processes_is_refused_where_it_is_written():
+    with ProcessPoolExecutor(1) as pool, pytest.raises(TimeoutUsageError) as refused:
+        timeout(1, pool)
+    assert refused.value.argument == "executor"

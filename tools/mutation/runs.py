@@ -1,0 +1,261 @@
+"""Tests against a changed module, each time in a process of its own that is forked from one which has loaded everything
+but actguard: a mutant takes tenths of a second, and constants and class bodies can be changed as well as functions.
+
+A survey first runs the tests on the module as it is: which test walks over which line, and how long it takes. A mutant
+then meets the tests that walk over its lines, the quickest first, until one of them fails.
+"""
+
+import contextlib
+import gc
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import os
+import select
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import coverage
+import pytest
+from hypothesis import Phase, settings
+
+from tools.mutation.mutants import Mutant
+
+Outcome = Literal["killed", "timeout", "survived", "uncovered", "broken"]
+"""uncovered: no test walks over its lines. broken: the module cannot be imported any more, so it says nothing."""
+
+OPTIONS = ["-q", "--no-header", "--tb=no", "--timeout=0", "-n", "0"]
+_LEFT_OUT = ("cacheprovider", "rerunfailures", "randomly", "anyio", "unraisableexception", "threadexception")
+OPTIONS += [option for plugin in _LEFT_OUT for option in ("-p", f"no:{plugin}")]
+_SLOWEST = 5.0
+"""Seconds: a test that takes longer is not run on mutants."""
+_LONGEST = 12.0
+"""Seconds of tests that one mutant meets at most."""
+
+
+class Survey(NamedTuple):
+    """What is known of the tests of a module. lines: to the tests that walk over each."""
+
+    lines: dict[int, set[str]]
+    seconds: dict[str, float]
+
+
+def prepare() -> None:
+    """Examples that are the same in every process, and few; no looking for the smallest that fails."""
+    phases = (Phase.explicit, Phase.generate)
+    settings.register_profile(
+        "mutation",
+        max_examples=40,
+        stateful_step_count=40,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=phases,
+    )
+    os.environ["HYPOTHESIS_PROFILE"] = "mutation"
+
+
+def survey(modules: Sequence[Path], tests: Sequence[str]) -> dict[Path, Survey]:
+    """Run *tests* on the modules as they are. What fails then, because measuring takes time, is not asked later.
+
+    Raises:
+        RuntimeError: they could not be run.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(folder, "survey.json")
+        code, _ = _forked(lambda tell: _look(modules, tests, kept), 600)
+        if code not in (0, 1):
+            raise RuntimeError(f"the tests could not be run: pytest ended with {code}")
+        told = json.loads(kept.read_text())
+    for name in told["failed"]:
+        print(f"left out, because it fails while it is measured: {name}", flush=True)
+        del told["seconds"][name]
+    for name in told["loaded"]:  # once, here, instead of in every process
+        if name not in sys.modules and not name.startswith(("actguard", "tests", "conftest", "__")):
+            try:
+                importlib.import_module(name)
+            except Exception:  # noqa: BLE001 - then each loads it for itself
+                continue
+    return {
+        module: Survey({int(line): set(names) for line, names in told["lines"][str(module)].items()}, told["seconds"])
+        for module in modules
+    }
+
+
+def _look(modules: Sequence[Path], tests: Sequence[str], kept: Path) -> int:
+    measured = coverage.Coverage(
+        data_file=None, include=[str(module.absolute()) for module in modules], config_file=False
+    )
+    watcher = _Watcher(measured)
+    measured.start()
+    code = pytest.main([*OPTIONS, *tests], plugins=[watcher])
+    measured.stop()
+    data = measured.get_data()
+    lines = {str(module): data.contexts_by_lineno(str(module.absolute())) for module in modules}
+    kept.write_text(
+        json.dumps(
+            {"lines": lines, "seconds": watcher.seconds, "failed": sorted(watcher.failed), "loaded": list(sys.modules)}
+        )
+    )
+    return int(code)
+
+
+class _Watcher:
+    """Names what is covered by the test that is running."""
+
+    def __init__(self, measured: coverage.Coverage) -> None:
+        self._measured = measured
+        self.seconds: dict[str, float] = {}
+        self.failed: set[str] = set()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.add(report.nodeid)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
+        self._measured.switch_context(item.nodeid)
+        begin = time.perf_counter()
+        try:
+            return (yield)
+        finally:
+            self.seconds[item.nodeid] = time.perf_counter() - begin
+            self._measured.switch_context("")
+
+
+@dataclass
+class Runner:
+    """Runs mutants of one module; remembers which tests killed, and asks those first."""
+
+    module: Path
+    name: str
+    known: Survey
+
+    def __post_init__(self) -> None:
+        self._kills: Counter[str] = Counter()
+
+    def run(self, mutant: Mutant) -> Outcome:
+        """What became of the mutant."""
+        wanted = self._tests(mutant)
+        if not wanted:
+            return "uncovered"
+        usual = sum(self.known.seconds[test] for test in wanted)
+        code, said = _forked(lambda tell: _try(self.module, self.name, mutant.source, wanted, tell), 4 + 3 * usual)
+        if code is None:
+            return "timeout"
+        if "broken" in said:
+            return "broken"
+        if code == 0:
+            return "survived"
+        self._kills[said] += 1
+        return "killed"
+
+    def _tests(self, mutant: Mutant) -> list[str]:
+        if mutant.at_import:
+            covering = set().union(*self.known.lines.values())
+        else:
+            lines = range(mutant.first, mutant.last + 1)
+            covering = set().union(*(self.known.lines.get(line, ()) for line in lines))
+        seconds = self.known.seconds
+        usable = [test for test in covering if seconds.get(test, _SLOWEST) < _SLOWEST]
+        usable.sort(key=lambda test: (seconds[test] > 0.1, -self._kills[test], seconds[test]))
+        chosen, total = [], 0.0
+        for test in usable:
+            total += seconds[test]
+            if total > _LONGEST:
+                break
+            chosen.append(test)
+        return chosen
+
+
+def _try(module: Path, name: str, source: str, wanted: Sequence[str], tell: Callable[[str], None]) -> int:
+    sys.meta_path.insert(0, _Changed(name, module, source))
+    try:
+        importlib.import_module(name)
+    except BaseException:  # noqa: BLE001 - whatever it is, the change is one that nobody could make
+        tell("broken")
+        return 1
+    files = list(dict.fromkeys(test.partition("::")[0] for test in wanted))
+    return int(pytest.main(["-x", *OPTIONS, *files], plugins=[_Chosen(wanted, tell)]))
+
+
+class _Chosen:
+    """Runs the chosen tests, in their order, and tells the first that fails."""
+
+    def __init__(self, wanted: Iterable[str], tell: Callable[[str], None]) -> None:
+        self._order = {test: at for at, test in enumerate(wanted)}
+        self._tell = tell
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        chosen = [item for item in items if item.nodeid in self._order]
+        items[:] = sorted(chosen, key=lambda item: self._order[item.nodeid])
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._tell(report.nodeid)
+
+
+class _Changed(importlib.abc.MetaPathFinder, importlib.machinery.SourceFileLoader):
+    """Finds the module, with another text than the file has."""
+
+    def __init__(self, name: str, module: Path, source: str) -> None:
+        importlib.machinery.SourceFileLoader.__init__(self, name, str(module.absolute()))
+        self._source = source
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
+        return (
+            importlib.util.spec_from_file_location(fullname, self.path, loader=self) if fullname == self.name else None
+        )
+
+    def get_code(self, fullname: str) -> Any:
+        return compile(self._source, self.path, "exec", dont_inherit=True)
+
+
+def _forked(work: Callable[[Callable[[str], None]], int], seconds: float) -> tuple[int | None, str]:
+    """The exit code of *work* in a process of its own (None: not done in time), and what it told."""
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    gc.collect()
+    gc.freeze()  # what is loaded by now is never looked through again
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            os.setsid()
+            os.close(reading)
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(nothing, stream)
+            code = work(lambda said: os.write(writing, said.encode()) and None)
+        finally:
+            os._exit(code)
+    os.close(writing)
+    said = b""
+    end = time.monotonic() + seconds
+    try:
+        while True:
+            ready, _, _ = select.select([reading], [], [], max(0.0, end - time.monotonic()))
+            if not ready:
+                return None, said.decode()
+            part = os.read(reading, 65536)
+            if not part:
+                break
+            said += part
+        _, status = os.waitpid(child, 0)
+        return os.waitstatus_to_exitcode(status), said.decode()
+    finally:
+        os.close(reading)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(child, 0)
