@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -215,6 +217,25 @@ def test_a_wrong_configuration_file_is_named_and_explained(tmp_path: Path, conte
 
     assert said in str(caught.value)
     assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize(("options", "loaded"), [({}, False), ({"gateway_url": URL, "api_key": KEY}, True)])
+def test_what_requests_need_is_loaded_before_a_deadline_runs_and_only_with_a_gateway(
+    options: dict[str, Any], loaded: bool
+) -> None:
+    """On a busy machine it takes longer than a reserve may."""
+    program = f"import sys, actguard; actguard.Client(**{options!r}); print('httpx2' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == str(loaded)
+
+
+def test_a_ca_file_with_no_certificate_in_it_is_a_mistake_at_construction(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("this is none")
+
+    with pytest.raises(ActGuardUsageError, match=r"ca_file .*ca\.pem holds no certificate") as caught:
+        Client(gateway_url="https://gateway.example.com", api_key=KEY, ca_file=tmp_path / "ca.pem")
+    assert caught.value.argument == "ca_file"
 
 
 def test_a_closed_client_starts_no_run_and_closes_again() -> None:
