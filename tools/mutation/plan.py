@@ -19,6 +19,7 @@ PLAN: dict[str, tuple[str, ...]] = {
         "tests/custody/test_facts_model.py",
     ),
     "src/actguard/tools": (
+        "tests/tools/test_bounded.py",
         "tests/tools/test_canonical.py",
         "tests/tools/test_circuits.py",
         "tests/tools/test_failures.py",
@@ -30,6 +31,7 @@ PLAN: dict[str, tuple[str, ...]] = {
         "tests/tools/test_never_started.py",
         "tests/tools/test_no_repeat.py",
         "tests/tools/test_pipeline.py",
+        "tests/tools/test_same_calls.py",
         "tests/tools/test_timed_generators.py",
         "tests/tools/test_unfinished.py",
         "tests/tools/test_waiting.py",
