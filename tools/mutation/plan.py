@@ -22,6 +22,7 @@ PLAN: dict[str, tuple[str, ...]] = {
         "tests/tools/test_bounded.py",
         "tests/tools/test_canonical.py",
         "tests/tools/test_circuits.py",
+        "tests/tools/test_failure_kinds.py",
         "tests/tools/test_failures.py",
         "tests/tools/test_faults.py",
         "tests/tools/test_guards_written.py",
