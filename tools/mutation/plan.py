@@ -15,8 +15,6 @@ PLAN: dict[str, tuple[str, ...]] = {
         "tests/custody/test_session.py",
         "tests/custody/test_patterns.py",
         "tests/custody/test_faults.py",
-        "tests/custody/test_hostile.py",
-        "tests/custody/test_facts_model.py",
     ),
     "src/actguard/tools": (
         "tests/tools/test_bounded.py",
