@@ -12,15 +12,18 @@ from actguard import (
     ActGuardUsageError,
     CircuitOpenError,
     ConcurrencyExceeded,
+    Executed,
     FailureKind,
     LoopDetected,
     MaxAttemptsExceeded,
     MissingRuntimeContextError,
+    NotExecuted,
     RateLimitExceeded,
     circuit_breaker,
     circuits,
     concurrency,
     explain,
+    idempotency,
     idempotent,
     max_attempts,
     no_repeat,
@@ -702,3 +705,25 @@ async def test_a_coroutine_gives_the_kept_result_too(run, tmp_path):
         return [1]
 
     assert await pay("k") == await pay("k") == [1]
+
+
+@pytest.mark.parametrize("codec", ["json", "pickle", (repr, eval)])
+def test_what_is_said_of_an_unknown_outcome_is_kept_as_the_guard_keeps_results(run, tmp_path, codec):
+    guard = idempotent(durable=str(tmp_path / "keys.db"), codec=codec)
+
+    @guard
+    def pay(idempotency_key):
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        pay("k")
+    (record,) = idempotency.list(state="unknown", store=guard.store)
+    assert idempotency.resolve(record.key, Executed({"paid": 1}), codec=codec, store=guard.store)
+    assert pay("k") == {"paid": 1}
+    assert not idempotency.resolve(record.key, NotExecuted(), store=guard.store)
+    assert idempotency.forget(record.key, store=guard.store) == 1
+    with pytest.raises(ConnectionError):
+        pay("k")
+    assert idempotency.resolve(record.key, NotExecuted(), store=guard.store)
+    with pytest.raises(ConnectionError):
+        pay("k")

@@ -263,12 +263,22 @@ class IdempotencyRecords:
         return _or_configured(store).list_idempotency(prefix, state=state, limit=limit)
 
     def resolve(
-        self, key: str, outcome: Executed | NotExecuted, *, ttl_s: float = 3600.0, store: Store | None = None
+        self,
+        key: str,
+        outcome: Executed | NotExecuted,
+        *,
+        ttl_s: float = 3600.0,
+        codec: Literal["json", "pickle"] | Codec = "json",
+        store: Store | None = None,
     ) -> bool:
-        """Say what became of a call whose outcome is unknown. False when it is not (or no longer) unknown."""
+        """Say what became of a call whose outcome is unknown. False when it is not (or no longer) unknown.
+
+        Args:
+            codec: the guard's own, which will read the result.
+        """
         kept = _or_configured(store)
-        codec = results.codec("json") if kept.serialises else None
-        done = Done(results.keep(outcome.result, False, codec)) if isinstance(outcome, Executed) else None
+        writes = results.codec(codec) if kept.serialises else None
+        done = Done(results.keep(outcome.result, False, writes)) if isinstance(outcome, Executed) else None
         return kept.resolve_idempotency(key, done, ttl_s=ttl_s)
 
     def forget(self, prefix: str, *, store: Store | None = None) -> int:
