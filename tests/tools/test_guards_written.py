@@ -727,3 +727,56 @@ def test_what_is_said_of_an_unknown_outcome_is_kept_as_the_guard_keeps_results(r
     assert idempotency.resolve(record.key, NotExecuted(), store=guard.store)
     with pytest.raises(ConnectionError):
         pay("k")
+
+
+# ---- by hand, and in other ways of calling ----
+
+
+async def test_circuits_of_several_users_are_set_and_asked_for_one_by_one(clock):
+    @circuit_breaker(name="each", max_fails=1, scope="user")
+    def call(user):
+        return user
+
+    await circuits.aforce("each", "forced_open", "a")
+    assert (await circuits.astate("each", "a")).state == circuits.state("each", "a").state == "forced_open"
+    assert (await circuits.astate("each", "b")).state == circuits.state("each", "b").state == "closed"
+    assert call("b") == "b"
+    await circuits.areset("each", "b")
+    with pytest.raises(CircuitOpenError):
+        call("a")
+    circuits.reset("each", "a")
+    assert call("a") == "a"
+
+
+def test_a_parameter_by_position_only_cannot_be_hidden_and_is_named_as_the_mistake():
+    def pay(amount, idempotency_key, /):
+        return amount
+
+    with pytest.raises(ActGuardUsageError) as caught:
+        idempotent(key="derived")(pay)
+    assert caught.value.argument == "key_arg"
+
+
+async def test_what_may_answer_late_gets_its_arguments_by_name_too():
+    @timeout(5, on_block="return_prompt")
+    async def coroutine(text, *, mark):
+        return text + mark
+
+    @timeout(5, on_block="return_prompt")
+    def function(text, *, mark):
+        return text + mark
+
+    assert await coroutine("a", mark="!") == function("a", mark="!") == "a!"
+
+
+def test_a_success_behind_failures_makes_the_row_begin_anew(clock):
+    @circuit_breaker(name="row", max_fails=2)
+    def call(fails):
+        if fails:
+            raise ConnectionError
+        return "done"
+
+    for _ in range(3):
+        with pytest.raises(ConnectionError):
+            call(True)
+        assert call(False) == "done"
