@@ -487,6 +487,17 @@ async def test_a_store_with_one_side_only_serves_event_loops_too() -> None:
     assert store.memory.facts_held() == 0
 
 
+async def test_an_untrusted_read_gets_its_arguments_and_names_itself_without_a_session(here: session) -> None:
+    @track(untrusted=True)
+    async def fetch(page: str, *, part: int) -> tuple[str, int]:
+        return page, part
+
+    assert await fetch("a", part=1) == ("a", 1)
+    here.close()
+    with pytest.raises(GuardError, match="fetch needs a session"):
+        await fetch("a", part=1)
+
+
 def test_two_groups_of_records_are_kept_apart(here: session) -> None:
     reads([{"a": 1, "b": 2}, {"c": 3, "d": 4}], {"a": "[].a", "b": "[].b", "c": "[].c", "d": "[].d"})()
 

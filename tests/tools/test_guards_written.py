@@ -1,5 +1,6 @@
 """How guards are written: options, what they cannot be given, and what they say of themselves and of refused calls."""
 
+import asyncio
 import inspect
 import sqlite3
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -780,3 +781,24 @@ def test_a_success_behind_failures_makes_the_row_begin_anew(clock):
         with pytest.raises(ConnectionError):
             call(True)
         assert call(False) == "done"
+
+
+def test_whether_a_call_may_repeat_itself_is_asked_with_its_arguments(run):
+    look = no_repeat(max_identical=1, tell=False, exempt=lambda text, *, poll: poll)(lambda text, *, poll: text)
+    for _ in range(3):
+        assert look("a", poll=True) == "a"
+    look("a", poll=False)
+    with pytest.raises(LoopDetected):
+        look("a", poll=False)
+
+
+def test_a_watched_generator_gets_its_arguments():
+    @timeout(60, mode="observe")
+    async def count(first, *, last):
+        for number in range(first, last):
+            yield number
+
+    async def counted():
+        return [number async for number in count(1, last=4)]
+
+    assert asyncio.run(counted()) == [1, 2, 3]
