@@ -436,6 +436,68 @@ def test_a_refused_call_uses_nothing_up(here: session) -> None:
     assert {told["reason"] for told in refusal(act, "a", 1).details["denials"]} == {"used", "sum"}
 
 
+def test_one_call_uses_a_fact_once_however_many_rules_ask_for_it(here: session) -> None:
+    reads("a", "id", ".", max_uses=1)()
+    act = guarded(RequireFact("value", "id", consume=True), RequireFact("other", "id", consume=True))
+
+    assert act("a", "a") == "done"
+    assert refusal(act, "a", "a").reason == "used"
+
+
+def test_sums_that_fit_one_by_one_and_not_together_are_refused(here: session) -> None:
+    act = guarded(*[Threshold("value", 5, cumulative=(60, 5))] * 2)
+
+    refused = refusal(act, 3)
+    assert refused.reason == "together"
+    assert act(2) == "done"
+
+
+class Bare:
+    """A store without an asynchronous side, whose synchronous one does not block."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryStore()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("aio", "blocking", "facts_hold", "facts_mint"):
+            raise AttributeError(name)
+        return getattr(self.memory, name)
+
+
+async def test_a_store_with_one_side_only_serves_event_loops_too() -> None:
+    @prove("id", ".")
+    async def look() -> str:
+        return "a"
+
+    @enforce([RequireFact("value", "id", consume=True), Threshold("other", 5, cumulative=(60, 5))])
+    async def act(value: str, other: int) -> str:
+        return "done"
+
+    store = Bare()
+    async with session("bare", store=store) as bare:
+        await look()
+        with pytest.raises(GuardError) as caught:
+            await act("b", 1)
+        assert caught.value.reason == "unknown"
+        assert await act("a", 5) == "done"
+        await bare.aadd_fact("id", "a")
+        with pytest.raises(GuardError) as caught:
+            await act("a", 1)
+        assert caught.value.reason == "sum"
+    assert store.memory.facts_held() == 0
+
+
+async def test_an_untrusted_read_gets_its_arguments_and_names_itself_without_a_session(here: session) -> None:
+    @track(untrusted=True)
+    async def fetch(page: str, *, part: int) -> tuple[str, int]:
+        return page, part
+
+    assert await fetch("a", part=1) == ("a", 1)
+    here.close()
+    with pytest.raises(GuardError, match="fetch needs a session"):
+        await fetch("a", part=1)
+
+
 def test_two_groups_of_records_are_kept_apart(here: session) -> None:
     reads([{"a": 1, "b": 2}, {"c": 3, "d": 4}], {"a": "[].a", "b": "[].b", "c": "[].c", "d": "[].d"})()
 

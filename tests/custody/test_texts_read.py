@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actguard import BlockRegex, InPlan, NotAfter, RequireFact, RequireTool, enforce, session, track
+from actguard import AllowRegex, BlockRegex, InPlan, NotAfter, RequireFact, RequireTool, enforce, session, track
 from actguard.custody.normalise import normaliser
 from actguard.custody.patterns import SafePattern
 from actguard.exceptions import GuardError
@@ -233,6 +233,30 @@ def test_a_long_text_is_searched_as_a_short_one_is(here: session, pattern: str, 
     assert refusal(act, text).code == "PATTERN_BLOCKED"
     assert refusal(act, ". \n" * 250_000 + "\n" + text).code == "PATTERN_BLOCKED"
     assert act(". \n" * 250_000) == "done"
+
+
+def test_what_is_not_seen_is_no_reason_to_block(here: session) -> None:
+    @enforce([BlockRegex("value", "secret")])
+    def act(value: str) -> str:
+        return "done"
+
+    for text in ("a\u200bb", "\uff41", "x\x00y"):
+        assert act(text) == "done"
+    assert refusal(act, "s\u200becret").code == refusal(act, "\uff53ecret").code == "PATTERN_BLOCKED"
+
+
+def test_large_and_small_letters_are_the_same_where_it_says_so(here: session) -> None:
+    def acting(rule: Any) -> Callable[[str], str]:
+        @enforce([rule])
+        def act(value: str) -> str:
+            return "done"
+
+        return act
+
+    assert acting(AllowRegex("value", "abc", casefold=True))("ABC") == "done"
+    assert refusal(acting(AllowRegex("value", "abc")), "ABC").code == "PATTERN_BLOCKED"
+    assert acting(BlockRegex("value", "abc"))("ABC") == "done"
+    assert refusal(acting(BlockRegex("value", "abc", casefold=True)), "ABC").code == "PATTERN_BLOCKED"
 
 
 # ---- spellings ----

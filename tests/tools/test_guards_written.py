@@ -1,5 +1,6 @@
 """How guards are written: options, what they cannot be given, and what they say of themselves and of refused calls."""
 
+import asyncio
 import inspect
 import sqlite3
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -12,15 +13,18 @@ from actguard import (
     ActGuardUsageError,
     CircuitOpenError,
     ConcurrencyExceeded,
+    Executed,
     FailureKind,
     LoopDetected,
     MaxAttemptsExceeded,
     MissingRuntimeContextError,
+    NotExecuted,
     RateLimitExceeded,
     circuit_breaker,
     circuits,
     concurrency,
     explain,
+    idempotency,
     idempotent,
     max_attempts,
     no_repeat,
@@ -702,3 +706,99 @@ async def test_a_coroutine_gives_the_kept_result_too(run, tmp_path):
         return [1]
 
     assert await pay("k") == await pay("k") == [1]
+
+
+@pytest.mark.parametrize("codec", ["json", "pickle", (repr, eval)])
+def test_what_is_said_of_an_unknown_outcome_is_kept_as_the_guard_keeps_results(run, tmp_path, codec):
+    guard = idempotent(durable=str(tmp_path / "keys.db"), codec=codec)
+
+    @guard
+    def pay(idempotency_key):
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        pay("k")
+    (record,) = idempotency.list(state="unknown", store=guard.store)
+    assert idempotency.resolve(record.key, Executed({"paid": 1}), codec=codec, store=guard.store)
+    assert pay("k") == {"paid": 1}
+    assert not idempotency.resolve(record.key, NotExecuted(), store=guard.store)
+    assert idempotency.forget(record.key, store=guard.store) == 1
+    with pytest.raises(ConnectionError):
+        pay("k")
+    assert idempotency.resolve(record.key, NotExecuted(), store=guard.store)
+    with pytest.raises(ConnectionError):
+        pay("k")
+
+
+# ---- by hand, and in other ways of calling ----
+
+
+async def test_circuits_of_several_users_are_set_and_asked_for_one_by_one(clock):
+    @circuit_breaker(name="each", max_fails=1, scope="user")
+    def call(user):
+        return user
+
+    await circuits.aforce("each", "forced_open", "a")
+    assert (await circuits.astate("each", "a")).state == circuits.state("each", "a").state == "forced_open"
+    assert (await circuits.astate("each", "b")).state == circuits.state("each", "b").state == "closed"
+    assert call("b") == "b"
+    await circuits.areset("each", "b")
+    with pytest.raises(CircuitOpenError):
+        call("a")
+    circuits.reset("each", "a")
+    assert call("a") == "a"
+
+
+def test_a_parameter_by_position_only_cannot_be_hidden_and_is_named_as_the_mistake():
+    def pay(amount, idempotency_key, /):
+        return amount
+
+    with pytest.raises(ActGuardUsageError) as caught:
+        idempotent(key="derived")(pay)
+    assert caught.value.argument == "key_arg"
+
+
+async def test_what_may_answer_late_gets_its_arguments_by_name_too():
+    @timeout(5, on_block="return_prompt")
+    async def coroutine(text, *, mark):
+        return text + mark
+
+    @timeout(5, on_block="return_prompt")
+    def function(text, *, mark):
+        return text + mark
+
+    assert await coroutine("a", mark="!") == function("a", mark="!") == "a!"
+
+
+def test_a_success_behind_failures_makes_the_row_begin_anew(clock):
+    @circuit_breaker(name="row", max_fails=2)
+    def call(fails):
+        if fails:
+            raise ConnectionError
+        return "done"
+
+    for _ in range(3):
+        with pytest.raises(ConnectionError):
+            call(True)
+        assert call(False) == "done"
+
+
+def test_whether_a_call_may_repeat_itself_is_asked_with_its_arguments(run):
+    look = no_repeat(max_identical=1, tell=False, exempt=lambda text, *, poll: poll)(lambda text, *, poll: text)
+    for _ in range(3):
+        assert look("a", poll=True) == "a"
+    look("a", poll=False)
+    with pytest.raises(LoopDetected):
+        look("a", poll=False)
+
+
+def test_a_watched_generator_gets_its_arguments():
+    @timeout(60, mode="observe")
+    async def count(first, *, last):
+        for number in range(first, last):
+            yield number
+
+    async def counted():
+        return [number async for number in count(1, last=4)]
+
+    assert asyncio.run(counted()) == [1, 2, 3]

@@ -9,6 +9,7 @@ from actguard.pipeline.guard import a_store, choice, named, positive, whole
 from actguard.stores.protocol import Done, IdempotencyRecord, Store
 from actguard.tools import results
 from actguard.tools.idempotent import Executed, NotExecuted
+from actguard.tools.results import Codec
 
 State = Literal["in_progress", "done", "unknown"]
 _STATES: tuple[State, ...] = ("in_progress", "done", "unknown")
@@ -27,11 +28,23 @@ class IdempotencyRecords:
         return _or_configured(store).list_idempotency(_prefix(prefix, state, limit), state=state, limit=limit)
 
     def resolve(
-        self, key: str, outcome: Executed | NotExecuted, *, ttl_s: float = 3600.0, store: Store | None = None
+        self,
+        key: str,
+        outcome: Executed | NotExecuted,
+        *,
+        ttl_s: float = 3600.0,
+        codec: Literal["json", "pickle"] | Codec = "json",
+        store: Store | None = None,
     ) -> bool:
-        """Say what became of a call whose outcome is unknown. False when it is not (or no longer) unknown."""
+        """Say what became of a call whose outcome is unknown. False when it is not (or no longer) unknown.
+
+        Args:
+            codec: the guard's own, which will read the result.
+        """
         kept = _or_configured(store)
-        return kept.resolve_idempotency(named("key", key), _written(outcome, kept), ttl_s=positive("ttl_s", ttl_s))
+        return kept.resolve_idempotency(
+            named("key", key), _written(outcome, kept, codec), ttl_s=positive("ttl_s", ttl_s)
+        )
 
     def forget(self, prefix: str, *, store: Store | None = None) -> int:
         """Remove records; their calls may be made again."""
@@ -47,10 +60,16 @@ class IdempotencyRecords:
         return found
 
     async def aresolve(
-        self, key: str, outcome: Executed | NotExecuted, *, ttl_s: float = 3600.0, store: Store | None = None
+        self,
+        key: str,
+        outcome: Executed | NotExecuted,
+        *,
+        ttl_s: float = 3600.0,
+        codec: Literal["json", "pickle"] | Codec = "json",
+        store: Store | None = None,
     ) -> bool:
         kept = _or_configured(store)
-        done, seconds = _written(outcome, kept), positive("ttl_s", ttl_s)
+        done, seconds = _written(outcome, kept, codec), positive("ttl_s", ttl_s)
         return bool(await _awaited(kept, "resolve_idempotency", named("key", key), done, ttl_s=seconds))
 
     async def aforget(self, prefix: str, *, store: Store | None = None) -> int:
@@ -76,7 +95,7 @@ def _prefix(prefix: str, state: State | None, limit: int) -> str:
     return prefix
 
 
-def _written(outcome: Executed | NotExecuted, store: Store) -> Done | None:
+def _written(outcome: Executed | NotExecuted, store: Store, codec: Literal["json", "pickle"] | Codec) -> Done | None:
     """What *store* is told. Nothing is taken for "not executed" but what says so: its call may be made again."""
     if isinstance(outcome, NotExecuted):
         return None
@@ -84,7 +103,7 @@ def _written(outcome: Executed | NotExecuted, store: Store) -> Done | None:
         raise ActGuardUsageError(
             f"outcome must be Executed(result) or NotExecuted(), not {outcome!r}", argument="outcome"
         )
-    return Done(results.keep(outcome.result, False, results.codec("json") if store.serialises else None))
+    return Done(results.keep(outcome.result, False, results.codec(codec) if store.serialises else None))
 
 
 async def _awaited(store: Store, operation: str, *arguments: Any, **options: Any) -> Any:
