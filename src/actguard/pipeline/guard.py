@@ -18,7 +18,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast, get_args
 
 from actguard.exceptions import ActGuardToolError, ActGuardUsageError, ToolGuardError
 from actguard.stores.protocol import Kind, Receipt, Refusal, Report, Step, Store, fast_new
@@ -134,7 +134,7 @@ class Part(Generic[S]):
     def step_at(self, key: str) -> S:
         """The step of a call whose key is *key*."""
         assert self.like is not None
-        return self.like._replace(key=key)
+        return cast("S", self.like._replace(key=key))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
