@@ -38,7 +38,7 @@ def canonical(value: Any, depth: int = 0) -> str:
         return f"f{value!r};"
     if depth > _DEEPEST:
         raise ValueError("nested too deeply")
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         items = [(canonical(key, depth + 1), canonical(item, depth + 1)) for key, item in value.items()]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType, reportUnknownMemberType]
         return "{" + "".join(key + item for key, item in sorted(items)) + "}"
     if isinstance(value, list | tuple):
