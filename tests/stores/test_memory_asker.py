@@ -6,6 +6,7 @@ from math import inf
 
 import pytest
 
+from actguard.exceptions import StoreFullError
 from actguard.stores import memory
 from actguard.stores.memory import MemoryStore
 from actguard.stores.protocol import (
@@ -16,6 +17,7 @@ from actguard.stores.protocol import (
     CounterTake,
     IdempotencyBegin,
     IdempotencyDone,
+    InProgress,
     LeaseTake,
     Limit,
     RateTake,
@@ -73,6 +75,50 @@ def test_a_receipt_that_nobody_wants_is_not_made():
     ask("a")  # the first of a key goes the long way
     assert ask("a") is None
     assert ask("a").limit == 0
+
+
+@pytest.mark.parametrize("one", [True, False])
+def test_several_that_are_asked_at_once_are_answered_as_ever(monkeypatch, one):
+    monkeypatch.setattr(memory, "_ONE_LOCK", one)
+    now = [100.0]
+    short, long = MemoryStore(clock=lambda: now[0]), MemoryStore(clock=lambda: now[0])
+    like = ["idempotency", LIKE["a counter"], LIKE["a circuit"], LIKE["a log"], LIKE["a dripping bucket"]]
+    ask = short.several_asker(like)
+    chance = random.Random(11)
+    refused = set()
+    for turn in range(1500):
+        begin = IdempotencyBegin(f"{chance.randrange(200)}", f"{turn}", 30.0, 20.0)
+        keys = [chance.choice("abcdef") for _ in like[1:]]
+        steps = [begin, *(step._replace(key=key) for step, key in zip(like[1:], keys, strict=True))]
+        mine, theirs = ask([begin, *keys]), long.admit(steps)
+        if isinstance(theirs, Refused):
+            refused.add(theirs.step)
+            assert mine == theirs
+        else:
+            assert tuple(mine) == theirs.receipts
+            told = chance.choice(("failure", "neutral"))
+            for store in (short, long):
+                done = IdempotencyDone(begin.key, begin.owner, 30.0, turn)
+                record = BreakerRecord(keys[1], like[2].rules, "probe", mine[2].generation, told)
+                assert store.finish([done, record])[0]
+        now[0] += chance.choice((0.0, 0.1, 1.0))
+    assert refused == {0, 1, 2, 3, 4}
+    assert short.sweep() == long.sweep()
+
+
+def test_a_store_that_is_full_gives_back_what_several_had_taken():
+    store = MemoryStore(max_keys=1, clock=lambda: 5.0)
+    ask = store.several_asker([CounterTake("", 1000, 60.0), "idempotency"])
+    full = 0
+    for number in range(100):
+        try:
+            ask(["a", IdempotencyBegin(f"{number}", "me", 60.0, 60.0)])
+        except StoreFullError:
+            full += 1
+    assert full > 80
+    assert ask(["a", IdempotencyBegin("0", "me", 60.0, 60.0)]) == Refused(1, InProgress(60.0))
+    with store._shard("a").lock:
+        assert store._shard("a").counters["a"].used == 100 - full
 
 
 @pytest.mark.parametrize("one", [True, False])

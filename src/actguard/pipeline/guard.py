@@ -134,7 +134,7 @@ class Part(Generic[S]):
     def step_at(self, key: str) -> S:
         """The step of a call whose key is *key*."""
         assert self.like is not None
-        return cast(S, self.like._replace(key=key))
+        return cast("S", self.like._replace(key=key))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

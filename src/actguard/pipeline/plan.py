@@ -14,11 +14,11 @@ from typing import Any, cast
 from actguard.context import current_frame
 from actguard.events.emitter import emit
 from actguard.exceptions import ActGuardToolError, ActGuardUsageError, ToolGuardError
+from actguard.pipeline.at_once import AnswersAtOnce, several, single
 from actguard.pipeline.call import SILENT, Ask, Asking, Call, Group, Held
 from actguard.pipeline.groups import groups, watched_part
 from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part, Undo
 from actguard.pipeline.settings import Settings
-from actguard.pipeline.single import AnswersAtOnce, single
 from actguard.pipeline.target import Target
 from actguard.pipeline.unasked import settle
 from actguard.pipeline.waiting import Waiting, ahead
@@ -50,6 +50,7 @@ class Plan:
         "groups",
         "lined",
         "makers",
+        "several",
         "single",
         "starters",
         "target",
@@ -94,6 +95,7 @@ class Plan:
             (index, part.report, False) for index, part in enumerate(takers) if part.report is not None
         )
         self.direct = only is not None and not (watched or self.checks or self.starters)
+        self.several = several(takers, only.store) if only is not None and self.direct and not self.lined else None
         self.finish = _finisher(only.store) if only is not None else _never
 
         # No step at all, and checks that can be made at once: custody with facts in memory.

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from actguard.context import current_frame
 from actguard.exceptions import ToolGuardError
-from actguard.pipeline.call import Call, Group, Held
+from actguard.pipeline.at_once import Several, Single
+from actguard.pipeline.call import Call, Held
 from actguard.pipeline.drive import adrive, clock, drive, failing
 from actguard.pipeline.guard import Answer, Args, Ending, Kwargs
 from actguard.pipeline.later import async_generator, generator, is_lazy, later
 from actguard.pipeline.outcome import is_neutral
 from actguard.pipeline.plan import Plan
-from actguard.pipeline.single import Single
 from actguard.stores.protocol import Refused, Step, fast_new
 from actguard.stores.undo import REFUSALS
 
@@ -47,8 +47,8 @@ def compiled(plan: Plan) -> Callable[[Args, Kwargs], Any]:
         return _sync_single(plan, plan.single)
     if plan.gates:
         return _sync_gated(plan, plan.gates)
-    if plan.direct and not plan.lined:
-        return _sync_direct(plan, plan.groups[0])
+    if plan.several is not None:
+        return _sync_several(plan, plan.several)
     return lambda args, kwargs: _sync_call(plan, args, kwargs)
 
 
@@ -85,37 +85,40 @@ def _sync_single(plan: Plan, single: Single) -> Callable[[Args, Kwargs], Any]:
     return call
 
 
-def _sync_direct(plan: Plan, group: Group) -> Callable[[Args, Kwargs], Any]:
-    makers, tellers, admit, finish = plan.makers, plan.tellers, group.store.admit, plan.finish
-    body, timed, afters = plan.body, plan.timed, plan.afters
+def _sync_several(plan: Plan, several: Several) -> Callable[[Args, Kwargs], Any]:
+    reads, ask, steps_of = several
+    body, timed, tellers, finish, afters = plan.body, plan.timed, plan.tellers, plan.finish, plan.afters
+
+    def whole(asked: list[Any]) -> list[Step]:
+        return [step_of(one) for step_of, one in zip(steps_of, asked, strict=True)]
 
     def call(args: Args, kwargs: Kwargs) -> Any:
         try:
-            steps = [make(args, kwargs) for make in makers]
+            asked = [read(args, kwargs) for read in reads]
         except ToolGuardError:
-            return _sync_call(plan, args, kwargs)  # where it is said who refused
-        verdict = admit(steps)
-        if isinstance(verdict, Refused):
-            return _sync_opened(plan, drive(plan.refused(args, kwargs, steps, verdict)), args, kwargs)
-        receipts: tuple[Any, ...] = verdict.receipts
+            return _sync_opened(plan, drive(plan.open(args, kwargs)), args, kwargs)  # where it is said who refused
+        receipts = ask(asked)
+        if isinstance(receipts, Refused):
+            return _sync_opened(plan, drive(plan.refused(args, kwargs, whole(asked), receipts)), args, kwargs)
         begun = clock() if timed else 0.0
         try:
             result = body(*args, **kwargs) if kwargs else body(*args)
         except BaseException as error:
-            ending = failing(error, begun)
-            drive(plan.close(_call_of(plan, args, kwargs, steps, receipts), ending))
-            plan.heard(error, ending.neutral)
+            failed = failing(error, begun)
+            drive(plan.close(_call_of(plan, args, kwargs, whole(asked), receipts), failed))
+            plan.heard(error, failed.neutral)
             raise
         if type(result) not in _READY and is_lazy(result):
-            return later(plan, _call_of(plan, args, kwargs, steps, receipts), result, begun)
-        success: Ending | None = None
+            return later(plan, _call_of(plan, args, kwargs, whole(asked), receipts), result, begun)
+        ending: Any = None
         for index, report, quiet in tellers:
             if quiet and receipts[index].quiet:
                 continue
-            if success is None:
-                success = fast_new(Ending, (result, None, False, clock() - begun if timed else 0.0, False))
-            if (told := report(steps[index], receipts[index], success)) is not None and not finish(told):
-                plan.unwritten(group.parts, told)
+            if ending is None:
+                ending = fast_new(Ending, (result, None, False, clock() - begun if timed else 0.0, False))
+            told = report(steps_of[index](asked[index]), receipts[index], ending)
+            if told is not None and not finish(told):
+                plan.unwritten(plan.groups[0].parts, told)
         if (run := current_frame().run) is not None and run.emitter is not None:
             plan.heard(None, False)
         return drive(plan.leave(args, kwargs, result)) if afters else result
@@ -253,8 +256,8 @@ def _failed_single(plan: Plan, step: Step, receipt: Any, error: BaseException, b
     plan.heard(error, ending.neutral)
 
 
-def _call_of(plan: Plan, args: Args, kwargs: Kwargs, steps: Sequence[Step], receipts: tuple[Any, ...]) -> Call:
+def _call_of(plan: Plan, args: Args, kwargs: Kwargs, steps: Sequence[Step], receipts: Sequence[Any]) -> Call:
     """A call that went its way without one so far."""
     call = Call(args, kwargs)
-    call.held.append(Held(plan.groups[0], plan.groups[0].store, steps, receipts))
+    call.held.append(Held(plan.groups[0], plan.groups[0].store, steps, tuple(receipts)))
     return call

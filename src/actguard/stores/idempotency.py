@@ -70,10 +70,10 @@ class IdempotencyMachine:
             self.age(now)
         if self.state == "new":
             self.state = "in_progress"
-            self.owner, self.fingerprint, self._ttl_s = step.owner, step.fingerprint, step.ttl_s
+            _, self.owner, self._ttl_s, lease_s, self.fingerprint, _ = step
             self.result, self.error, self._ended_by_hand = None, "", False
-            self._lease_end = now + step.lease_s
-            self.until = self._lease_end + step.ttl_s
+            self._lease_end = now + lease_s
+            self.until = self._lease_end + self._ttl_s
             return _BEGUN
         if step.fingerprint is not None and self.fingerprint is not None and step.fingerprint != self.fingerprint:
             return Mismatch()

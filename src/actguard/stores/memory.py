@@ -18,13 +18,14 @@ from math import inf
 from typing import Any, Literal, cast
 
 from actguard.exceptions import ActGuardUsageError, StoreFullError
-from actguard.stores.breaker import CircuitMachine
-from actguard.stores.memory_asker import Ask, asker
+from actguard.stores.breaker import QUIET, CircuitMachine
+from actguard.stores.memory_asker import taker
 from actguard.stores.memory_facts import MemoryFacts
 from actguard.stores.memory_shard import TAKE, WRITE, Shard
 from actguard.stores.protocol import (
     Admitted,
     AsyncStore,
+    BreakerAcquire,
     BreakerRules,
     BreakerState,
     Circuit,
@@ -36,6 +37,7 @@ from actguard.stores.protocol import (
     Refused,
     Report,
     Step,
+    fast_new,
 )
 from actguard.stores.undo import REFUSALS, TYPE_OF, undoing
 
@@ -83,9 +85,68 @@ class MemoryStore(MemoryFacts):
 
         return ask
 
-    def key_asker(self, like: Step, *, receipts: bool) -> Ask:
-        """`admit` of a single step that is *like* this one but for its key, as one function of the key."""
-        return asker(like, self._shards, self._clock, receipts=receipts)
+    def key_asker(self, like: Step, *, receipts: bool) -> Callable[[str], Any]:
+        """The same for a step that is *like* this one but for its key, as a function of the key.
+
+        Args:
+            receipts: somebody needs them. If not, None may take their place.
+        """
+        shards, clock, take = self._shards, self._clock, taker(like, receipts=receipts)
+
+        def ask(key: str) -> Any:
+            shard = shards[hash(key) % _SHARDS]
+            with shard.lock:
+                now = clock()
+                if (ends := shard.ends) and ends[0][0] <= now:
+                    shard.sweep(now)
+                return take(shard, key, now)
+
+        def ask_circuit(key: str) -> Any:
+            if key not in shards[hash(key) % _SHARDS].circuits:
+                return QUIET  # nothing ever failed there, and a look at a dict needs no lock
+            return ask(key)
+
+        never_failed = isinstance(like, BreakerAcquire) and like.rules.failure_rate is None
+        return ask_circuit if never_failed else ask
+
+    def several_asker(self, like: Sequence[Kind | Step]) -> Callable[[Sequence[Any]], "list[Any] | Refused"]:
+        """`admit` of several steps that are none of them observed, as one function: gives their receipts, or `Refused`.
+
+        Args:
+            like: for each, a step that it is like but for its key, which is then all that is given of it; or its kind.
+        """
+        takes = [TAKE[TYPE_OF[one]] if isinstance(one, str) else taker(one) for one in like]
+        kept, clock = self._shards, self._clock
+
+        def whole(given: Sequence[Any]) -> list[Step]:
+            pairs = zip(like, given, strict=True)
+            return [step if isinstance(one, str) else one._replace(key=step) for one, step in pairs]
+
+        def ask(given: Sequence[Any]) -> "list[Any] | Refused":
+            shards = [kept[hash(one if type(one) is str else one[0]) % _SHARDS] for one in given]
+            receipts: list[Any] = []
+            with kept[0].lock:
+                now = clock()
+                for shard in shards:
+                    if (ends := shard.ends) and ends[0][0] <= now:
+                        shard.sweep(now)
+                try:
+                    for shard, one, take in zip(shards, given, takes, strict=True):
+                        answer = take(shard, one, now)
+                        if type(answer) in REFUSALS:
+                            self._undo(shards, whole(given), receipts, now)
+                            return Refused(len(receipts), answer)
+                        receipts.append(answer)
+                except StoreFullError:
+                    self._undo(shards, whole(given), receipts, now)
+                    raise
+            return receipts
+
+        def ask_with_many_locks(given: Sequence[Any]) -> "list[Any] | Refused":
+            answer = self.admit(whole(given))
+            return answer if isinstance(answer, Refused) else list(answer.receipts)
+
+        return ask if _ONE_LOCK else ask_with_many_locks
 
     def admit(self, steps: Sequence[Step]) -> Admitted | Refused:
         shards = [self._shards[hash(step[0]) % _SHARDS] for step in steps]
@@ -118,7 +179,7 @@ class MemoryStore(MemoryFacts):
         except StoreFullError:
             self._undo(shards, steps, receipts, now)
             raise
-        return Admitted(tuple(receipts))
+        return fast_new(Admitted, (tuple(receipts),))  # type: ignore[no-any-return]
 
     def finish_one(self, report: Report) -> bool:
         """`finish` of a single report."""

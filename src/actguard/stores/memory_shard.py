@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from math import inf
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from actguard.exceptions import StoreFullError
 from actguard.stores.breaker import QUIET, CircuitMachine
@@ -156,7 +156,7 @@ class Shard:
 
 
 def _take_rate(shard: Shard, step: RateTake, now: float) -> Any:
-    key, limits, cost = step.key, step.limits, step.cost
+    key, limits, cost, _ = step
     state = shard.rates.get(key)
     if state is None:
         longest = max(limit.period for limit in limits)
@@ -208,12 +208,13 @@ def _record(shard: Shard, report: BreakerRecord, now: float) -> bool:
 
 
 def _count(shard: Shard, step: CounterTake, now: float) -> Any:
-    counter = shard.counters.get(step.key)
+    key, limit, ttl_s, _ = step
+    counter = shard.counters.get(key)
     if counter is None:
-        counter = shard.state("counter", step.key, now, CounterMachine, now + step.ttl_s)
+        counter = shard.state("counter", key, now, CounterMachine, now + ttl_s)
     elif counter.until <= now:  # over, and not swept yet
         counter.begin()
-    return counter.take(step.limit, step.ttl_s, now)
+    return counter.take(limit, ttl_s, now)
 
 
 def _uncount(shard: Shard, report: CounterGive, now: float) -> bool:
@@ -227,39 +228,25 @@ def _seen(shard: Shard, report: CounterSeen, now: float) -> bool:
 
 
 def _begin(shard: Shard, step: IdempotencyBegin, now: float) -> Any:
-    record = shard.records.get(step.key)
+    record = shard.records.get(step[0])
     if record is None:
-        record = shard.add("idempotency", step.key, IdempotencyMachine(), now + step.lease_s + step.ttl_s)
+        record = shard.add("idempotency", step[0], IdempotencyMachine(), now + step.lease_s + step.ttl_s)
     return record.begin(step, now)
 
 
-def _done(shard: Shard, report: IdempotencyDone, now: float) -> bool:
-    return _end(shard, report.key, report.owner, "done", now, report.ttl_s, report.result, "")
-
-
-def _lost(shard: Shard, report: IdempotencyLost, now: float) -> bool:
-    return _end(shard, report.key, report.owner, "unknown", now, report.ttl_s, None, report.error)
-
-
-def _end(
-    shard: Shard,
-    key: str,
-    owner: str,
-    state: Literal["done", "unknown"],
-    now: float,
-    ttl_s: float,
-    result: Any,
-    error: str,
-) -> bool:
+def _end(shard: Shard, report: IdempotencyDone | IdempotencyLost, now: float) -> bool:
+    key, owner, ttl_s, how = report
     record = shard.records.get(key)
     if record is None:
         return False
     endless = record.until == inf
-    if not record.end(owner, state, now, ttl_s, result, error):
-        return False
-    if endless:
+    if type(report) is IdempotencyDone:
+        ended = record.end(owner, "done", now, ttl_s, how)
+    else:
+        ended = record.end(owner, "unknown", now, ttl_s, None, how)
+    if ended and endless:
         shard.expect(record.until, "idempotency", key)
-    return True
+    return ended
 
 
 def _release(shard: Shard, report: IdempotencyRelease, now: float) -> bool:
@@ -298,8 +285,8 @@ WRITE: dict[type, Callable[[Shard, Any, float], bool]] = {
     BreakerRecord: _record,
     CounterGive: _uncount,
     CounterSeen: _seen,
-    IdempotencyDone: _done,
-    IdempotencyLost: _lost,
+    IdempotencyDone: _end,
+    IdempotencyLost: _end,
     IdempotencyRelease: _release,
     LeaseGive: _unlease,
 }
