@@ -110,7 +110,7 @@ def ceiling(place: Path, size: int) -> float:
         ids = [f"{time.time_ns():x}.{n}" for n in range(size)]
         same = {"workspace": 1, "agent": "bench", "hash": "h"}
         store.apply([Reserve(**same, reserve_id=i, idempotency_key=i, user_id="u", usd=50_000) for i in ids])
-        store.apply([Settle(**same, reserve_id=i, idempotency_key=f"{i}s", usd=6_400, tokens=1540) for i in ids])
+        store.apply([Settle(**same, reserve_id=i, idempotency_key=f"{i}:final", usd=6_400, tokens=1540) for i in ids])
         done += size
     took = time.perf_counter() - started_at
     store.close()

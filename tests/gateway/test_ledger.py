@@ -137,6 +137,23 @@ def test_a_hold_that_changes_keeps_what_it_has_answered(ledger: Any) -> None:
     assert ledger.one(settle(usd=25)).body["usd_micros"] == 32
 
 
+@pytest.mark.parametrize("odd", ['"', "\\", "{a,b}", "NULL", "", " ", "Zoë 🙂", "a'b;--", '\\"},{', "%s :rows ?"])
+def test_texts_are_kept_as_they_are(ledger: Any, odd: str) -> None:
+    ledger.budget(usd=100)
+    ledger.budget("user", odd or "alice", usd=50)
+    said = {"user_id": odd or "alice", "plan_key": odd, "run_id": odd, "tariff_version": odd, "hash": odd}
+    granted = ledger.one(reserve(odd, usd=60, idempotency_key=f"k{odd}", **said))
+    assert granted.status == 409
+    granted = ledger.one(reserve(odd, usd=50, idempotency_key=odd, **said))
+    assert (granted.body["reserve_id"], granted.body["tariff_version"]) == (odd, odd)
+    assert ledger.one(settle(odd, usd=5, usage=f'["{len(odd)}"]')).body["usd_micros"] == 5
+    ledger.crash()
+    assert ledger.one(reserve(odd, usd=50, **said)).body["reserve_id"] == odd
+    assert ledger.one(reserve(odd, usd=60, idempotency_key=f"k{odd}", **said)).status == 409
+    runs = ledger.store.read(lambda t: t.rows("runs", workspace=1, since=0, until=2**62, run_id="", most=9))
+    assert [(row[0], row[2]) for row in runs] == [(odd, odd or "alice")]
+
+
 def test_a_key_named_after_a_hold_is_free_until_it_was_used(ledger: Any) -> None:
     ledger.budget(usd=100)
     ledger.one(reserve(usd=10))
@@ -247,6 +264,14 @@ def test_a_hold_grows_only_where_every_budget_has_room_and_stays_whole_where_not
     assert outcome(ledger.one(settle(usd=70))) == (200, "settled", 70, 0, 0)
     assert ledger.one(extend(usd=1)).body["code"] == "hold_closed"
     assert ledger.one(extend("nobody", usd=1)).status == 404
+
+
+def test_a_hold_counts_once_beside_the_extension_of_anothers(ledger: Any) -> None:
+    ledger.budget(usd=100)
+    ledger.one(reserve(usd=10, user_id="alice"))
+    replies = ledger.apply(extend(usd=5), reserve("r2", usd=30, user_id="bob"), extend("r2", usd=1))
+    assert [reply.status for reply in replies] == [200, 200, 200]
+    assert ledger.counter() == (46, 0, 0, 0)
 
 
 def test_a_renewed_hold_lives_on(ledger: Any) -> None:

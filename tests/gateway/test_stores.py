@@ -1,6 +1,7 @@
 """Databases: their schema, what is refused at the start, and what the rows themselves refuse."""
 
 import importlib.resources
+import re
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from actguard.gateway.audit import audit
 from actguard.gateway.ledger.batch import run
 from actguard.gateway.storage.connect import connect
 from actguard.gateway.storage.sqlite.file import check_place
-from actguard.gateway.storage.store import StoreError
+from actguard.gateway.storage.store import StoreError, statements
 from tests.gateway.conftest import Ledger, Postgres, make_store
 from tests.gateway.server import SOURCE
 from tests.gateway.test_ledger import reserve, settle
@@ -56,6 +57,23 @@ def described(url: str) -> list[Any]:
             f"UNION ALL {indexes} WHERE schemaname = 'public' ORDER BY 1, 2, 3".encode()
         ).fetchall()
     return [row for row in found if "schema_versions" not in row[0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        ("load_holds", 2), ("load_fingerprints", 2), ("load_answers", 2), ("load_zones", 1), ("load_budgets", 3),
+        ("load_counters", 1), ("find_counters", 5), ("end_holds", 11), ("save_counters", 5),
+    ],
+)  # fmt: skip
+def test_no_statement_of_a_batch_reads_a_whole_table(name: str, width: int) -> None:
+    empty = sqlite3.connect(":memory:")
+    empty.executescript((SCHEMAS / "sqlite" / "schema.sql").read_text())
+    row = f"({', '.join('?' * width)})"
+    statement = statements("sqlite")[name].replace(":rows", f"{row}, {row}")
+    plan = [step[3] for step in empty.execute(f"EXPLAIN QUERY PLAN {statement}", [1] * width * 2)]
+    assert any(step.startswith("SEARCH") for step in plan), plan
+    assert not [step for step in plan if re.match(r"SCAN (h|a|b|c|holds|answers|budgets|counters|workspaces)\b", step)]
 
 
 def test_a_newer_schema_is_refused_in_one_sentence(database: str, kind: str) -> None:

@@ -302,9 +302,10 @@ def test_what_caused_an_error_speaks_for_it():
     assert classify(both) is K.TRANSPORT
 
 
-def test_a_group_of_one_speaks_as_its_one():
+def test_a_group_speaks_as_those_in_it_and_nothing_else_does():
     assert classify(ExceptionGroup("one", [TimeoutError()])) is K.TIMEOUT
-    assert classify(ExceptionGroup("two", [TimeoutError(), TimeoutError()])) is K.UNKNOWN
+    assert classify(ExceptionGroup("two", [ValueError(), TimeoutError()])) is K.TIMEOUT
+    assert classify(ExceptionGroup("two", [ValueError(), ValueError()])) is classify(ValueError())
     assert classify(carrying(exceptions=[TimeoutError()])) is K.UNKNOWN
 
 

@@ -109,7 +109,7 @@ class PostgresSession:
     def _counters(self, rows: Working, numbers: list[int], keys: Sequence[CounterKey]) -> dict[CounterKey, Counter]:
         if not numbers and not keys:
             return {}
-        parameters = {"numbers": numbers} | _columns(keys, "abcde")
+        parameters = {"numbers": _array(numbers)} | _columns(keys, "abcde")
         found: dict[CounterKey, Counter] = {}
         for number, *key, usd_held, usd_spent, tokens_held, tokens_spent in self._connection.execute(
             statement("load_counters"), parameters
@@ -126,29 +126,41 @@ class PostgresSession:
 
     def _insert(self, table: str, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:
         if rows:
-            self._connection.execute(_insert(table, columns), [*map(list, zip(*rows, strict=True))])
+            self._connection.execute(_insert(table, columns), [*map(_array, zip(*rows, strict=True))])
 
     def _update(self, table: str, columns: tuple[str, ...], keys: int, rows: Sequence[Sequence[Any]]) -> None:
         """Change rows of a *table*; the first *keys* of the *columns* say which."""
         if rows:
-            self._connection.execute(_update(table, columns, keys), [*map(list, zip(*rows, strict=True))])
+            self._connection.execute(_update(table, columns, keys), [*map(_array, zip(*rows, strict=True))])
 
 
 def _add_budgets(rows: Working, zones: "_Found | None", budgets: "_Found | None") -> None:
     rows.zones.update((workspace, zone) for workspace, zone in _rows(zones))
+    found: dict[tuple[int, str, str], list[Budget]] = {}
     for row in _rows(budgets):
         budget = Budget(*row)
-        rows.budgets.setdefault((budget.workspace, budget.scope, budget.key), []).append(budget)
+        found.setdefault((budget.workspace, budget.scope, budget.key), []).append(budget)
+    rows.budgets.update(found)  # what is asked for twice in a batch is there once
 
 
 def _rows(found: "_Found | None") -> list[Row]:
     return found.fetchall() if found is not None else []
 
 
-def _columns(rows: Collection[Sequence[Any]], letters: str) -> dict[str, list[Any]]:
+def _columns(rows: Collection[Sequence[Any]], letters: str) -> dict[str, str]:
     """The columns of *rows* by the letters that statements call them."""
-    columns: Iterable[list[Any]] = map(list, zip(*rows, strict=True)) if rows else [[] for _ in letters]
-    return dict(zip(letters, columns, strict=False))
+    columns = zip(*rows, strict=True) if rows else iter([()] * len(letters))
+    return dict(zip(letters, map(_array, columns), strict=False))
+
+
+def _array(values: Sequence[Any]) -> str:
+    """An array as Postgres reads it. The driver would search each element for what is to be quoted."""
+    return "{" + ",".join(["NULL" if v is None else str(v) if isinstance(v, int) else _quoted(v) for v in values]) + "}"
+
+
+def _quoted(value: "str | bytes") -> str:
+    text = value if isinstance(value, str) else f"\\x{value.hex()}"
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 @cache
