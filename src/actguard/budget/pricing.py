@@ -79,7 +79,7 @@ class PriceBook:
         self._catalog: Catalog = Catalog() if parent is None else parent._catalog
         self._lock: Final = RLock()
         self._stated = Overrides()
-        self._memo: dict[tuple[str, str, Context, str], _Remembered] = {}
+        self._memo: dict[tuple[str, str, Context, str], _Remembered | Price] = {}
         self._hosts: dict[tuple[str, str], Host | None] = {}  # None: the parent is asked, so that its changes are seen
         self._dearest: dict[tuple[str, Context], _Remembered] = {}
         self._warned: dict[tuple[str, str], None] = {}
@@ -103,10 +103,8 @@ class PriceBook:
                 the model behind a deployment), so that a price set for either is found.
         """
         found = self._memo.get((provider, model, context, requested))
-        if found is not None and at is None:
-            price, start, end = found
-            if end == inf or start <= self._clock() < end:
-                return price
+        if type(found) is Price and at is None:  # it holds from now on
+            return found
         return self._find(provider, model, context, at, requested)
 
     def resolve_unknown(
@@ -336,11 +334,14 @@ class PriceBook:
     def _find(self, provider: str, model: str, context: Context, at: datetime | None, requested: str) -> Price | None:
         memo, key = self._memo, (provider, model, context, requested)
         found = memo.get(key)
-        if found is None or (found is not _ASK_PARENT and not found.start <= self._now(at).timestamp() < found.end):
+        if isinstance(found, Price):
+            found = _remembered(found)
+        if found is None or (found is not _ASK_PARENT and not found.start <= self._time(at) < found.end):
             found = self._look_up(provider, model, context, self._now(at), requested)
             if at is None or found is _ASK_PARENT or found.start <= self._clock() < found.end:
+                lasting = found.price if found.end == inf and found.start <= self._clock() else None
                 with self._lock:  # `memo` may have been replaced meanwhile: then this goes into the old one, unseen
-                    _keep(memo, key, found)
+                    _keep(memo, key, lasting or found)
         if found is _ASK_PARENT and self._parent is not None:
             return self._parent.price(provider, model, context, at, requested=requested)
         return found.price
@@ -412,6 +413,9 @@ class PriceBook:
                 return
             _keep(self._warned, (provider, model), None)
         _log.warning("No price is known for model %r at %s: its dollars are not counted.", model, provider)
+
+    def _time(self, at: datetime | None) -> float:
+        return self._clock() if at is None else self._now(at).timestamp()
 
     def _now(self, at: datetime | None) -> datetime:
         if at is None:

@@ -355,8 +355,11 @@ class BudgetScope:
             return
         hold.open = False
         root = self.root
-        if root.unmeasured is hold:
+        if root.unmeasured is hold:  # it was alone until now: nothing is set aside
             root.unmeasured = None
+            for scope in hold.scope.chain:
+                scope.in_flight -= 1
+            return
         for scope in hold.scope.chain:
             if scope.strict:
                 scope.held_pico -= hold.bound_pico
@@ -403,7 +406,7 @@ class BudgetScope:
                 tally.add(usage, share, calls)
                 if calls < 0 and not tally.calls:
                     del scope.by_model[model]  # an estimate that was all there was of it
-            if exceeded is None and (scope.used_pico > scope.limit_pico or scope.used_tokens > scope.limit_tokens):
+            if (scope.used_pico > scope.limit_pico or scope.used_tokens > scope.limit_tokens) and exceeded is None:
                 exceeded = scope.exceeded(phase)
         if exceeded is not None:
             exceeded.scope.refused = exceeded

@@ -16,7 +16,7 @@ from actguard.budget.account import Account
 from actguard.budget.backing import Spend
 from actguard.budget.hosts import Host
 from actguard.budget.pricing import merged
-from actguard.budget.scope import Charge, Refusal
+from actguard.budget.scope import Charge, Hold, Refusal
 from actguard.budget.usage import Bill, MalformedUsage
 from actguard.providers.endpoint import Endpoint
 from actguard.providers.faults import log_once
@@ -26,6 +26,7 @@ from actguard.providers.wire import Wire, parse_json
 current_call: ContextVar["tuple[Any, Call | None] | None"] = ContextVar("actguard.call", default=None)
 """Set while an SDK's own request method runs, and nowhere else: its client, and the call if it is metered."""
 
+_NOTHING_IMPOSSIBLE: frozenset[str] = frozenset()
 _OUR_BYTES = 80  # what an output cap and a question for usage add to a body; neither is part of the prompt
 
 
@@ -59,10 +60,24 @@ class Call(Quote):
     def __init__(
         self, account: Account, wire: Wire, endpoint: Endpoint, host: Host, request: Request, model: str = ""
     ) -> None:
-        Quote.__init__(self, account, wire, endpoint, host, request, model)
+        Hold.__init__(self, account, False)
+        self.account = account
+        self.wire = wire
+        self.endpoint = endpoint
+        self.host = host
+        self.provider, self.host_context = host
+        self.request = request
+        self.price = self._facts = self._least_cap = None
+        self.most = self.bound = 0
+        self.impossible = _NOTHING_IMPOSSIBLE
         self.announced = True
-        self.streaming = self.sent = self.settled = False
+        self.hide_usage = self.streaming = self.sent = self.settled = False
         self.refusal = self.next = self.deferred_as = None
+        if not model:
+            _, body, extra = request
+            named = body.get("model") if body is not None and extra is None else None
+            model = named if type(named) is str and named else self.facts.model
+        self.model = model
 
     # ---- the request ----
 
@@ -118,8 +133,8 @@ class Call(Quote):
             log_once(f"a reply of {self.wire.name} {self.endpoint.name} was not JSON")
             self.account.count_unmetered()
             self.settle(None)
-        else:
-            self.reply(parsed)
+            return
+        self.reply(parsed)
 
     def reply(self, body: Any) -> None:
         """`reply_bytes` for a body that is parsed already."""
@@ -144,10 +159,10 @@ class Call(Quote):
             response_id: the provider's, where there is no bill to tell it.
         """
         if bill is not None:
-            if not bill.final:
+            response_id, _, _, final = bill
+            if not final:
                 self._defer(bill)
                 return
-            response_id = bill.response_id
         account = self.account
         if not self.settled:
             self.settled = True

@@ -5,9 +5,9 @@ or metered is never let through in silence: a policy says what happens, and an e
 """
 
 import sys
-import threading
 import warnings
 from collections.abc import Mapping
+from threading import get_ident
 from typing import Any
 
 from actguard.budget.account import Account, BudgetWarning, label
@@ -42,8 +42,10 @@ def open_call(account: Account, wire: Wire, endpoint: Endpoint, host: Host, requ
     if not call.model and endpoint.kind is Kind.DEFERRED:
         _allow_unpriced(call)
         return call
-    call.price = account.book.price(host.provider, call.model, _context(call)) or _price_further(call)
-    if account.bounded and account.limited:
+    bounded = account.bounded
+    context = _context(call) if bounded else call.host_context
+    call.price = account.book.price(call.provider, call.model, context) or _price_further(call, context)
+    if bounded and account.limited:
         _bound(call)
     return call
 
@@ -58,7 +60,7 @@ def admit(call: Call, *, wait: bool = True) -> None:
         BudgetExceededError: the call may not be sent.
     """
     account = call.account
-    call.thread = threading.get_ident()
+    call.thread = get_ident()
     if account.admission.try_hold(call) is call:
         return
     try:
@@ -75,7 +77,7 @@ def admit(call: Call, *, wait: bool = True) -> None:
 async def aadmit(call: Call) -> None:
     """`admit` without blocking the event loop."""
     account = call.account
-    call.thread = threading.get_ident()
+    call.thread = get_ident()
     call.task = _task_id()
     if account.admission.try_hold(call) is call:
         return
@@ -147,16 +149,14 @@ def _allow_unpriced(call: Call) -> None:
 
 
 def _context(call: Call) -> Context:
-    """What selects the price before the call is made."""
-    if call.account.bounded:
-        return merged(_requested_context(call.body), call.host.context)
-    return call.host.context
+    """What selects the price before the call is made; only a bound asks for more than the host says."""
+    return merged(_requested_context(call.body), call.host_context)
 
 
-def _price_further(call: Call) -> Price | None:
+def _price_further(call: Call, context: Context) -> Price | None:
     """The price where the host's own list has none: of the SDK's own provider, else as the policy says."""
     account, host, model = call.account, call.host, call.model
-    book, context = account.book, _context(call)
+    book = account.book
     if call.native:
         price = book.price(call.wire.native, model, context)
         if price is not None:

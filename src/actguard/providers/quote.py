@@ -34,11 +34,9 @@ Request = tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]
 """Path, body, and `extra_body`, as the SDK has them before it serialises them."""
 
 
-_NONE: frozenset[str] = frozenset()
-
-
 class Quote(Hold):
-    """The figures of one call. Its account was captured when it was opened; no context is read again."""
+    """The figures of one call, whose constructor sets them (call.py). Its account was captured when it was opened; no
+    context is read again."""
 
     __slots__ = (
         "_facts",
@@ -61,6 +59,7 @@ class Quote(Hold):
     account: Account
     wire: Wire
     endpoint: Endpoint
+    request: Request
     host: Host
     host_context: Context
     """What the host itself says about the price."""
@@ -77,28 +76,8 @@ class Quote(Hold):
     """Kinds of tokens that this request cannot be billed for."""
     hide_usage: bool
     """The stream's usage event was our wish, and is withheld."""
-
-    def __init__(
-        self, account: Account, wire: Wire, endpoint: Endpoint, host: Host, request: Request, model: str = ""
-    ) -> None:
-        Hold.__init__(self, account, False)
-        self.account = account
-        self.wire = wire
-        self.endpoint = endpoint
-        self.host = host
-        self.provider, self.host_context = host
-        self.request = request
-        self.price = None
-        self.most = self.bound = 0
-        self.impossible = _NONE
-        self.hide_usage = False
-        self._facts: RequestFacts | None = None
-        self._least_cap: int | None = None
-        if not model:
-            _, body, extra = request
-            named = body.get("model") if body is not None and extra is None else None
-            model = named if type(named) is str and named else self.facts.model
-        self.model = model
+    _facts: RequestFacts | None
+    _least_cap: int | None
 
     # ---- the request ----
 
@@ -196,42 +175,39 @@ class Quote(Hold):
         if bill is None or received is not None:
             return self._likely(received, bill.lines[0].usage if bill is not None and bill.lines else None)
         try:
-            return self._billed(bill, lookup)
+            _, lines, reported_cost, _ = bill
+            total = tokens = guesses = 0
+            items: list[tuple[str, Usage, int]] = []
+            requested = self.model
+            for model, usage, context in lines:
+                price = self._price_of(model, context, requested) if lookup else self.price
+                requested = ""  # further lines are of other models: an advisor, an image model
+                read_in, written = usage[0], usage[1]
+                pico = 0
+                if price is not None:
+                    if usage[2:] == _PLAIN:
+                        pico = price.plain_cost(read_in, written)
+                    else:
+                        pico = price.cost(usage)
+                        if price.unpriced(usage):
+                            guesses = 1
+                    if price.assumed:
+                        guesses = 1
+                total += pico
+                tokens += read_in + written
+                items.append((model, usage, pico))
+            if reported_cost is not None:
+                total, guesses = reported_cost, 0
+                items = [(model, usage, total if index == 0 else 0) for index, (model, usage, _) in enumerate(items)]
+            account = self.account
+            if items and account.limited:
+                first = items[0][1]
+                if (account.outputs.get(self.model) or self.outputs()).observe(first[1]):
+                    ratios.observe(self.provider, self.facts, first[0])
+            return new(Charge, (total, tokens, tuple(items), guesses))
         except Exception:  # noqa: BLE001 - ours, not the caller's: his reply is paid for and must reach him
             log_once(f"pricing a reply of {self.wire.name} {self.endpoint.name} failed", trace=True)
             return self._likely(received, None)
-
-    def _billed(self, bill: Bill, lookup: bool) -> Charge:
-        _, lines, reported_cost, _ = bill
-        total = tokens = guesses = 0
-        items: list[tuple[str, Usage, int]] = []
-        requested = self.model
-        for model, usage, context in lines:
-            price = self._price_of(model, context, requested) if lookup else self.price
-            requested = ""  # further lines are of other models: an advisor, an image model
-            read_in, written = usage[0], usage[1]
-            pico = 0
-            if price is not None:
-                if usage[2:] == _PLAIN:
-                    pico = price.plain_cost(read_in, written)
-                else:
-                    pico = price.cost(usage)
-                    if price.unpriced(usage):
-                        guesses = 1
-                if price.assumed:
-                    guesses = 1
-            total += pico
-            tokens += read_in + written
-            items.append((model, usage, pico))
-        if reported_cost is not None:
-            total, guesses = reported_cost, 0
-            items = [(model, usage, total if index == 0 else 0) for index, (model, usage, _) in enumerate(items)]
-        account = self.account
-        if items and account.limited:
-            first = items[0][1]
-            if (account.outputs.get(self.model) or self.outputs()).observe(first[1]):
-                ratios.observe(self.provider, self.facts, first[0])
-        return new(Charge, (total, tokens, tuple(items), guesses))
 
     def _price_of(self, model: str, context: Context, requested: str) -> Price | None:
         if self.host_context:

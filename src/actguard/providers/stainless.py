@@ -32,6 +32,7 @@ from actguard.providers.wire import Wire, parse_json
 
 METHODS = ("request", "_build_request", "_process_response")
 _CLOUDS = (("Bedrock", "aws"), ("Azure", "azure"), ("Vertex", "google"))
+_PRICED, _DEFERRED = Kind.PRICED, Kind.DEFERRED  # looked up once: a member of an Enum takes as long as ten attributes
 _KEY = "actguard.call"  # in the extensions of an HTTP request; HTTP libraries ignore keys they do not know
 
 
@@ -135,15 +136,15 @@ class StainlessSeam:
     def _open(self, account: Any, client: Any, options: Any) -> Call | None:
         """The call that is about to be made; None where nothing is billed, or the policy lets it through unmetered."""
         assert isinstance(account, Account)
-        endpoint = self.wire.classify(options.method, options.url)
+        path = options.url
+        endpoint = self.wire.classify(options.method, path)
         kind = endpoint.kind
-        if kind is Kind.FREE or kind is Kind.TERMINAL:
+        if kind is not _PRICED and kind is not _DEFERRED:
+            if kind is Kind.UNMETERED:
+                unmetered(account, f"{self.wire.name} {endpoint.name}")
             return None
-        if kind is Kind.UNMETERED:
-            unmetered(account, f"{self.wire.name} {endpoint.name}")
-            return None
-        body, extra = options.json_data, options.extra_json
-        if body is not None and not is_object(body):
+        body = options.json_data
+        if not is_object(body):
             body = None
         url = client._base_url
         known = self._clients.get((client.__class__, id(url)))
@@ -151,7 +152,7 @@ class StainlessSeam:
             known = self._get_to_know(client.__class__, url)
         _, wire, address, native = known
         host = account.book.host_of(address, native)
-        return open_call(account, wire, endpoint, host, (options.url, body, extra or None))
+        return open_call(account, wire, endpoint, host, (path, body, options.extra_json or None))
 
     def _get_to_know(self, client: type, url: Any) -> tuple[Any, Wire, str, str]:
         names = [kind.__name__ for kind in client.__mro__]
@@ -164,12 +165,13 @@ class StainlessSeam:
 
     def _prepared(self, call: Call, options: Any) -> Any:
         """*options* with the output cap that was granted, and the question for usage; never altered in place."""
-        before = body = options.json_data
-        if not is_object(body):
+        _, body, extra = call.request
+        if body is None:
             return options
-        if call.cap is not None or (self.prepare is not None and (options.extra_json or body.get("stream"))):
-            if options.extra_json:
-                before = body = merged(body, options.extra_json)
+        if call.cap is not None or (self.prepare is not None and (extra or body.get("stream"))):
+            if extra:
+                body = merged(body, extra)
+            before = body
             if self.prepare is not None:
                 body = self.prepare(call, body)
             if call.cap is not None:
@@ -185,11 +187,11 @@ class StainlessSeam:
     def _around_build(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def _build_request(client: Any, options: Any, **kwargs: Any) -> Any:
-            account = current_frame().scope
-            if account is None:
-                return original(client, options, **kwargs)
             inside = current_call.get()
             if inside is None:
+                account = current_frame().scope
+                if account is None:
+                    return original(client, options, **kwargs)
                 return self._build_unannounced(original, account, client, options, kwargs)
             call = inside[1]
             if call is not None:
@@ -269,25 +271,22 @@ class StainlessSeam:
         """The call that *response* answers, settled by it, or about to be."""
         call: Call | None = response.request.extensions.get(_KEY)
         try:
-            if call is not None:
-                self._read(call, response)
-            elif deferred:
-                self._settle_deferred(response)
+            if call is None:
+                if deferred:
+                    self._settle_deferred(response)
+                return None
+            call.sent = False
+            if response.status_code < 400:  # others are seen here only with a middleware; what failed is not billed
+                body = getattr(response, "_content", None)
+                if body is not None:
+                    call.reply_bytes(body)
+                else:
+                    tap(call, response)
         except Exception:  # noqa: BLE001 - ours, not the caller's: his reply is paid for and must reach him
             log_once(f"reading a response of {self.wire.name} failed", trace=True)
             if call is not None:
                 call.settle(None)
         return call
-
-    def _read(self, call: Call, response: Any) -> None:
-        call.sent = False
-        if response.status_code >= 400:
-            return  # seen here only with a middleware; what failed is not billed
-        body = getattr(response, "_content", None)
-        if body is not None:
-            call.reply_bytes(body)
-        else:
-            tap(call, response)
 
     def _settle_deferred(self, response: Any) -> None:
         """A read that may find a call finished which was accepted earlier."""
