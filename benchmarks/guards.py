@@ -41,7 +41,7 @@ PROGRAM = Path(__file__).with_name("guards_reference.py")
 @dataclass
 class Case:
     what: str
-    call: Callable[[int], Any]
+    call: Callable[..., Any]
     aim: tuple[float, float] | None = None
     keyed: bool = False
     """It gets an idempotency key with each call, a new one."""
