@@ -2,8 +2,8 @@
 
 Tools that do nothing, so that nothing but the guards is measured, against a bare call, against the least that each
 guard could be, written by hand, and against the guards of actguard 1.0.2, in a process of its own. All of them take
-turns in short blocks, in an order that is drawn anew for each round, in thread time without garbage collection; best
-and median of the blocks.
+turns in short blocks on one core, in an order that is drawn anew for each round, in thread time without garbage
+collection; best and median of the blocks.
 """
 
 import asyncio
@@ -221,6 +221,18 @@ class Reference:
 
 
 @contextmanager
+def one_core() -> Iterator[None]:
+    """Both processes take turns, and cores differ in what else they have to do."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
+
+
+@contextmanager
 def reference() -> Iterator[Reference | None]:
     try:
         python = environment(HOME / "peers" / "actguard", REFERENCE)
@@ -240,7 +252,7 @@ def measure(rounds: int) -> list[Case]:
     plain, later, threads = cases(), async_cases(), thread_cases()
     gc.collect()
     gc.disable()
-    with reference() as other, inside(Frame(run=Run("benchmark"))), asyncio.Runner() as loop:
+    with one_core(), reference() as other, inside(Frame(run=Run("benchmark"))), asyncio.Runner() as loop:
         for group in (plain, later, threads):
             for number in range(rounds + WARM_UP):
                 for case in random.sample(group, len(group)):

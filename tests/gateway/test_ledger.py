@@ -102,6 +102,62 @@ def test_an_idempotency_key_returns_the_first_answer_and_no_other_request_for_it
     assert ledger.counter() == (0, 0, 0, 0)
 
 
+def test_a_hold_remembers_the_keys_that_are_named_after_it(ledger: Any) -> None:
+    ledger.budget(usd=100)
+    asked, done = reserve(usd=60, idempotency_key="r1"), settle(usd=25, idempotency_key="r1:final")
+    granted, settled = ledger.one(asked), ledger.one(done)
+    for _ in range(2):
+        again = ledger.one(asked)
+        assert again.body | {"remaining_ttl_ms": 0} == granted.body | {"remaining_ttl_ms": 0}
+        assert ledger.apply(done, done) == [settled, settled]
+        for other in (
+            reserve(usd=61, idempotency_key="r1", hash="x"),
+            settle(usd=26, idempotency_key="r1:final"),
+            reserve("r2", usd=1, idempotency_key="r1", hash="x"),
+            reserve("r2", usd=1, idempotency_key="r1:final"),
+            settle(usd=25, idempotency_key="r1"),
+        ):
+            assert ledger.one(other).body["code"] == "idempotency_mismatch", other
+        ledger.crash()
+    assert ledger.store.read(lambda t: t.rows("answer", workspace=1, key="r1")) == []
+    assert ledger.counter() == (0, 25, 0, 0)
+
+
+def test_a_hold_that_changes_keeps_what_it_has_answered(ledger: Any) -> None:
+    ledger.budget(usd=100)
+    asked, done = reserve(usd=60, idempotency_key="r1", tariff_version="t"), settle(usd=25, idempotency_key="r1:final")
+    granted = ledger.one(asked)
+    assert ledger.one(extend(usd=10)).body["usd_limit_micros"] == 70
+    assert ledger.one(asked) == granted
+    settled = ledger.one(done)
+    assert ledger.one(settle(usd=7, final=False, seq=6)).body["usd_micros"] == 32
+    ledger.crash()
+    assert ledger.one(done) == settled
+    assert ledger.one(asked).body["usd_limit_micros"] == 60
+    assert ledger.one(settle(usd=25)).body["usd_micros"] == 32
+
+
+def test_a_key_named_after_a_hold_is_free_until_it_was_used(ledger: Any) -> None:
+    ledger.budget(usd=100)
+    ledger.one(reserve(usd=10))
+    assert ledger.one(reserve("r2", usd=10, idempotency_key="r1")).status == 200
+    assert ledger.one(settle(usd=5)).status == 200
+    assert ledger.one(reserve("r3", usd=10, idempotency_key="r1:final")).status == 200
+    refused = ledger.one(reserve("r4", usd=1000, idempotency_key="r4"))
+    ledger.one(release("r2"))
+    assert refused.status == 409
+    assert ledger.one(reserve("r4", usd=1000, idempotency_key="r4")) == refused
+    assert ledger.one(settle(usd=5, idempotency_key="r1:final")).status == 422
+
+
+def test_another_agent_learns_nothing_of_a_settle_by_its_key(ledger: Any) -> None:
+    ledger.budget(usd=100)
+    ledger.one(reserve(usd=10))
+    ledger.one(settle(usd=5, idempotency_key="r1:final"))
+    for usd in (5, 6):
+        assert ledger.one(settle(usd=usd, idempotency_key="r1:final", agent="spy")).status == 404
+
+
 def test_a_request_without_any_id_shares_the_open_hold_of_its_like(ledger: Any) -> None:
     ledger.budget(usd=100)
     first = ledger.one(reserve("s1", usd=60, fingerprint="f"))

@@ -128,6 +128,22 @@ def test_several_processes_serve_one_postgres_and_one_that_is_killed_is_replaced
     assert "Traceback" not in log
 
 
+def test_workers_that_cannot_start_end_the_gateway(postgres: Postgres, tmp_path: Path) -> None:
+    program = (
+        "from dataclasses import replace; from actguard.cli import main; from actguard.gateway.config import Settings; "
+        "handed = Settings.to_environment; gone = 'postgresql://x@127.0.0.1:1/x'; "
+        "Settings.to_environment = lambda settings: handed(replace(settings, database=gone)); "
+        f"main(['gateway', '--port', '0', '--workers', '2', '--database', {postgres.database()!r}])"
+    )
+    environment = {"PYTHONPATH": str(SOURCE), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.strip().endswith("A worker could not start, and the gateway has ended; the log says why.")
+    assert "Postgres cannot be reached" in done.stderr
+
+
 def without(module: str, database: str, tmp_path: Path) -> "subprocess.CompletedProcess[str]":
     program = (
         f"import sys; sys.modules[{module!r}] = None; from actguard.cli import main; "

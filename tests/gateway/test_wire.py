@@ -224,6 +224,8 @@ def test_a_revoked_key_stops_within_a_second_also_when_revoked_elsewhere(
         (b'{"run_id": ""}', 422),
         (b'{"run_id": 7}', 422),
         (b'{"run_id": "a\\u0000b"}', 422),
+        (b'{"run_id": "a\\n"}', 422),
+        (b'{"run_id": "r", "plan_key": "a\\n"}', 422),
         (b'{"run_id": "r", "usd_limit_micros": -1}', 422),
         (b'{"run_id": "r", "usd_limit_micros": 1e400}', 422),
         (b'{"run_id": "r", "usd_limit_micros": 9999999999999999999999999}', 422),

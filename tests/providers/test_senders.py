@@ -21,7 +21,7 @@ import requests
 import actguard
 from actguard import BudgetExceededError, BudgetGuard
 from actguard.budget.estimate import InputRatios
-from actguard.providers import call
+from actguard.providers import quote
 from actguard.providers.senders import never_sent
 from actguard.testing import Cut, HttpError, LocalProvider, Lost, Reply
 
@@ -112,7 +112,7 @@ async def test_every_lost_attempt_is_charged_once(
 ) -> None:
     estimates: list[int] = []
     for lost in (1, 2):
-        monkeypatch.setattr(call, "ratios", InputRatios())  # nothing was learned before
+        monkeypatch.setattr(quote, "ratios", InputRatios())  # nothing was learned before
         llm_provider.reset()
         llm_provider.reply(*[Lost()] * lost)
         with BudgetGuard(usd_limit=1) as guard:

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,7 @@ def test_one_timeout_sets_both_and_each_has_the_last_word() -> None:
     [
         ({"gateway_url": "127.0.0.1:8085", "api_key": KEY}, "gateway_url"),
         ({"gateway_url": "ftp://127.0.0.1", "api_key": KEY}, "gateway_url"),
+        ({"backoff_base_ms": 500, "backoff_max_ms": 100}, "backoff_max_ms"),
         ({"gateway_url": "http://", "api_key": KEY}, "gateway_url"),
         ({"gateway_url": "http://user:pass@host", "api_key": KEY}, "gateway_url"),
         ({"gateway_url": "http://host:port", "api_key": KEY}, "gateway_url"),
@@ -130,6 +133,33 @@ def test_the_configuration_may_be_base64_of_json(environment: pytest.MonkeyPatch
     assert Client.from_env().config.event_mode == "significant"
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        base64.encodebytes(b'{"agent_id": "' + b"x" * 80 + b'?>", "event_mode": "significant"}').decode(),
+        base64.urlsafe_b64encode(b'{"agent_id": "???>>>", "event_mode": "significant"}').decode().rstrip("="),
+    ],
+    ids=["in lines", "url-safe, without padding"],
+)
+def test_base64_is_taken_as_tools_print_it(environment: pytest.MonkeyPatch, written: str) -> None:
+    environment.setenv("ACTGUARD_CONFIG", written)
+
+    assert Client.from_env().config.event_mode == "significant"
+
+
+def test_half_of_what_a_gateway_needs_is_said_to_be_in_the_environment(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ACTGUARD_GATEWAY_URL", URL)
+
+    with pytest.raises(ActGuardUsageError, match=r"^The environment: gateway_url is given and api_key is not"):
+        Client.from_env()
+
+
+def test_a_key_is_not_shown_where_options_are() -> None:
+    client = Client(gateway_url=URL, api_key=KEY)
+
+    assert KEY.partition(".")[2] not in repr(client.config) + repr(client) + repr(client.remote)
+
+
 def test_the_configuration_may_be_a_file_and_variables_win_over_it(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -187,6 +217,25 @@ def test_a_wrong_configuration_file_is_named_and_explained(tmp_path: Path, conte
 
     assert said in str(caught.value)
     assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize(("options", "loaded"), [({}, False), ({"gateway_url": URL, "api_key": KEY}, True)])
+def test_what_requests_need_is_loaded_before_a_deadline_runs_and_only_with_a_gateway(
+    options: dict[str, Any], loaded: bool
+) -> None:
+    """On a busy machine it takes longer than a reserve may."""
+    program = f"import sys, actguard; actguard.Client(**{options!r}); print('httpx2' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == str(loaded)
+
+
+def test_a_ca_file_with_no_certificate_in_it_is_a_mistake_at_construction(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("this is none")
+
+    with pytest.raises(ActGuardUsageError, match=r"ca_file .*ca\.pem holds no certificate") as caught:
+        Client(gateway_url="https://gateway.example.com", api_key=KEY, ca_file=tmp_path / "ca.pem")
+    assert caught.value.argument == "ca_file"
 
 
 def test_a_closed_client_starts_no_run_and_closes_again() -> None:

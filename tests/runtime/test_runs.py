@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -136,6 +137,7 @@ def test_threads_with_their_own_runs_do_not_meet() -> None:
 
 INHERITED = """
 import threading
+import warnings
 from actguard import Client
 client, seen = Client(), []
 def work():
@@ -193,3 +195,27 @@ def test_a_forked_child_has_runs_of_its_own(make: Callable[..., Client]) -> None
             finally:
                 os._exit(2)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_cost_in_a_forked_child_of_a_guard_is_said_to_be_told_to_nobody(make: Callable[..., Client]) -> None:
+    told: list[Any] = []
+    client = make(event_sinks=[told.append])
+    read, write = os.pipe()
+    with client.run(), client.budget_guard(usd_limit=1) as guard:
+        child = os.fork()
+        if child == 0:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                for _ in range(2):
+                    guard.add_cost(name="tool", usd=0.1)
+            os.write(write, "\n".join(str(warning.message) for warning in caught).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert guard.usd_used == 0
+    os.close(write)
+    said = os.read(read, 10_000).decode().splitlines()
+    os.close(read)
+
+    assert len(said) == 1
+    assert "entered before this process was forked" in said[0]

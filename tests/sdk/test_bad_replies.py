@@ -8,6 +8,7 @@ import pytest
 
 from actguard import BudgetExceededError, BudgetGuard
 from actguard.providers import call as calls
+from actguard.providers import faults
 from actguard.testing import Cut, Delivery, LocalProvider, NotJSON, Reply
 
 MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
@@ -16,7 +17,7 @@ OPENAI, ANTHROPIC = "gpt-4o", "claude-sonnet-5"
 
 @pytest.fixture(autouse=True)
 def _nothing_was_logged_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "_logged", set())
+    monkeypatch.setattr(faults, "_logged", set())
 
 
 def chat(provider: LocalProvider, **options: Any) -> Any:

@@ -147,8 +147,8 @@ store = MemoryStore()
 store.admit([CounterTake("a", 5, 3600.0)])
 held, done = threading.Event(), threading.Event()
 def hold():
-    for shard in store._shards:
-        shard.lock.acquire()
+    for lock in {shard.lock for shard in store._shards}:
+        lock.acquire()
     held.set()
     done.wait()
 threading.Thread(target=hold, daemon=True).start()

@@ -1,5 +1,6 @@
 """What the errors of common clients say about the service behind them (fault C6: most of them said nothing)."""
 
+import asyncio
 import importlib
 import socket
 import ssl
@@ -9,7 +10,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from actguard import CircuitOpenError, FailureKind, circuit_breaker
+from actguard import FAIL_ON_STRICT, CircuitOpenError, FailureKind, circuit_breaker, circuits, tool
 from actguard.tools.failures import classify, retry_after
 
 T, LATE, X = FailureKind.TRANSPORT, FailureKind.TIMEOUT, FailureKind.OVERLOADED
@@ -181,3 +182,77 @@ def test_no_library_is_imported_for_it():
     module = importlib.import_module("actguard.tools.failures")
     for name in ("httpx", "requests", "botocore", "grpc", "redis"):
         assert not hasattr(module, name)
+
+
+# ---- errors that fight back, and several at once ----
+
+
+def raising(*args, **kwargs):
+    raise RuntimeError
+
+
+class Hostile(ConnectionError):
+    __cause__ = property(raising)
+    __context__ = property(raising)
+    __suppress_context__ = property(raising)
+    __str__ = raising
+    errno = property(raising)
+    response = property(raising)
+    headers = property(raising)
+    code = raising
+
+
+class HostileMapping(dict):
+    get = raising
+
+
+class Answered(TimeoutError):
+    response = HostileMapping(Error={})
+    headers = HostileMapping()
+
+
+class Unplaced(Exception):
+    __module__ = None
+
+
+class Misplaced(ConnectionError):
+    __module__ = 5
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(Hostile(), T), (Answered(), LATE), (Unplaced(), FailureKind.UNKNOWN), (Misplaced(), T)]
+)
+def test_an_error_that_fights_back_is_told_all_the_same_and_reaches_the_caller(run, error, kind):
+    assert classify(error) is kind
+    assert retry_after(error) is None
+
+    @tool(
+        circuit_breaker={"name": type(error).__name__, "fail_on": FAIL_ON_STRICT | {FailureKind.UNKNOWN}},
+        idempotent={"key": "derived"},
+        max_attempts=5,
+        no_repeat=5,
+        concurrency=1,
+    )
+    def call():
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        call()
+    assert raised.value is error
+    assert circuits.state(type(error).__name__).fails == 1
+
+
+def test_a_group_counts_as_the_worst_of_its_members():
+    inner = ExceptionGroup("inner", [ValueError(), TimeoutError()])
+    assert classify(ExceptionGroup("two", [ConnectionError(), ConnectionError()])) is T
+    assert classify(ExceptionGroup("mixed", [ValueError(), inner, KeyError()])) is LATE
+    assert classify(ExceptionGroup("both", [inner, ConnectionError()])) is T
+    assert classify(ExceptionGroup("neither", [ValueError(), KeyError()])) is FailureKind.UNKNOWN
+    deep = ExceptionGroup("deep", [ConnectionError(), ValueError()])
+    for _ in range(20_000):
+        deep = ExceptionGroup("deeper", [deep, ValueError()])
+    assert classify(deep) in (T, FailureKind.UNKNOWN)
+
+
+def test_a_connection_that_ended_in_the_middle_was_broken():
+    assert classify(asyncio.IncompleteReadError(b"", 5)) is T

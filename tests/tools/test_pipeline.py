@@ -490,7 +490,7 @@ def test_a_slow_success_may_count_as_a_failure(monkeypatch):
     from actguard.pipeline import run as shells
 
     ticks = iter(range(0, 1000, 5))
-    monkeypatch.setattr(shells, "_clock", lambda: next(ticks) + 1)
+    monkeypatch.setattr(shells, "clock", lambda: next(ticks) + 1)
     call = circuit_breaker(name="slow", max_fails=2, slow_call_s=1)(lambda: 1)
     call()
     call()

@@ -120,7 +120,7 @@ class Admission:
     # ---- after a call ----
 
     def settle(
-        self, hold: Hold, charge: Charge, response_id: str | None = None, *, final: bool = True
+        self, hold: Hold, charge: Charge, response_id: str | None = None, final: bool = True
     ) -> tuple[bool, Refusal | None]:
         """Turn *hold* into spend; nothing is added when *response_id* was counted before.
 
@@ -143,9 +143,9 @@ class Admission:
         self.holds.discard(hold)
         if hold.final:
             return False, None
-        if self._first_report(response_id, by_call=True):
-            return True, hold.scope.settle(hold, charge, final=final)
-        hold.scope.settle(hold, NO_CHARGE, calls=0)
+        if response_id is None or self._first_report(response_id, True):
+            return True, hold.scope.settle(hold, charge, final)
+        hold.scope.settle(hold, NO_CHARGE, True, 0)
         return False, None
 
     def release(self, hold: Hold) -> None:
@@ -165,8 +165,8 @@ class Admission:
     ) -> tuple[bool, Refusal | None]:
         """Count spend that has no hold. Returns as `settle` does."""
         with self._lock:
-            counted = self._first_report(response_id)
-            exceeded = scope.charge(charge, calls=calls, phase=phase) if counted else None
+            counted = response_id is None or self._first_report(response_id)
+            exceeded = scope.charge(charge, calls, phase) if counted else None
             if self._waiters or self._later:
                 self._catch_up()
             return counted, exceeded
@@ -250,13 +250,11 @@ class Admission:
 
     # ---- under the lock ----
 
-    def _first_report(self, response_id: str | None, *, by_call: bool = False) -> bool:
+    def _first_report(self, response_id: str, by_call: bool = False) -> bool:
         """Whether this report of a reply is to be counted: the first one is, be it the call's own or somebody else's.
 
         Some servers number their replies from a few hundred ids, so a further call with the same one is another call.
         """
-        if response_id is None:
-            return True
         seen = self.seen
         called = seen.get(response_id)
         if called is None:

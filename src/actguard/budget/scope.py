@@ -31,34 +31,57 @@ class Lowered(NamedTuple):
 class Hold:
     """What one call asks for, and has set aside until it is settled or released. Changed only under the tree's lock."""
 
+    __slots__ = (
+        "bound_pico",
+        "bound_tokens",
+        "cap",
+        "charged",
+        "estimate_pico",
+        "estimate_tokens",
+        "final",
+        "measured",
+        "open",
+        "parked",
+        "scope",
+        "task",
+        "thread",
+    )
+
     scope: "BudgetScope"
     """Where it was opened."""
-    task: int = 0
+    task: int
     """The asyncio task that opened it, by id; 0 for none."""
-    thread: int = 0
+    thread: int
     """The thread that opened it, by ident."""
-    estimate_pico: int = 0
+    estimate_pico: int
     """What default scopes set aside."""
-    estimate_tokens: int = 0
+    estimate_tokens: int
     """Input and output together."""
-    bound_pico: int = 0
+    bound_pico: int
     """What strict scopes set aside."""
-    bound_tokens: int = 0
-    cap: int | None = None
+    bound_tokens: int
+    cap: int | None
     """The output cap that was granted instead of the call's own."""
-    open: bool = False
+    open: bool
     """Set aside."""
-    final: bool = False
+    final: bool
     """Settled for good."""
-    parked: bool = False
+    parked: bool
     """Nothing runs that will end it: it ends when somebody looks at it again."""
-    charged: "Charge | None" = None
-    measured: bool = True
+    charged: "Charge | None"
+    measured: bool
     """Whether the amounts above are known. While a call is alone in its tree nobody needs its estimate: it is made when
     a second one comes."""
 
-    def __init__(self, scope: "BudgetScope") -> None:
+    def __init__(self, scope: "BudgetScope", measured: bool = True) -> None:
         self.scope = scope
+        self.task = self.thread = 0
+        self.estimate_pico = self.estimate_tokens = 0
+        self.bound_pico = self.bound_tokens = 0
+        self.cap = None
+        self.open = self.final = self.parked = False
+        self.charged = None
+        self.measured = measured
 
     def measure(self) -> None:
         """Work out the estimates."""
@@ -229,8 +252,21 @@ class BudgetScope:
             *hold*, open now and perhaps lowered; or why not.
         """
         root = self.root
-        if not (root.in_flight or hold.measured or self.bounded) and self._admits_alone(hold):
-            return hold
+        chain = self.chain
+        if not (root.in_flight or hold.measured or self.bounded):  # the everyday call: nobody asks for its estimate
+            for scope in chain:
+                if (
+                    scope.used_pico >= scope.limit_pico
+                    or scope.used_tokens >= scope.limit_tokens
+                    or scope.refused is not None
+                ):
+                    break
+            else:
+                for scope in chain:
+                    scope.in_flight += 1
+                root.unmeasured = hold
+                hold.open = True
+                return hold
         refusal = self.standing_refusal()
         if refusal is not None:
             return refusal
@@ -239,7 +275,7 @@ class BudgetScope:
         if not hold.measured and (root.in_flight or self.bounded):
             hold.measure()
         lowered: Lowered | None = None
-        for scope in self.chain:
+        for scope in chain:
             if scope.strict:
                 verdict = scope._fit_strict(hold, lowered, blockers)
             elif (
@@ -260,7 +296,7 @@ class BudgetScope:
             lowered = verdict
         if lowered is not None:
             hold.take(lowered)
-        for scope in self.chain:
+        for scope in chain:
             if scope.strict:
                 scope.held_pico += hold.bound_pico
                 scope.held_tokens += hold.bound_tokens
@@ -272,21 +308,6 @@ class BudgetScope:
             root.unmeasured = hold
         hold.open = True
         return hold
-
-    def _admits_alone(self, hold: Hold) -> bool:
-        """`admit` for the everyday call: nothing else is in flight, so that nobody asks for its estimate."""
-        for scope in self.chain:
-            if (
-                scope.used_pico >= scope.limit_pico
-                or scope.used_tokens >= scope.limit_tokens
-                or scope.refused is not None
-            ):
-                return False
-        for scope in self.chain:
-            scope.in_flight += 1
-        self.root.unmeasured = hold
-        hold.open = True
-        return True
 
     def measure_pending(self) -> None:
         """Set aside what the call that was alone until now is estimated at."""
@@ -345,7 +366,7 @@ class BudgetScope:
                 scope.held_tokens -= hold.estimate_tokens
             scope.in_flight -= 1
 
-    def settle(self, hold: Hold, charge: Charge, *, final: bool = True, calls: int = 1) -> Refusal | None:
+    def settle(self, hold: Hold, charge: Charge, final: bool = True, calls: int = 1) -> Refusal | None:
         """Turn the hold into spend. After a final settle nothing changes any more; an earlier one is corrected.
 
         Returns:
@@ -358,27 +379,28 @@ class BudgetScope:
         if before is None:
             self.release(hold)
         else:
-            self.charge(before.negated(), calls=-1)
-        return self.charge(charge, calls=calls)
+            self.charge(before.negated(), -1)
+        return self.charge(charge, calls)
 
-    def charge(self, charge: Charge, *, calls: int = 1, phase: Phase = "after") -> Refusal | None:
+    def charge(self, charge: Charge, calls: int = 1, phase: Phase = "after") -> Refusal | None:
         """Count spend that has no hold: a second billed attempt, an external cost, a correction of an estimate.
 
         Corrections may be negative, as may the calls that they take back.
         """
-        self.local_pico += charge.pico
-        self.local_tokens += charge.tokens
+        pico, tokens, items, estimates = charge
+        self.local_pico += pico
+        self.local_tokens += tokens
         exceeded: Refusal | None = None
         for scope in self.chain:
-            scope.used_pico += charge.pico
-            scope.used_tokens += charge.tokens
+            scope.used_pico += pico
+            scope.used_tokens += tokens
             scope.calls += calls
-            scope.estimates += charge.estimates
-            for model, usage, pico in charge.items:
+            scope.estimates += estimates
+            for model, usage, share in items:
                 tally = scope.by_model.get(model)
                 if tally is None:
                     tally = scope.by_model[model] = Tally()
-                tally.add(usage, pico, calls)
+                tally.add(usage, share, calls)
                 if calls < 0 and not tally.calls:
                     del scope.by_model[model]  # an estimate that was all there was of it
             if exceeded is None and (scope.used_pico > scope.limit_pico or scope.used_tokens > scope.limit_tokens):

@@ -9,6 +9,7 @@ import click
 
 from actguard.gateway import accounts
 from actguard.gateway.storage.connect import connect
+from actguard.gateway.storage.sqlite.store import SqliteStore
 from actguard.gateway.storage.store import Store, StoreDown, StoreError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,10 +29,19 @@ def database_options(command: F) -> F:
 
 
 @contextmanager
-def opened(database: str | None) -> Generator[Store]:
-    """The database, beside a gateway that may be using it."""
+def opened(database: str | None, *, create: bool = False) -> Generator[Store]:
+    """The database, beside a gateway that may be using it.
+
+    Args:
+        create: whether to make a file that is not there.
+    """
     try:
         store = connect(database, alone=False)
+        if isinstance(store, SqliteStore) and not create and not store.path.exists():
+            raise click.ClickException(
+                f"There is no database {store.path}: name it with --database, or make one with `actguard gateway` "
+                "or `actguard keys create`."
+            )
         store.open()
         try:
             yield store

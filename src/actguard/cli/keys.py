@@ -27,7 +27,7 @@ def create(
     if not agent or len(agent) > 200 or not agent.isprintable():
         raise click.BadParameter("an agent's name is up to 200 printable characters", param_hint="AGENT")
     now = time.time_ns() // 1000
-    with opened(database) as store:
+    with opened(database, create=True) as store:
         if new_workspace or workspace == accounts.FIRST_WORKSPACE:
             store.write(lambda t: accounts.add_workspace(t, workspace, time_zone, now))
         number = store.read(lambda t: accounts.workspace_id(t, workspace))

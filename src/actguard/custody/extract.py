@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 from actguard.custody.normalise import Normaliser
 from actguard.custody.paths import EACH, Index, follow, parse
 from actguard.custody.session import own_kind
-from actguard.custody.values import Unfit, encode, is_list
+from actguard.custody.values import Unfit, encode, is_blank, is_list
 from actguard.exceptions import ActGuardUsageError
 from actguard.stores.keys import LONGEST
 
@@ -69,7 +69,7 @@ class Reader:
             count = 0
             for value, place in ((value, place) for end, index in ends for value, place in _spread(end, index)):
                 normal = value if self._normal is None or value is None else self._normal(value)
-                if normal is not None:
+                if normal is not None and not is_blank(normal):
                     yield Found(kind, normal, encode(normal), place)
                     count += 1
                     if count > most:
@@ -96,8 +96,9 @@ def plainly(value: Any, path: tuple[str, ...], taken: int, found: list[str], mos
         return True
     if taken < len(path):
         return False
-    if kind is str and len(value) <= LONGEST:
-        found.append("s:" + value)
+    if kind is str and len(value) <= LONGEST and value.isascii():
+        if value.strip():
+            found.append("s:" + value)
     elif kind is int:
         found.append(encode(value))
     else:

@@ -19,7 +19,7 @@ from actguard.budget.guard import before_first_call
 from actguard.context import Frame, current_frame, end_frame, enter_frame
 from actguard.custody.prompts import Prompt
 from actguard.custody.trust import LABELS, Trust, level
-from actguard.custody.values import Unfit, encode
+from actguard.custody.values import Unfit, encode, is_blank
 from actguard.exceptions import SessionUsageError, UnsupportedSDKError
 from actguard.pipeline import settings
 from actguard.stores import keys
@@ -334,8 +334,8 @@ def _stated(kind: str, value: Any, trust: Trust, ttl: float, max_uses: int | Non
 
 
 def _encoded(value: Any) -> str:
-    if value is None:
-        raise SessionUsageError("None is no fact", argument="value")
+    if value is None or is_blank(value):
+        raise SessionUsageError("None is no fact, and neither is an empty text", argument="value")
     try:
         return encode(value)
     except (Unfit, TypeError, ValueError) as error:

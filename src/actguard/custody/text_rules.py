@@ -36,6 +36,8 @@ class _TextRule(Rule):
     __slots__ = ()
     joins: ClassVar[bool] = False
     """Whether a list of texts is also read as one line."""
+    allows: ClassVar[bool] = False
+    """Whether it says what may be in the argument; then something must be."""
     arg: str
     optional: bool
     max_length: int
@@ -49,8 +51,10 @@ class _TextRule(Rule):
             return None if self.optional else missing(self, self.arg)
         if isinstance(value, tuple) and MISSING in (held for held in value if held is MISSING):  # pyright: ignore[reportUnknownVariableType]
             return missing(self, self.arg)
+        empty = self.allows and not self.optional
         try:
             for text in strings(value, joined=self.joins):
+                empty = False
                 if len(text) > self.max_length:
                     return invalid(self.arg, f"must not be longer than {self.max_length} characters")
                 denied = self.check_text(text)
@@ -58,7 +62,7 @@ class _TextRule(Rule):
                     return denied
         except Unfit as error:
             return unfit(self.arg, value, error)
-        return None
+        return missing(self, self.arg) if empty else None
 
     def check_text(self, text: str) -> Denial | None:
         raise NotImplementedError
@@ -125,6 +129,7 @@ class AllowRegex(_TextRule):
     max_length: int = field(default=_LONGEST, kw_only=True)
     hint: str = field(default="", kw_only=True)
     _safe: Any = field(init=False, repr=False, compare=False)
+    allows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._check_options()

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Final, cast
+from uuid import UUID
 
 from actguard.stores import keys
 
@@ -86,21 +87,43 @@ def _bounded(values: Any) -> Iterator[Any]:
 
 
 def members(value: Any) -> Mapping[str, Any] | None:
-    """The fields of a record: of a mapping, dataclass, pydantic model, named tuple or object; None: it is none."""
+    """The fields of a record: of a mapping, dataclass, pydantic model, named tuple or object, those included that came
+    to it beside its declared ones; None: it is none."""
     if isinstance(value, Mapping):
         return value  # pyright: ignore[reportUnknownVariableType] - whatever it is, only str keys are asked for
-    if isinstance(value, type | str | bytes | int | float) or value is None:
+    if isinstance(value, type | str | bytes | int | float | UUID) or value is None:
         return None
+    names = _declared(value)
+    if names is None and isinstance(value, Sequence | Set | Iterator):
+        return None
+    held: Mapping[str, Any] = getattr(value, "__dict__", None) or {}
+    if names is None:
+        names = _slots(cast("Any", type(value)))
+        if not held and not names:
+            return None
+    record = {name: getattr(value, name, None) for name in names}
+    record.update((name, kept) for name, kept in held.items() if not name.startswith("_"))
+    record.update(getattr(value, "__pydantic_extra__", None) or {})
+    return record
+
+
+def _declared(value: Any) -> list[str] | None:
+    """The names of the fields that its class lists."""
     if dataclasses.is_dataclass(value):
-        return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
+        return [field.name for field in dataclasses.fields(value)]
     kind = cast("Any", type(value))
-    fields = getattr(kind, "model_fields", None) or getattr(kind, "_fields", None)
-    if fields is not None:
-        return {str(name): getattr(value, name, None) for name in fields}
-    if isinstance(value, Sequence | Set | Iterator):
-        return None
-    held = getattr(value, "__dict__", None)
-    return {name: kept for name, kept in held.items() if not name.startswith("_")} if held else None
+    for listed in ("model_fields", "_fields", "__struct_fields__"):
+        if (fields := getattr(kind, listed, None)) is not None:
+            return [str(name) for name in fields]
+    return None
+
+
+def _slots(kind: type[Any]) -> list[str]:
+    found: list[str] = []
+    for base in kind.__mro__:
+        slots: Any = base.__dict__.get("__slots__", ())
+        found += [name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("_")]
+    return found
 
 
 def is_list(value: Any) -> bool:
@@ -190,6 +213,11 @@ def fold(text: str) -> str:
     plain = unicodedata.normalize("NFKD", wide)
     seen = "".join(letter for letter in plain if letter in _KEPT or unicodedata.category(letter) not in _INVISIBLE)
     return unicodedata.normalize("NFKC", seen)
+
+
+def is_blank(value: Any) -> bool:
+    """Whether *value* is a text in which nothing is seen: it names nothing."""
+    return isinstance(value, str) and not (value if value.isascii() else fold(value)).strip()
 
 
 def a(value: Any) -> str:

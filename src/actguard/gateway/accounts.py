@@ -1,6 +1,7 @@
 """Workspaces, their keys and budgets: what the management API and the command line change."""
 
-from typing import Any, NamedTuple
+import re
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from actguard.gateway.keys import Key, new_key
@@ -9,6 +10,7 @@ from actguard.gateway.reports import budgets_of, state, zone_of
 from actguard.gateway.storage.store import Transaction
 
 FIRST_WORKSPACE = "default"
+_PLAN_KEY: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 
 
 class Invalid(ValueError):  # noqa: N818 - says what was asked
@@ -73,6 +75,11 @@ def put_budget(
     """Set a limit, in place of one on the same scope and window. It holds from the next reserve on."""
     if (scope == "workspace") == bool(key):
         raise Invalid("A workspace's budget has no key, every other one has: an agent, a user (or *), a plan.")
+    if scope == "plan" and not _PLAN_KEY.fullmatch(key):
+        raise Invalid(
+            f"A plan's key is lower-case letters, digits, - and _, at most 100, and begins with a letter or digit, "
+            f"not {key[:100]!r}."
+        )
     if usd is None and tokens is None:
         raise Invalid("A budget limits dollars (usd_micros), tokens, or both.")
     transaction.run(

@@ -6,21 +6,21 @@ import msgspec
 
 from actguard.gateway.storage.store import Transaction
 
-_keys = msgspec.json.Decoder(list[tuple[str, str, str, str]])
+_numbers = msgspec.json.Decoder(list[int])
 
 
 def audit(transaction: Transaction) -> list[str]:
     """What does not add up; nothing, always."""
     wrong = [f"hold {row[1]} differs from its ledger rows" for row in transaction.rows("audit_holds")]
-    sums: Counter[tuple[object, ...]] = Counter()
-    for workspace, keys, *amounts in transaction.rows("all_holds"):
-        for key in _keys.decode(keys):
+    sums: Counter[tuple[int, int, int]] = Counter()
+    for workspace, numbers, *amounts in transaction.rows("all_holds"):
+        for number in _numbers.decode(numbers):
             for place, amount in enumerate(amounts):
-                sums[workspace, *key, place] += amount
-    for row in transaction.rows("all_counters"):
-        for place, amount in enumerate(row[5:]):
-            due = sums.pop((*row[:5], place), 0)
+                sums[workspace, number, place] += amount
+    for number, workspace, *key, usd_held, usd_spent, tokens_held, tokens_spent in transaction.rows("all_counters"):
+        for place, amount in enumerate((usd_held, usd_spent, tokens_held, tokens_spent)):
+            due = sums.pop((workspace, number, place), 0)
             if due != amount:
-                wrong.append(f"counter {row[:5]} says {amount} where the ledger says {due}")
+                wrong.append(f"counter {(workspace, *key)} says {amount} where the ledger says {due}")
     wrong += [f"counter {key} is missing" for key, due in sums.items() if due]
     return wrong

@@ -1,7 +1,7 @@
 """What a settle costs by the server's own book, whatever shape the client gave it in."""
 
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -32,6 +32,24 @@ class Bill(NamedTuple):
     """JSON: each line with its share; the shares add up to `usd`."""
 
 
+class _Line(msgspec.Struct, omit_defaults=True):
+    """What is kept of a line. What does not apply to it is left out."""
+
+    usd_micros: int
+    scope_name: str | None
+    type: str = ""
+    name: str = ""
+    provider: str = ""
+    model: str = ""
+    usage: dict[str, int] | None = None
+    client_usd_micros: int | None = None
+    estimated: bool = False
+    priced_by: str = ""
+
+
+_encoder: Final = msgspec.json.Encoder()
+
+
 class TooMuch(ValueError):  # noqa: N818 - says what was asked
     """The amounts are beyond anything that can be charged."""
 
@@ -52,7 +70,7 @@ class Biller:
         entries = body.usage_breakdown or [_at_the_top(body)]
         exact, charged, tokens = 0, 0, 0
         said: int | None = 0
-        lines: list[dict[str, Any]] = []
+        lines: list[_Line] = []
         for entry in entries:
             usage = _usage(entry) if entry.type == "llm" else NOTHING
             pico, note = self._price(entry, usage)
@@ -66,7 +84,7 @@ class Biller:
                 raise TooMuch(f"A settle of more than {LARGEST_CHARGE} micro-dollars is a mistake.")
             if share or used:
                 lines.append(_line(entry, usage, share, note))
-        return Bill(charged, tokens, said, msgspec.json.encode(lines).decode() if lines else "")
+        return Bill(charged, tokens, said, _encoder.encode(lines).decode() if lines else "")
 
     def _price(self, entry: UsageEntry, usage: Usage) -> tuple[int, str]:
         """Pico-dollars, and how they were found where that was not from the book."""
@@ -136,17 +154,12 @@ def _usage(entry: UsageEntry) -> Usage:
     )
 
 
-def _line(entry: UsageEntry, usage: Usage, usd: int, note: str) -> dict[str, Any]:
-    line: dict[str, Any] = {"usd_micros": usd, "scope_name": entry.scope_name}
+def _line(entry: UsageEntry, usage: Usage, usd: int, note: str) -> _Line:
+    line = _Line(usd, entry.scope_name)
     if entry.type == "custom_cost":
-        line |= {"type": "custom_cost", "name": entry.name}
+        line.type, line.name = "custom_cost", entry.name
     else:
-        line |= {"provider": entry.provider if entry.provider not in _NOBODY else "", "model": entry.provider_model_id}
-        line |= {"usage": usage.by_kind()}
-    if entry.usd_micros is not None:
-        line["client_usd_micros"] = entry.usd_micros
-    if entry.estimated:
-        line["estimated"] = True
-    if note:
-        line["priced_by"] = note
-    return {key: value for key, value in line.items() if value != ""}
+        line.provider, line.model = "" if entry.provider in _NOBODY else entry.provider, entry.provider_model_id
+        line.usage = usage.by_kind()
+    line.client_usd_micros, line.estimated, line.priced_by = entry.usd_micros, entry.estimated, note
+    return line

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from actguard.gateway import accounts
@@ -20,6 +21,8 @@ from actguard.gateway.storage.connect import connect
 from actguard.gateway.storage.store import StoreError, Transaction
 
 _GRACE_S: Final = 20
+_REST_S: Final = 30
+"""Longer than common clients keep a connection (5 s), so that none is closed while they send on it."""
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
 
@@ -75,20 +78,24 @@ class Server:
         for stop in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises it again after its graceful end
             signal.signal(stop, _already_heard)
         if self._workers == 1:
-            server = uvicorn.Server(uvicorn.Config(App(self._store, self._settings, alone=True), **_options()))
+            server = uvicorn.Server(uvicorn.Config(App(self._store, self._settings, alone=True), **options()))
             server.run([self._socket])
             return
         self._settings.to_environment()
-        config = uvicorn.Config("actguard.gateway.serve:worker", factory=True, workers=self._workers, **_options())
-        Multiprocess(config, [self._socket]).run()
+        config = uvicorn.Config("actguard.gateway.serve:worker", factory=True, workers=self._workers, **options())
+        workers = Multiprocess(config, [self._socket])
+        workers.run()
+        if any(process.exitcode == STARTUP_FAILURE for process in workers.processes):
+            raise StoreError("A worker could not start, and the gateway has ended; the log says why.")
 
 
-def _options() -> dict[str, Any]:
+def options() -> dict[str, Any]:
     """How uvicorn is to serve it."""
     options: dict[str, Any] = {
         "log_config": None,
         "access_log": False,
         "timeout_graceful_shutdown": _GRACE_S,
+        "timeout_keep_alive": _REST_S,
         "server_header": False,
         "proxy_headers": False,
         "ws": "none",

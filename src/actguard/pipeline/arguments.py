@@ -81,6 +81,9 @@ def bound(target: Target, function: Callable[..., Any]) -> Getter:
 
 def named_arguments(target: Target) -> Callable[[tuple[Any, ...], Mapping[str, Any]], dict[str, Any]]:
     """What gives the arguments of a call by name, defaults included, as far as they are there."""
+    parameters = () if target.signature is None else tuple(target.signature.parameters.values())
+    if parameters and all(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in parameters):
+        return _plainly_named(parameters)
     readers: list[tuple[str, Getter]] = []
     if target.signature is not None:
         for name, parameter in target.signature.parameters.items():
@@ -90,6 +93,23 @@ def named_arguments(target: Target) -> Callable[[tuple[Any, ...], Mapping[str, A
         if not readers:
             return {"args": args, "kwargs": dict(kwargs)}
         return {name: value for name, get in readers if (value := get(args, kwargs)) is not MISSING}
+
+    return read
+
+
+def _plainly_named(
+    parameters: tuple[inspect.Parameter, ...],
+) -> Callable[[tuple[Any, ...], Mapping[str, Any]], dict[str, Any]]:
+    names = tuple(parameter.name for parameter in parameters)
+    defaults = tuple(MISSING if parameter.default is parameter.empty else parameter.default for parameter in parameters)
+
+    def read(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        given = dict(zip(names, args, strict=False))
+        for index in range(len(given), len(names)):
+            value = kwargs.get(names[index], defaults[index])
+            if value is not MISSING:
+                given[names[index]] = value
+        return given
 
     return read
 
@@ -126,7 +146,8 @@ def _parameter(signature: inspect.Signature, parameter: inspect.Parameter) -> Ge
 
 
 def _extra(signature: inspect.Signature, key: str) -> Getter:
-    if key in signature.parameters:
+    parameter = signature.parameters.get(key)
+    if parameter is not None and parameter.kind is not parameter.POSITIONAL_ONLY:
         return lambda args, kwargs: MISSING
     return lambda args, kwargs: kwargs.get(key, MISSING)
 

@@ -18,7 +18,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast, get_args
 
 from actguard.exceptions import ActGuardToolError, ActGuardUsageError, ToolGuardError
 from actguard.stores.protocol import Kind, Receipt, Refusal, Report, Step, Store, fast_new
@@ -126,14 +126,15 @@ class Part(Generic[S]):
     """It only says what it would have refused."""
 
     def __post_init__(self) -> None:
-        if self.step is None and self.key is not None:
-            key, step_at = self.key, self.step_at
-            self.step = lambda args, kwargs: step_at(key(args, kwargs))
+        if self.key is not None and self.step is None:
+            assert self.like is not None
+            key, kind, rest = self.key, type(self.like), tuple(self.like[1:])
+            self.step = lambda args, kwargs: fast_new(kind, (key(args, kwargs), *rest))
 
     def step_at(self, key: str) -> S:
         """The step of a call whose key is *key*."""
         assert self.like is not None
-        return fast_new(type(self.like), (key, *self.like[1:]))  # type: ignore[no-any-return]
+        return cast("S", self.like._replace(key=key))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -161,7 +162,9 @@ class Guard:
 
     def __post_init__(self) -> None:
         choice("mode", self.mode, get_args(Mode))
-        if not callable(self.on_block):
+        if callable(self.on_block):
+            called("on_block", self.on_block)
+        else:
             choice("on_block", self.on_block, ("raise", "return_prompt"), also="a callable that gets the error")
         if self.on_store_error is not None:
             choice("on_store_error", self.on_store_error, get_args(OnStoreError))
@@ -228,6 +231,20 @@ def named(argument: str, value: Any, *, error: type[ActGuardUsageError] = ActGua
     if not isinstance(value, str) or not value.strip():
         raise error(f"{argument} must be a non-empty string, not {value!r}", argument=argument)
     return value
+
+
+def called(argument: str, value: Any, *, error: type[ActGuardUsageError] = ActGuardUsageError) -> None:
+    """Refuse what cannot be called, and what would have to be awaited: it is asked at once, everywhere."""
+    if not callable(value):
+        raise error(f"{argument} must be callable, not {value!r}", argument=argument)
+    function: Any = cast("Any", value)
+    if not isinstance(function, type) and not inspect.isroutine(function) and not hasattr(function, "func"):
+        function = type(function).__call__  # of an object; a partial says of itself what it is
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise error(
+            f"{argument} must not be asynchronous: it is asked at once, and what has to be awaited counts as true",
+            argument=argument,
+        )
 
 
 def a_store(argument: str, value: Any) -> None:

@@ -42,7 +42,8 @@ def is_neutral(error: BaseException) -> bool:
 
 def is_steering(error: BaseException) -> bool:
     """Whether a framework raised *error* to steer: the call is not over, it will be made again."""
-    return any((base.__module__.partition(".")[0], base.__name__) in _STEERING for base in type(error).__mro__)
+    # A class may say anything of its module, also nothing.
+    return any((str(base.__module__).partition(".")[0], base.__name__) in _STEERING for base in type(error).__mro__)
 
 
 def is_cancelled(error: BaseException) -> bool:

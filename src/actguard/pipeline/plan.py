@@ -14,15 +14,15 @@ from typing import Any, cast
 from actguard.context import current_frame
 from actguard.events.emitter import emit
 from actguard.exceptions import ActGuardToolError, ActGuardUsageError, ToolGuardError
+from actguard.pipeline.at_once import AnswersAtOnce, several, single
 from actguard.pipeline.call import SILENT, Ask, Asking, Call, Group, Held
 from actguard.pipeline.groups import groups, watched_part
 from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part, Undo
 from actguard.pipeline.settings import Settings
-from actguard.pipeline.single import single
 from actguard.pipeline.target import Target
 from actguard.pipeline.unasked import settle
 from actguard.pipeline.waiting import Waiting, ahead
-from actguard.stores.protocol import Admitted, Refusal, Refused, Report, Step, Store
+from actguard.stores.protocol import Admitted, Refusal, Refused, Report, Step, Store, fast_new
 from actguard.stores.undo import REFUSALS, undoing
 
 
@@ -45,10 +45,12 @@ class Plan:
         "direct",
         "exit",
         "failing_tellers",
+        "finish",
         "gates",
         "groups",
         "lined",
         "makers",
+        "several",
         "single",
         "starters",
         "target",
@@ -93,6 +95,8 @@ class Plan:
             (index, part.report, False) for index, part in enumerate(takers) if part.report is not None
         )
         self.direct = only is not None and not (watched or self.checks or self.starters)
+        self.several = several(takers, only.store) if only is not None and self.direct and not self.lined else None
+        self.finish = _finisher(only.store) if only is not None else _never
 
         # No step at all, and checks that can be made at once: custody with facts in memory.
         here = not (watched or self.groups or self.starters or self.timed) and len(self.afters) <= 1
@@ -117,7 +121,7 @@ class Plan:
         if isinstance(verdict, Refused):
             return self.refused(args, kwargs, steps, verdict)
         call = Call(args, kwargs)
-        call.held.append(Held(group, group.store, steps, verdict.receipts))
+        call.held.append(fast_new(Held, (group, group.store, steps, verdict.receipts)))
         return call
 
     def open(self, args: Args, kwargs: Kwargs) -> Generator[Ask, Any, Call | Answer]:
@@ -284,13 +288,12 @@ class Plan:
 
     def tell(self, call: Call, ending: Ending) -> None:
         """`close`, of a `direct` plan."""
-        (_, _, steps, receipts) = call.held[0]
-        finish = self.groups[0].store.finish
+        steps, receipts = call.held[0].steps, call.held[0].receipts
         for index, report, quiet in self.tellers if ending.error is None else self.failing_tellers:
             receipt = receipts[index]
             if quiet and receipt.quiet:
                 continue
-            if (told := report(steps[index], receipt, ending)) is not None and not finish((told,))[0]:
+            if (told := report(steps[index], receipt, ending)) is not None and not self.finish(told):
                 self.unwritten(self.groups[0].parts, told)
 
     def _tell_store(self, held: Held, reports: list[Report]) -> Asking:
@@ -371,6 +374,12 @@ def _unreadable(part: Part[Any], error: Exception) -> ToolGuardError:
     return ToolGuardError(message, "INVALID_ARGUMENT", "unreadable")
 
 
+def _finisher(store: Store) -> Callable[[Report], bool]:
+    if isinstance(store, AnswersAtOnce):
+        return store.finish_one
+    return lambda report: store.finish((report,))[0]
+
+
 def _in_thread(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     return lambda *args: asyncio.to_thread(call, *args)
 
@@ -391,4 +400,4 @@ def _only_async(*args: Any) -> Any:
 
 
 def _never(*args: Any) -> Any:
-    raise AssertionError("this plan is not of a synchronous function")
+    raise AssertionError("this plan has no use for it")

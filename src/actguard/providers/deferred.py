@@ -6,8 +6,9 @@ from typing import Any
 
 from actguard.budget.usage import MalformedUsage
 from actguard.providers.body import is_object
-from actguard.providers.call import Call, log_once
+from actguard.providers.call import Call
 from actguard.providers.endpoint import Endpoint
+from actguard.providers.faults import log_once
 from actguard.providers.wire import Wire
 
 _MOST = 10_000

@@ -17,8 +17,9 @@ from actguard.budget.pricing import PLAIN_TEXT, Price, merged
 from actguard.budget.scope import Hold, Refusal
 from actguard.exceptions import UnmeteredCallError
 from actguard.providers import processes
-from actguard.providers.call import Call, Request
+from actguard.providers.call import Call
 from actguard.providers.endpoint import Endpoint, Kind
+from actguard.providers.quote import Request
 from actguard.providers.wire import Wire
 
 _LONG_CACHES = frozenset({"cache_write_1h_tokens", "cache_write_12h_tokens"})

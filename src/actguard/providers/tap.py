@@ -17,8 +17,9 @@ from typing import Any
 
 from actguard.budget.usage import NOTHING, Bill, MalformedUsage, Usage
 from actguard.exceptions import BudgetExceededError
-from actguard.providers.call import Call, log_once
+from actguard.providers.call import Call
 from actguard.providers.endpoint import Endpoint
+from actguard.providers.faults import log_once
 
 USAGE = b'_tokens"'  # every provider's usage has such a key; text cannot contain it, as quotes in text are escaped
 # Looked for by `partition`: `in` asks bytes first whether what is looked for is a number, and makes an error of that.

@@ -24,6 +24,7 @@ from actguard.exceptions import (
 from actguard.money import PICO_PER_USD
 from actguard.runtime.reservation import GatewayReservation, closed
 from actguard.transport.answers import Unanswered
+from actguard.transport.names import check_fits
 
 if TYPE_CHECKING:
     from actguard.runtime.client import Client
@@ -64,10 +65,12 @@ class ScopeListener:
         self._events = events
         self._reservation = reservation
         self._pid = os.getpid()
+        self._warned = False
 
     def spent(self, account: Account, spend: Spend) -> None:
         if self._pid != os.getpid():
-            return  # a copy of a call that is the parent's to tell
+            self._forked(spend)
+            return
         if self._reservation is not None:
             self._reservation.add(account, spend)
         events = self._events
@@ -77,6 +80,17 @@ class ScopeListener:
         if wanted(events.mode, category, name):
             details = partial(_spend_details, spend, self.plan_key)
             events.put(Record(events.origin, category, name, {}, {}, account, details))
+
+    def _forked(self, spend: Spend) -> None:
+        """Say, once, that nobody is told of *spend*; but for a call, which is a copy of one that the parent tells."""
+        if spend.kind == "cost" and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "A cost was added to a budget that was entered before this process was forked: it counts in this "
+                "process alone, and nobody is told. Enter a run and a guard in the child.",
+                UserWarning,
+                stacklevel=6,
+            )
 
     def refused(self, account: Account, error: BudgetExceededError) -> None:
         if self._reservation is not None:
@@ -161,6 +175,7 @@ class RunBacking:
     def _reservation(self, ask: Ask) -> GatewayReservation:
         remote = self.client.remote
         assert remote is not None
+        check_fits("user_id", ask.user_id)
         reservation = GatewayReservation(remote, ask, uuid7())
         reservation.listener = ScopeListener(self.emitter, reservation, ask.plan_key)
         return reservation

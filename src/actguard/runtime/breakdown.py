@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from actguard.budget.backing import Spend
 from actguard.money import PICO_PER_USD
+from actguard.transport.names import fitting
 
 PART = 1000
 """Entries in one request, at most: well within what the gateway takes."""
@@ -67,11 +68,16 @@ def _entries(scope_name: str | None, spend: Spend) -> list[dict[str, Any]]:
         micros = -(-pico // _PICO_PER_MICRO)
         entry: dict[str, Any]
         if spend.kind == "cost":
-            entry = {"type": "custom_cost", "name": name, "cost_cu": -(-pico // _PICO_PER_CU), "usd_micros": micros}
+            entry = {
+                "type": "custom_cost",
+                "name": fitting(name),
+                "cost_cu": -(-pico // _PICO_PER_CU),
+                "usd_micros": micros,
+            }
         else:
             entry = {
-                "provider": spend.provider,
-                "provider_model_id": name,
+                "provider": fitting(spend.provider),
+                "provider_model_id": fitting(name),
                 "input_tokens": usage.input_tokens,
                 "cached_input_tokens": usage.cache_read_tokens,
                 "output_tokens": usage.output_tokens,
@@ -80,13 +86,13 @@ def _entries(scope_name: str | None, spend: Spend) -> list[dict[str, Any]]:
                 "calls": 1,
             }
             if spend.model and index == 0:
-                entry["requested_model"] = spend.model
+                entry["requested_model"] = fitting(spend.model)
             if index < len(spend.contexts) and spend.contexts[index]:
                 entry["context"] = dict(spend.contexts[index])
             if spend.charge.estimates:
                 entry["estimated"] = True
         if scope_name is not None:
-            entry["scope_name"] = scope_name
+            entry["scope_name"] = fitting(scope_name)
         entries.append(entry)
     return entries
 

@@ -107,7 +107,8 @@ class Client:
         Raises:
             ActGuardUsageError: ACTGUARD_CONFIG is neither, or an option in it is wrong.
         """
-        return cls._from_options({**configured.from_env(os.environ), **options}, "ACTGUARD_CONFIG")
+        source = "ACTGUARD_CONFIG" if os.environ.get("ACTGUARD_CONFIG", "").strip() else "The environment"
+        return cls._from_options({**configured.from_env(os.environ), **options}, source)
 
     @classmethod
     def from_file(cls, path: "str | os.PathLike[str]") -> Self:
@@ -338,7 +339,8 @@ class Client:
     @property
     def dropped_events(self) -> int:
         """Events that no sink got: dropped from a full queue, refused, or left over at the end."""
-        return sum(channel.dropped for channel in self._channels)
+        rejected = self._gateway_sink.rejected if self._gateway_sink is not None else 0
+        return sum(channel.dropped for channel in self._channels) + rejected
 
     def forked(self) -> None:
         """In a forked child: threads stayed behind, and what waits is the parent's to deliver."""

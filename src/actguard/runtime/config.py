@@ -7,7 +7,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,6 +21,7 @@ OnGatewayError = Literal["open", "closed"]
 
 _API_KEY = re.compile(r"ag_[a-z]+_[A-Za-z0-9-]+\.[A-Za-z0-9_-]+")
 _LONGEST_WAIT = 86_400.0
+_URL_SAFE = str.maketrans("-_", "+/")
 
 
 class Patience(NamedTuple):
@@ -55,7 +56,7 @@ class Config:
         debug: log every request to the gateway, without its secrets, to the logger "actguard.transport".
     """
 
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     gateway_url: str | None
     on_gateway_error: OnGatewayError
     event_mode: EventMode
@@ -95,6 +96,12 @@ class Config:
             ("backoff_max_ms", 3_600_000),
         ):
             _whole(name, getattr(self, name), 1, most)
+        if self.backoff_max_ms < self.backoff_base_ms:
+            raise ActGuardUsageError(
+                f"backoff_max_ms must be at least backoff_base_ms, which is {self.backoff_base_ms}, "
+                f"not {self.backoff_max_ms}",
+                argument="backoff_max_ms",
+            )
         for name in ("max_retries", "budget_max_retries", "event_max_retries"):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), 0, 100)
@@ -201,7 +208,8 @@ def _from_variable(raw: str) -> dict[str, Any]:
     if is_file:
         return from_file(raw)
     try:
-        decoded = base64.b64decode(raw, validate=True)
+        plain = "".join(raw.split()).rstrip("=").translate(_URL_SAFE)  # wrapped, unpadded, URL-safe: as tools print it
+        decoded = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise ActGuardUsageError(
             "ACTGUARD_CONFIG is neither the path of a file that exists nor base64 of a JSON object",

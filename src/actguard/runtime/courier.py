@@ -43,7 +43,7 @@ class Courier:
 
     def _renew(self) -> None:
         self._owed: dict[str, Entry] = {}
-        self._renewals: dict[weakref.ref[GatewayReservation], float] = {}
+        self._renewals: weakref.WeakKeyDictionary[GatewayReservation, float] = weakref.WeakKeyDictionary()
         self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._stopped = False
@@ -61,7 +61,12 @@ class Courier:
         """Have a hold renewed in so many seconds."""
         due = time.monotonic() + max(seconds, _SHORTEST_RENEWAL)
         reference = weakref.ref(reservation)
-        self._call(lambda: self._renewals.__setitem__(reference, due))
+
+        def note() -> None:
+            if (reserved := reference()) is not None:  # a short run is over and gone by now
+                self._renewals[reserved] = due
+
+        self._call(note)
 
     def settle_late(self, reservation: "GatewayReservation") -> None:
         """Have spend told that came after its scope was left."""
@@ -112,12 +117,11 @@ class Courier:
 
     def _renew_due(self) -> None:
         now = time.monotonic()
-        for reference, due in list(self._renewals.items()):
-            reservation = reference()
-            if reservation is None or reservation.over:
-                del self._renewals[reference]
+        for reservation, due in list(self._renewals.items()):
+            if reservation.over:
+                del self._renewals[reservation]
             elif due <= now:
-                del self._renewals[reference]
+                del self._renewals[reservation]
                 reservation.renew()
 
     # ---- what is owed ----

@@ -1,8 +1,9 @@
 """Events on their way to the gateway."""
 
 import json
+import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from actguard.events.channel import NotNow
 from actguard.events.sinks import Event
@@ -10,9 +11,12 @@ from actguard.exceptions import ActGuardError
 from actguard.runtime.config import Patience
 from actguard.transport.answers import Unanswered
 from actguard.transport.gateway import GatewayTransport
+from actguard.transport.names import fitting
 
 PATH = "/api/v1/events"
 _AROUND = len('{"events":[]}')
+_NAMES = ("category", "name", "user_id", "run_id", "provider", "model", "scope_name", "tool_name")
+logger = logging.getLogger("actguard.runtime")
 
 
 class GatewaySink:
@@ -25,6 +29,8 @@ class GatewaySink:
         self.failing = False
         self.hurried = False
         """The program is ending: a gateway that was away just now is tried once."""
+        self.rejected = 0
+        """Events that the gateway did not take."""
 
     def write(self, events: Sequence[Event]) -> None:
         """Deliver *events*.
@@ -35,7 +41,7 @@ class GatewaySink:
         """
         for part in self._parts(events):
             try:
-                self._transport.post(
+                said = self._transport.post(
                     PATH,
                     {"events": part},
                     timeout_s=self._patience.timeout_s,
@@ -48,11 +54,19 @@ class GatewaySink:
                 self.failing = True
                 raise
             self.failing = False
+            self._rejected(said.get("rejected"))
+
+    def _rejected(self, said: Any) -> None:
+        """Say which events the gateway does not take, once; the others of the request are stored."""
+        rejected = cast("Sequence[Any]", said if isinstance(said, list) else ())
+        if rejected and not self.rejected:
+            logger.warning("The gateway does not take some events: %.300s", rejected[0])
+        self.rejected += len(rejected)
 
     def _parts(self, events: Sequence[Event]) -> list[list[Event]]:
         parts: list[list[Event]] = []
         room = 0
-        for event in events:
+        for event in map(_named, events):
             size = _size(event)
             if size + _AROUND > self._max_bytes:
                 event = _without_payload(event, size)
@@ -69,6 +83,13 @@ class GatewaySink:
 
     def __repr__(self) -> str:
         return f"the gateway at {self._transport.url}"
+
+
+def _named(event: Event) -> Event:
+    """*event*, its names as the wire takes them."""
+    names = {key: value for key in _NAMES if isinstance(value := event.get(key), str)}
+    changed = {key: fits for key, value in names.items() if (fits := fitting(value)) != value}
+    return {**event, **changed} if changed else event
 
 
 def _size(event: Event) -> int:

@@ -10,6 +10,7 @@ from actguard.events.envelope import uuid7
 from actguard.exceptions import ActGuardUsageError
 from actguard.money import PICO_PER_USD, from_usd
 from actguard.runtime.run import WhenShort, checked_plan_key, checked_when_short
+from actguard.transport.names import check_fits
 
 _PICO_PER_MICRO = PICO_PER_USD // 1_000_000
 
@@ -28,8 +29,9 @@ def reserve_body(
     ActGuardUsageError: a wrong argument.
     """
     text("run_id", run_id, optional=False)
-    for argument, given in (("user_id", user_id), ("reserve_id", reserve_id)):
+    for argument, given in (("run_id", run_id), ("user_id", user_id), ("reserve_id", reserve_id)):
         text(argument, given)
+        check_fits(argument, given)
     body: dict[str, Any] = {"run_id": run_id, "reserve_id": reserve_id or uuid7()}
     if checked_when_short(when_short) != "deny":
         body["when_short"] = when_short

@@ -44,6 +44,7 @@ class Remote:
             ca_file=config.ca_file,
             debug=config.debug,
         )
+        self.transport.load()
         root = Path(config.spool_dir) if config.spool_dir else default_root(os.environ)
         self.spool = Spool(root, config.gateway_url, self.transport.key_id)
         self.workers = Workers()

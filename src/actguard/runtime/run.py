@@ -19,12 +19,14 @@ from actguard.exceptions import (
     ScopeValidationError,
 )
 from actguard.runtime.backing import RunBacking, ScopeListener
+from actguard.transport.names import check_fits
 
 if TYPE_CHECKING:
     from actguard.runtime.client import Client
 
 _PLAN_KEY = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _LONGEST_NAME = 200
+_LONGEST_PLAN_KEY = 100
 
 WhenShort = Literal["shrink", "deny"]
 
@@ -38,6 +40,9 @@ class ClientRun:
     def __init__(self, client: "Client", user_id: str | None, run_id: str | None) -> None:
         text("user_id", user_id)
         text("run_id", run_id)
+        if client.remote is not None:
+            check_fits("run_id", run_id)
+            check_fits("user_id", user_id)
         self.client = client
         self.user_id = user_id
         self.run_id = run_id or f"run_{os.urandom(16).hex()}"
@@ -129,6 +134,7 @@ def checked_plan_key(plan_key: str) -> str:
         ActGuardUsageError: otherwise.
     """
     text("plan_key", plan_key)
+    check_fits("plan_key", plan_key, _LONGEST_PLAN_KEY)
     if not _PLAN_KEY.fullmatch(plan_key):
         raise ActGuardUsageError(
             f"plan_key must be lower-case letters, digits, - and _, and begin with a letter or digit, not {plan_key!r}",

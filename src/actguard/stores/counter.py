@@ -1,6 +1,6 @@
 """The machine of a count that only goes up to its limit: pure, told the time."""
 
-from actguard.stores.protocol import Counted, UsedUp
+from actguard.stores.protocol import Counted, UsedUp, fast_new
 
 
 class CounterMachine:
@@ -20,7 +20,7 @@ class CounterMachine:
 
     def take(self, limit: int, ttl_s: float, now: float) -> Counted | UsedUp:
         if self.count(limit, ttl_s, now):
-            return Counted(self.used)
+            return fast_new(Counted, (self.used,))  # type: ignore[no-any-return]
         return UsedUp(self.used, self.refused)
 
     def count(self, limit: int, ttl_s: float, now: float) -> bool:

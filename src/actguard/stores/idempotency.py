@@ -69,8 +69,8 @@ class IdempotencyMachine:
         if self.until <= now or self.state != "new":
             self.age(now)
         if self.state == "new":
-            _, self.owner, self._ttl_s, lease_s, self.fingerprint, _ = step
             self.state = "in_progress"
+            _, self.owner, self._ttl_s, lease_s, self.fingerprint, _ = step
             self.result, self.error, self._ended_by_hand = None, "", False
             self._lease_end = now + lease_s
             self.until = self._lease_end + self._ttl_s

@@ -23,7 +23,7 @@ def encode(value: Any) -> str:
 
     Raises:
         TypeError: it has no stable text; says which type.
-        ValueError: it is None or NaN.
+        ValueError: it is None or NaN, or goes in a circle.
     """
     kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
     encoder = _ENCODERS.get(kind)
@@ -33,6 +33,9 @@ def encode(value: Any) -> str:
         raise ValueError("None")
     if isinstance(value, Enum):
         return _bounded("e:", f"{kind.__module__}.{kind.__qualname__}.{value.name}")
+    for base, plain in _PLAIN.items():
+        if isinstance(value, base):
+            return _ENCODERS[base](plain(value))
     for base, encoder in _ENCODERS.items():
         if isinstance(value, base):
             return encoder(value)
@@ -71,7 +74,10 @@ def _large(value: int) -> str:
 
 
 def _sequence(value: tuple[Any, ...] | list[Any]) -> str:
-    parts = [encode(item) for item in value]
+    try:
+        parts = [encode(item) for item in value]
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     return _bounded("t:", f"{len(parts)}:" + ",".join(f"{len(part)}:{part}" for part in parts))
 
 
@@ -87,4 +93,11 @@ _ENCODERS: dict[type, Callable[[Any], str]] = {
     Decimal: lambda value: _bounded("n:", str(value.normalize())) if value == value else _real(float("nan")),
     tuple: _sequence,
     list: _sequence,
+}
+
+# Of a subclass only what its base holds counts, whatever it says of itself.
+_PLAIN: dict[type, Callable[[Any], Any]] = {
+    str: str.__str__,
+    int: int.__index__,
+    float: float.__float__,
 }

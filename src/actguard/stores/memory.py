@@ -1,26 +1,31 @@
 """Guard state in this process: the machines, with locks around them, and nothing kept longer than it matters.
 
-Keys are spread over shards, each with a lock of its own; an `admit` of several steps takes the locks of all its shards,
-in order. What is over is found by a heap of ends: every write looks at the first few, so that what is kept is in
-proportion to what is used, and no call pays for many others; where there are no calls, a thread does it. Time is
-monotonic: setting the clock changes nothing.
+Keys are spread over shards, so that no table grows large. Each has a lock of its own, and an `admit` of several steps
+takes the locks of all its shards, in order; but where the interpreter runs one thread at a time anyway, they share one
+lock: more of them would not let more calls through, and cost a call of several guards as much as the guards.
+
+What is over is found by a heap of ends: every write looks at the first few, so that what is kept is in proportion to
+what is used, and no call pays for many others; where there are no calls, a thread does it. Time is monotonic: setting
+the clock changes nothing.
 """
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, Literal, cast
 
-from actguard.exceptions import StoreFullError
-from actguard.stores.breaker import CircuitMachine
-from actguard.stores.memory_asker import Ask, asker
+from actguard.exceptions import ActGuardUsageError, StoreFullError
+from actguard.stores.breaker import QUIET, CircuitMachine
+from actguard.stores.memory_asker import taker
 from actguard.stores.memory_facts import MemoryFacts
 from actguard.stores.memory_shard import TAKE, WRITE, Shard
 from actguard.stores.protocol import (
     Admitted,
     AsyncStore,
+    BreakerAcquire,
     BreakerRules,
     BreakerState,
     Circuit,
@@ -32,10 +37,12 @@ from actguard.stores.protocol import (
     Refused,
     Report,
     Step,
+    fast_new,
 )
-from actguard.stores.undo import KIND_OF, REFUSALS, undoing
+from actguard.stores.undo import REFUSALS, TYPE_OF, undoing
 
 _SHARDS = 16
+_ONE_LOCK: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 log = logging.getLogger("actguard.stores")
 
@@ -54,14 +61,19 @@ class MemoryStore(MemoryFacts):
     aio: AsyncStore | None = None
 
     def __init__(self, *, max_keys: int = 4_000_000, clock: Callable[[], float] = time.monotonic) -> None:
+        if isinstance(max_keys, bool) or not isinstance(max_keys, int) or max_keys < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ActGuardUsageError(
+                f"max_keys must be a whole number, 1 or more, not {max_keys!r}", argument="max_keys"
+            )
         super().__init__(clock)
         self._shards = tuple(Shard(max(1, max_keys // _SHARDS), self._sweeper) for _ in range(_SHARDS))
+        self._set_locks()
 
     # ---- before and after a call ----
 
     def asker(self, kind: Kind) -> Callable[[Any], Any]:
         """`admit` of any single step of *kind*, as one function: gives its receipt or its refusal."""
-        shards, clock, take = self._shards, self._clock, TAKE[kind]
+        shards, clock, take = self._shards, self._clock, TAKE[TYPE_OF[kind]]
 
         def ask(step: Any) -> Any:
             shard = shards[hash(step[0]) % _SHARDS]
@@ -73,35 +85,101 @@ class MemoryStore(MemoryFacts):
 
         return ask
 
-    def key_asker(self, like: Step, *, receipts: bool) -> Ask:
-        """`admit` of a single step that is *like* this one but for its key, as one function of the key."""
-        return asker(like, self._shards, self._clock, receipts=receipts)
+    def key_asker(self, like: Step, *, receipts: bool) -> Callable[[str], Any]:
+        """The same for a step that is *like* this one but for its key, as a function of the key.
+
+        Args:
+            receipts: somebody needs them. If not, None may take their place.
+        """
+        shards, clock, take = self._shards, self._clock, taker(like, receipts=receipts)
+
+        def ask(key: str) -> Any:
+            shard = shards[hash(key) % _SHARDS]
+            with shard.lock:
+                now = clock()
+                if (ends := shard.ends) and ends[0][0] <= now:
+                    shard.sweep(now)
+                return take(shard, key, now)
+
+        def ask_circuit(key: str) -> Any:
+            if key not in shards[hash(key) % _SHARDS].circuits:
+                return QUIET  # nothing ever failed there, and a look at a dict needs no lock
+            return ask(key)
+
+        never_failed = isinstance(like, BreakerAcquire) and like.rules.failure_rate is None
+        return ask_circuit if never_failed else ask
+
+    def several_asker(self, like: Sequence[Kind | Step]) -> Callable[[Sequence[Any]], "list[Any] | Refused"]:
+        """`admit` of several steps that are none of them observed, as one function: gives their receipts, or `Refused`.
+
+        Args:
+            like: for each, a step that it is like but for its key, which is then all that is given of it; or its kind.
+        """
+        takes = [TAKE[TYPE_OF[one]] if isinstance(one, str) else taker(one) for one in like]
+        kept, clock = self._shards, self._clock
+
+        def whole(given: Sequence[Any]) -> list[Step]:
+            pairs = zip(like, given, strict=True)
+            return [step if isinstance(one, str) else one._replace(key=step) for one, step in pairs]
+
+        def ask(given: Sequence[Any]) -> "list[Any] | Refused":
+            shards = [kept[hash(one if type(one) is str else one[0]) % _SHARDS] for one in given]
+            receipts: list[Any] = []
+            with kept[0].lock:
+                now = clock()
+                for shard in shards:
+                    if (ends := shard.ends) and ends[0][0] <= now:
+                        shard.sweep(now)
+                try:
+                    for shard, one, take in zip(shards, given, takes, strict=True):
+                        answer = take(shard, one, now)
+                        if type(answer) in REFUSALS:
+                            self._undo(shards, whole(given), receipts, now)
+                            return Refused(len(receipts), answer)
+                        receipts.append(answer)
+                except StoreFullError:
+                    self._undo(shards, whole(given), receipts, now)
+                    raise
+            return receipts
+
+        def ask_with_many_locks(given: Sequence[Any]) -> "list[Any] | Refused":
+            answer = self.admit(whole(given))
+            return answer if isinstance(answer, Refused) else list(answer.receipts)
+
+        return ask if _ONE_LOCK else ask_with_many_locks
 
     def admit(self, steps: Sequence[Step]) -> Admitted | Refused:
-        places = [hash(step[0]) % _SHARDS for step in steps]
-        shards = [self._shards[place] for place in places]
-        locks = [self._shards[place].lock for place in sorted(set(places))]
+        shards = [self._shards[hash(step[0]) % _SHARDS] for step in steps]
+        if _ONE_LOCK:
+            with self._shards[0].lock:
+                return self._decide(shards, steps)
+        return self._locked(sorted({hash(step[0]) % _SHARDS for step in steps}, reverse=True), shards, steps)
+
+    def _locked(self, places: list[int], shards: list[Shard], steps: Sequence[Step]) -> Admitted | Refused:
+        """`admit`, with the locks of *places* taken from its end on. By `with` alone: between a lock that is acquired
+        by hand and the `try` that releases it, an interrupt would leave it locked for ever."""
+        if not places:
+            return self._decide(shards, steps)
+        with self._shards[places.pop()].lock:
+            return self._locked(places, shards, steps)
+
+    def _decide(self, shards: list[Shard], steps: Sequence[Step]) -> Admitted | Refused:
         receipts: list[Receipt | Refusal] = []
-        for lock in locks:
-            lock.acquire()
+        now = self._clock()
+        for shard in shards:
+            if (ends := shard.ends) and ends[0][0] <= now:
+                shard.sweep(now)
         try:
-            now = self._clock()
-            for shard in shards:
-                if shard.ends and shard.ends[0][0] <= now:
-                    shard.sweep(now)
-            for shard, step in zip(shards, steps, strict=False):
-                answer = TAKE[KIND_OF[type(step)]](shard, step, now)
+            for shard, step in zip(shards, steps, strict=True):
+                answer = TAKE[type(step)](shard, step, now)
                 if type(answer) in REFUSALS and not step.observe:
                     self._undo(shards, steps, receipts, now)
                     return Refused(len(receipts), cast("Refusal", answer))
                 receipts.append(answer)
         except StoreFullError:
-            self._undo(shards, steps, receipts, self._clock())
+            self._undo(shards, steps, receipts, now)
             raise
-        finally:
-            for lock in locks:
-                lock.release()
-        return Admitted(tuple(receipts))
+        return fast_new(Admitted, (tuple(receipts),))  # type: ignore[no-any-return]
 
     def finish_one(self, report: Report) -> bool:
         """`finish` of a single report."""
@@ -224,8 +302,8 @@ class MemoryStore(MemoryFacts):
 
     def _after_fork(self) -> None:
         super()._after_fork()
+        self._set_locks()
         for shard in self._shards:
-            shard.lock = threading.Lock()
             shard.given.clear()
 
     def __len__(self) -> int:
@@ -239,6 +317,11 @@ class MemoryStore(MemoryFacts):
                 shard.ends.clear()
                 for table in shard.tables.values():
                     table.clear()
+
+    def _set_locks(self) -> None:
+        shared = threading.Lock()
+        for shard in self._shards:
+            shard.lock = shared if _ONE_LOCK else threading.Lock()
 
     def _shard(self, key: str) -> Shard:
         return self._shards[hash(key) % _SHARDS]

@@ -1,96 +1,87 @@
-"""One step in memory, asked as one function: what most guarded calls ask for.
+"""What most guarded calls ask of a store in memory: a step that is always the same but for its key.
 
-Each of these is `admit` of a step that is always the same but for its key, with all else at hand. What is rare (a new
-key, another meter) is left to `memory_shard.py`.
+Such a step is compiled into a function of the key, with all else at hand. What is rare (a new key, another meter) is
+left to `memory_shard.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from actguard.stores.breaker import QUIET
 from actguard.stores.memory_shard import TAKE, Shard
-from actguard.stores.protocol import BreakerAcquire, CounterTake, OverLimit, RateTake, Step, Taken, UsedUp, fast_new
+from actguard.stores.protocol import (
+    BreakerAcquire,
+    Counted,
+    CounterTake,
+    OverLimit,
+    RateTake,
+    Step,
+    Taken,
+    UsedUp,
+    fast_new,
+)
 from actguard.stores.rate import Sliding
-from actguard.stores.undo import KIND_OF
 
-Ask = Callable[[str], Any]
-"""Of a key: the receipt, or the refusal. None: it was taken, and the receipt is of no use to anybody."""
+Take = Callable[[Shard, str, float], Any]
+"""Carries out a step at a key, with the lock of its shard held, at a time: gives its receipt or its refusal."""
 
 
-def asker(like: Step, shards: Sequence[Shard], clock: Callable[[], float], *, receipts: bool) -> Ask:
-    """What asks for steps like *like*.
+def taker(like: Step, *, receipts: bool = True) -> Take:
+    """What carries out steps like *like*.
 
     Args:
-        receipts: somebody needs them.
+        receipts: somebody needs them. If not, None may take their place.
     """
     if isinstance(like, RateTake):
-        return _rate(like, shards, clock, receipts)
+        return _rate(like, receipts)
     if isinstance(like, CounterTake):
-        return _counter(like, shards, clock)
-    whole = _whole(like, shards, clock)
+        return _counter(like, receipts)
     if isinstance(like, BreakerAcquire) and like.rules.failure_rate is None:
-        return _breaker(shards, whole)
-    return whole
+        return _breaker(like)
+    return _whole(like)
 
 
-def _whole(like: Step, shards: Sequence[Shard], clock: Callable[[], float]) -> Ask:
-    kind, rest, parts, take = type(like), tuple(like[1:]), len(shards), TAKE[KIND_OF[type(like)]]
-
-    def ask(key: str) -> Any:
-        shard = shards[hash(key) % parts]
-        with shard.lock:
-            now = clock()
-            if (ends := shard.ends) and ends[0][0] <= now:
-                shard.sweep(now)  # before the key is looked up: it may be one of those that are over
-            return take(shard, fast_new(kind, (key, *rest)), now)
-
-    return ask
+def _whole(like: Step) -> Take:
+    kind, rest, take = type(like), tuple(like[1:]), TAKE[type(like)]
+    return lambda shard, key, now: take(shard, fast_new(kind, (key, *rest)), now)
 
 
-def _rate(like: RateTake, shards: Sequence[Shard], clock: Callable[[], float], receipts: bool) -> Ask:
+def _rate(like: RateTake, receipts: bool) -> Take:
     _, limits, cost, _ = like
-    (most, period, _, _), limit, parts, take = limits[0], limits[0], len(shards), TAKE["rate"]
+    limit, whole = limits[0], _whole(like)
+    most, period = limit.max_calls, limit.period
 
-    def ask(key: str) -> Any:
-        shard = shards[hash(key) % parts]
-        with shard.lock:
-            now = clock()
-            if (ends := shard.ends) and ends[0][0] <= now:
-                shard.sweep(now)
-            log = shard.rates.get(key)
-            if type(log) is not Sliding:
-                return take(shard, fast_new(RateTake, (key, limits, cost, False)), now)
-            if log.take(most, period, cost, now):
-                return Taken(now, most - log.used) if receipts else None
-            return OverLimit(0, most - log.used, log.wait(limit, cost, now))
+    def take(shard: Shard, key: str, now: float) -> Any:
+        log = shard.rates.get(key)
+        if type(log) is not Sliding:
+            return whole(shard, key, now)
+        if log.take(most, period, cost, now):
+            return fast_new(Taken, (now, most - log.used)) if receipts else None
+        return OverLimit(0, most - log.used, log.wait(limit, cost, now))
 
-    return ask
+    return take
 
 
-def _counter(like: CounterTake, shards: Sequence[Shard], clock: Callable[[], float]) -> Ask:
+def _counter(like: CounterTake, receipts: bool) -> Take:
     _, limit, ttl_s, _ = like
-    parts, take = len(shards), TAKE["counter"]
+    whole = _whole(like)
 
-    def ask(key: str) -> Any:
-        shard = shards[hash(key) % parts]
-        with shard.lock:
-            now = clock()
-            if (ends := shard.ends) and ends[0][0] <= now:
-                shard.sweep(now)
-            counter = shard.counters.get(key)
-            if counter is None or counter.until <= now:
-                return take(shard, fast_new(CounterTake, (key, limit, ttl_s, False)), now)
-            return None if counter.count(limit, ttl_s, now) else UsedUp(counter.used, counter.refused)
+    def take(shard: Shard, key: str, now: float) -> Any:
+        counter = shard.counters.get(key)
+        if counter is None or counter.until <= now:
+            return whole(shard, key, now)
+        if counter.count(limit, ttl_s, now):
+            return fast_new(Counted, (counter.used,)) if receipts else None
+        return UsedUp(counter.used, counter.refused)
 
-    return ask
+    return take
 
 
-def _breaker(shards: Sequence[Shard], whole: Ask) -> Ask:
-    parts = len(shards)
+def _breaker(like: BreakerAcquire) -> Take:
+    _, rules, owner, _ = like
 
-    def ask(key: str) -> Any:
-        if key not in shards[hash(key) % parts].circuits:
-            return QUIET  # nothing ever failed there, and a look at a dict needs no lock
-        return whole(key)
+    def take(shard: Shard, key: str, now: float) -> Any:
+        circuit = shard.circuits.get(key)
+        return QUIET if circuit is None else circuit.acquire(rules, owner, now)
 
-    return ask
+    return take

@@ -33,6 +33,7 @@ from actguard.stores.protocol import (
     RateGive,
     RateTake,
     Taken,
+    fast_new,
 )
 from actguard.stores.rate import METERS, Meter, Sliding, remaining
 from actguard.stores.sweeper import Sweeper
@@ -105,18 +106,20 @@ class Shard:
 
     def state(self, kind: Kind, key: str, now: float, make: Callable[[], T], end: float) -> T:
         """What is kept at *key*, made if there is nothing."""
-        table = self.tables[kind]
-        state = table.get(key)
-        if state is None:
-            if len(self.ends) >= self.room:
-                raise StoreFullError(
-                    f"MemoryStore holds {self.room} live keys in one of its parts and takes no new one; "
-                    "give it more with MemoryStore(max_keys=...)"
-                )
-            state = table[key] = make()
-            if end < inf:  # what has no end yet is given one when it is known
-                self.expect(end, kind, key)
-        return cast("T", state)
+        state = self.tables[kind].get(key)
+        return self.add(kind, key, make(), end) if state is None else cast("T", state)
+
+    def add(self, kind: Kind, key: str, state: T, end: float) -> T:
+        """Keep *state* at *key*, where there is nothing so far."""
+        if len(self.ends) >= self.room:
+            raise StoreFullError(
+                f"MemoryStore holds {self.room} live keys in one of its parts and takes no new one; "
+                "give it more with MemoryStore(max_keys=...)"
+            )
+        self.tables[kind][key] = state
+        if end < inf:  # what has no end yet is given one when it is known
+            self.expect(end, kind, key)
+        return state
 
     def expect(self, end: float, kind: Kind, key: str) -> None:
         """Look at *key* when *end* is over."""
@@ -130,11 +133,12 @@ class Shard:
         while looked < most and ends and ends[0][0] <= now:
             _, kind, key = heappop(ends)
             looked += 1
-            state = self.tables[kind].get(key)
+            table = self.tables[kind]
+            state = table.get(key)
             if state is None:
                 continue
             if state.until <= now:
-                del self.tables[kind][key]
+                del table[key]
             elif state.until < inf:
                 heappush(ends, (state.until, kind, key))
         return looked
@@ -152,7 +156,7 @@ class Shard:
 
 
 def _take_rate(shard: Shard, step: RateTake, now: float) -> Any:
-    key, limits, cost = step.key, step.limits, step.cost
+    key, limits, cost, _ = step
     state = shard.rates.get(key)
     if state is None:
         longest = max(limit.period for limit in limits)
@@ -160,7 +164,7 @@ def _take_rate(shard: Shard, step: RateTake, now: float) -> Any:
     if isinstance(state, Sliding):
         limit = limits[0]
         if state.take(limit.max_calls, limit.period, cost, now):
-            return Taken(now, limit.max_calls - state.used)
+            return fast_new(Taken, (now, limit.max_calls - state.used))
         return OverLimit(0, limit.max_calls - state.used, state.wait(limit, cost, now))
     room = 1 << 62
     for index, (meter, limit) in enumerate(zip(state.meters, limits, strict=True)):
@@ -187,11 +191,10 @@ def _give_rate(shard: Shard, report: RateGive, now: float) -> bool:
 
 
 def _acquire(shard: Shard, step: BreakerAcquire, now: float) -> Any:
-    key, rules, owner, _ = step
-    machine = shard.circuits.get(key)
+    machine = shard.circuits.get(step.key)
     if machine is None:
-        return QUIET if rules.failure_rate is None else QUIET._replace(quiet=False)
-    return machine.acquire(rules, owner, now)
+        return QUIET if step.rules.failure_rate is None else QUIET._replace(quiet=False)
+    return machine.acquire(step.rules, step.owner, now)
 
 
 def _record(shard: Shard, report: BreakerRecord, now: float) -> bool:
@@ -225,21 +228,24 @@ def _seen(shard: Shard, report: CounterSeen, now: float) -> bool:
 
 
 def _begin(shard: Shard, step: IdempotencyBegin, now: float) -> Any:
-    record = shard.state("idempotency", step.key, now, IdempotencyMachine, now + step.lease_s + step.ttl_s)
+    record = shard.records.get(step[0])
+    if record is None:
+        record = shard.add("idempotency", step[0], IdempotencyMachine(), now + step.lease_s + step.ttl_s)
     return record.begin(step, now)
 
 
 def _end(shard: Shard, report: IdempotencyDone | IdempotencyLost, now: float) -> bool:
-    record = shard.records.get(report.key)
+    key, owner, ttl_s, how = report
+    record = shard.records.get(key)
     if record is None:
         return False
     endless = record.until == inf
-    if isinstance(report, IdempotencyDone):
-        ended = record.end(report.owner, "done", now, report.ttl_s, result=report.result)
+    if type(report) is IdempotencyDone:
+        ended = record.end(owner, "done", now, ttl_s, how)
     else:
-        ended = record.end(report.owner, "unknown", now, report.ttl_s, error=report.error)
+        ended = record.end(owner, "unknown", now, ttl_s, None, how)
     if ended and endless:
-        shard.expect(record.until, "idempotency", report.key)
+        shard.expect(record.until, "idempotency", key)
     return ended
 
 
@@ -253,7 +259,7 @@ def _release(shard: Shard, report: IdempotencyRelease, now: float) -> bool:
 
 def _lease(shard: Shard, step: LeaseTake, now: float) -> Any:
     leases = shard.state("lease", step.key, now, LeaseMachine, now + step.lease_s)
-    return leases.take(step.owner, step.limit, step.lease_s, now)
+    return leases.take(step.owner, step.limit, step.lease_s, now, 0.0 if step.observe else step.waits_s)
 
 
 def _unlease(shard: Shard, report: LeaseGive, now: float) -> bool:
@@ -267,12 +273,12 @@ def _unlease(shard: Shard, report: LeaseGive, now: float) -> bool:
     return True
 
 
-TAKE: dict[Kind, Callable[[Shard, Any, float], Any]] = {
-    "rate": _take_rate,
-    "breaker": _acquire,
-    "counter": _count,
-    "idempotency": _begin,
-    "lease": _lease,
+TAKE: dict[type, Callable[[Shard, Any, float], Any]] = {
+    RateTake: _take_rate,
+    BreakerAcquire: _acquire,
+    CounterTake: _count,
+    IdempotencyBegin: _begin,
+    LeaseTake: _lease,
 }
 WRITE: dict[type, Callable[[Shard, Any, float], bool]] = {
     RateGive: _give_rate,

@@ -31,12 +31,12 @@ from actguard.stores.protocol import (
     UsedUp,
 )
 
-KIND_OF: dict[type, Kind] = {
-    RateTake: "rate",
-    BreakerAcquire: "breaker",
-    CounterTake: "counter",
-    IdempotencyBegin: "idempotency",
-    LeaseTake: "lease",
+TYPE_OF: dict[Kind, type] = {
+    "rate": RateTake,
+    "breaker": BreakerAcquire,
+    "counter": CounterTake,
+    "idempotency": IdempotencyBegin,
+    "lease": LeaseTake,
 }
 REFUSALS: frozenset[type] = frozenset({OverLimit, Open, UsedUp, InProgress, Done, Unknown, Mismatch, NoPlace})
 

@@ -58,7 +58,7 @@ class _TooDeep(Exception):  # noqa: N818 - never leaves this module
 def _parts(value: Any, kind: type[Any], depth: int) -> str:
     if isinstance(value, int):
         return f"i{int.__index__(value):x};"
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         items = [(canonical(key, depth + 1), canonical(item, depth + 1)) for key, item in value.items()]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType, reportUnknownMemberType]
         return "{" + "".join(key + item for key, item in sorted(items)) + "}"
     if isinstance(value, list | tuple):

@@ -5,7 +5,8 @@ In this order, and never by importing a library, reading a message, or raising a
     1. the code that a cloud service gave (botocore, google, grpc): it is sharper than the status beside it
     2. the HTTP status that the exception carries
     3. its class, or a class above it, by library and name
-    4. the exception that caused it, if it says nothing itself
+    4. of several in a group, the one that says most about the connection
+    5. the exception that caused it, if it says nothing itself
 """
 
 import errno
@@ -48,23 +49,33 @@ _DEEPEST = 8
 def classify(error: BaseException) -> FailureKind:
     """The kind of *error*; UNKNOWN when nothing about it says so."""
     for link in _chain(error):
-        kind = _by_code(link) or _by_status(link) or _by_class(link) or _by_errno(link)
-        if kind is not None:
-            return kind
+        for look in (_by_code, _by_status, _by_class, _by_errno, _by_group):
+            try:
+                kind = look(link)
+            except Exception:  # noqa: BLE001 - an exception that fights back says nothing in this way
+                continue
+            if kind is not None:
+                return kind
     return FailureKind.UNKNOWN
 
 
 def retry_after(error: BaseException) -> float | None:
     """Seconds after which the service said to come back; None: it did not say."""
     for link in _chain(error):
-        headers: Any = _get(link, "headers") or _get(_get(link, "response"), "headers")
-        if headers is None:
-            headers = _mapping(_mapping(_get(link, "response")).get("ResponseMetadata")).get("HTTPHeaders")
-        value = _header(headers, "retry-after") if headers is not None else _get(link, "retry_after")
-        seconds = _seconds(value)
+        try:
+            seconds = _said_when(link)
+        except Exception:  # noqa: BLE001 - an exception that fights back says nothing
+            continue
         if seconds is not None:
             return seconds
     return None
+
+
+def _said_when(error: BaseException) -> float | None:
+    headers: Any = _get(error, "headers") or _get(_get(error, "response"), "headers")
+    if headers is None:
+        headers = _mapping(_mapping(_get(error, "response")).get("ResponseMetadata")).get("HTTPHeaders")
+    return _seconds(_header(headers, "retry-after") if headers is not None else _get(error, "retry_after"))
 
 
 # ---- by what it carries -------------------------------------------------------------------------------------------
@@ -345,6 +356,7 @@ _CLASSES: dict[str, Mapping[str, FailureKind]] = {
     "ssl": {"SSLCertVerificationError": _T, "SSLError": _T},
     "socket": {"gaierror": _T, "herror": _T},
     "concurrent": {"BrokenExecutor": _X},
+    "asyncio": {"IncompleteReadError": _T},
     "builtins": {
         "TimeoutError": _O,
         "ConnectionError": _T,
@@ -360,7 +372,7 @@ def _by_class(error: BaseException) -> FailureKind | None:
     if isinstance(error, ToolTimeoutError):
         return FailureKind.TIMEOUT
     for base in type(error).__mro__:
-        kind = _CLASSES.get(base.__module__.partition(".")[0], {}).get(base.__name__)
+        kind = _CLASSES.get(str(base.__module__).partition(".")[0], {}).get(base.__name__)
         if kind is not None and not _is_wrapping(error, base):
             return kind
     return None
@@ -394,6 +406,14 @@ def _by_errno(error: BaseException) -> FailureKind | None:
     return _ERRNOS.get(error.errno) if isinstance(error, OSError) and error.errno is not None else None
 
 
+def _by_group(error: BaseException) -> FailureKind | None:
+    """What the members say; of several kinds, the first in the order of `FailureKind`."""
+    if not isinstance(error, BaseExceptionGroup):
+        return None
+    said = {classify(member) for member in error.exceptions}  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType, reportUnknownVariableType]
+    return next((kind for kind in FailureKind if kind in said and kind is not FailureKind.UNKNOWN), None)
+
+
 # ---- reading other people's objects -------------------------------------------------------------------------------
 
 
@@ -405,9 +425,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield link
         reason = _get(link, "reason")
         group: Any = _get(link, "exceptions") if isinstance(link, BaseExceptionGroup) else ()
-        inner: BaseException | None = group[0] if len(group) == 1 else None
-        implicit = None if link.__suppress_context__ else link.__context__
-        link = reason if isinstance(reason, BaseException) else inner or link.__cause__ or implicit
+        inner: Any = group[0] if len(group) == 1 else None
+        implicit = None if _get(link, "__suppress_context__") else _get(link, "__context__")
+        causes: tuple[Any, ...] = (reason, inner, _get(link, "__cause__"), implicit)
+        link = next((cause for cause in causes if isinstance(cause, BaseException)), None)
 
 
 def _get(thing: Any, name: str) -> Any:

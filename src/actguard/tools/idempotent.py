@@ -2,14 +2,11 @@
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from actguard.context import current_frame
 from actguard.exceptions import (
     ActGuardToolError,
     ActGuardUsageError,
@@ -18,21 +15,29 @@ from actguard.exceptions import (
     IdempotencyOutcomeUnknown,
     IdempotencyPayloadMismatch,
     InvalidIdempotentToolError,
-    MissingIdempotencyKeyError,
     ToolGuardError,
 )
 from actguard.pipeline import arguments, settings
-from actguard.pipeline.arguments import MISSING, Getter
-from actguard.pipeline.guard import Answer, Ending, Guard, OnStoreError, Part, choice, named, positive
+from actguard.pipeline.guard import (
+    Answer,
+    Args,
+    Ending,
+    Guard,
+    Kwargs,
+    OnStoreError,
+    Part,
+    called,
+    choice,
+    named,
+    positive,
+)
 from actguard.pipeline.outcome import is_steering
 from actguard.pipeline.target import Target
-from actguard.stores.keys import encode_int, encode_text
 from actguard.stores.protocol import (
     Done,
     IdempotencyBegin,
     IdempotencyDone,
     IdempotencyLost,
-    IdempotencyRecord,
     IdempotencyRelease,
     InProgress,
     Mismatch,
@@ -44,13 +49,11 @@ from actguard.stores.protocol import (
     fast_new,
 )
 from actguard.tools import results
-from actguard.tools.canonical import digest
 from actguard.tools.heartbeat import heartbeats
 from actguard.tools.hidden_key import refuse_misplaced
-from actguard.tools.max_attempts import no_run, session_id
+from actguard.tools.idempotency_key import fingerprinter, giving_key, key_reader, reach, takes_key
 from actguard.tools.owners import new_owner
 from actguard.tools.results import Codec, NotKept
-from actguard.tools.scope import key_prefix
 
 _POLL_S = 0.05
 
@@ -129,7 +132,9 @@ class Idempotent(Guard):
             positive(argument, getattr(self, argument))
         choice("on_duplicate", self.on_duplicate, ("return", "raise", "wait"))
         choice("scope", self.scope, ("run", "session", "global"))
-        if not callable(self.key):
+        if callable(self.key):
+            called("key", self.key)
+        else:
             choice("key", self.key, ("arg", "derived"), also="a callable that gets the call's arguments")
         named("key_arg", self.key_arg)
         if self.hide_key not in (None, True, False):
@@ -146,8 +151,8 @@ class Idempotent(Guard):
             choice("codec", self.codec, ("json", "pickle"), also="a pair of functions")
         elif not (isinstance(self.codec, tuple) and len(self.codec) == 2 and all(map(callable, self.codec))):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ActGuardUsageError("codec must be 'json', 'pickle', or a pair of functions", argument="codec")
-        if self.reconcile is not None and not callable(self.reconcile):
-            raise ActGuardUsageError("reconcile must be callable", argument="reconcile")
+        if self.reconcile is not None:
+            called("reconcile", self.reconcile)
         if self.durable is not None:
             if self.store is not None:
                 raise ActGuardUsageError("give either durable or store", argument="durable")
@@ -157,19 +162,19 @@ class Idempotent(Guard):
 
     def bind(self, target: Target) -> Part[IdempotencyBegin]:
         _refuse_generators(target)
-        if _takes_key(self, target):
+        if takes_key(self, target):
             refuse_misplaced(target, self.key_arg, given=self.key != "arg", hidden=bool(self.hidden(target)))
         store = self.store_under(settings.current().store)
         lease_s = (
             self.lease_s if store.blocking else inf
         )  # without a process of its own, a call cannot outlive its store
         codec = results.codec(self.codec) if store.serialises else None
-        key = _key_reader(self, target)
-        where = _where(self, target)
-        fingerprint = _fingerprint(self, target)
+        key = key_reader(self, target)
+        where = reach(self, target)
+        fingerprint = fingerprinter(self, target)
         ttl_s = float(self.ttl_s)
 
-        def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> IdempotencyBegin:
+        def step(args: Args, kwargs: Kwargs) -> IdempotencyBegin:
             payload = fingerprint(args, kwargs) if fingerprint else None
             fields = (where() + key(args, kwargs), new_owner(), ttl_s, lease_s, payload, False)
             return fast_new(IdempotencyBegin, fields)  # type: ignore[no-any-return]
@@ -229,7 +234,7 @@ class Idempotent(Guard):
             patience=patience if self.on_duplicate == "wait" else None,
             wait_s=self.wait_s,
             recourse=_recourse(self, target, codec) if self.reconcile else None,
-            fill=_giving_key(self, target, key) if self.key != "arg" else None,
+            fill=giving_key(self, target, key) if self.key != "arg" else None,
             started=started if lease_s != inf else None,
             report=report,
             lost=_lease_lost,
@@ -238,7 +243,7 @@ class Idempotent(Guard):
     def hidden(self, target: Target) -> frozenset[str]:
         """Parameters that are not to be seen in the function's signature."""
         hide = self.key != "arg" if self.hide_key is None else self.hide_key
-        return frozenset({self.key_arg}) if hide and _takes_key(self, target) else frozenset()
+        return frozenset({self.key_arg}) if hide and takes_key(self, target) else frozenset()
 
     def explain(self) -> str:
         key = f"key {self.key_arg!r}" if self.key == "arg" else "derived key" if self.key == "derived" else "own key"
@@ -248,174 +253,11 @@ class Idempotent(Guard):
 idempotent = Idempotent
 
 
-class IdempotencyRecords:
-    """The records of the configured store: what is there, and what became of calls that nobody knows about."""
-
-    def list(
-        self,
-        prefix: str = "",
-        *,
-        state: Literal["in_progress", "done", "unknown"] | None = None,
-        limit: int = 100,
-        store: Store | None = None,
-    ) -> list[IdempotencyRecord]:
-        """Records whose key starts with *prefix*; an error's `.key` is a whole one."""
-        return _or_configured(store).list_idempotency(prefix, state=state, limit=limit)
-
-    def resolve(
-        self,
-        key: str,
-        outcome: Executed | NotExecuted,
-        *,
-        ttl_s: float = 3600.0,
-        codec: Literal["json", "pickle"] | Codec = "json",
-        store: Store | None = None,
-    ) -> bool:
-        """Say what became of a call whose outcome is unknown. False when it is not (or no longer) unknown.
-
-        Args:
-            codec: the guard's own, which will read the result.
-        """
-        kept = _or_configured(store)
-        writes = results.codec(codec) if kept.serialises else None
-        done = Done(results.keep(outcome.result, False, writes)) if isinstance(outcome, Executed) else None
-        return kept.resolve_idempotency(key, done, ttl_s=ttl_s)
-
-    def forget(self, prefix: str, *, store: Store | None = None) -> int:
-        """Remove records; their calls may be made again."""
-        return _or_configured(store).forget("idempotency", named("prefix", prefix))
-
-
-idempotency = IdempotencyRecords()
-
-
-def _or_configured(store: Store | None) -> Store:
-    return settings.current().store if store is None else store
-
-
 @functools.cache
 def _kept_at(path: str) -> Store:
     from actguard.stores.durable import DurableStore
 
     return DurableStore(path)
-
-
-# ---- the parts of a key -------------------------------------------------------------------------------------------
-
-
-def _where(guard: Idempotent, target: Target) -> Callable[[], str]:
-    begin = key_prefix(guard.kind, target.tool_id)
-    if guard.scope == "global":
-        return lambda: begin
-    if guard.scope == "session":
-        return lambda: f"{begin}{_counted(session_id(guard.kind, target))}/"
-
-    def run() -> str:
-        run = current_frame().run
-        if run is None:
-            raise no_run(guard.kind, target)
-        return f"{begin}{len(run[0])}:{run[0]}/"
-
-    return run
-
-
-def _counted(text: str) -> str:
-    return f"{len(text)}:{text}"
-
-
-def _takes_key(guard: Idempotent, target: Target) -> bool:
-    return target.signature is not None and guard.key_arg in target.signature.parameters
-
-
-def _key_reader(guard: Idempotent, target: Target) -> Callable[[tuple[Any, ...], Mapping[str, Any]], str]:
-    if guard.key == "derived":
-        named_arguments = arguments.named_arguments(target)
-
-        def derive(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-            given = named_arguments(args, kwargs)
-            given.pop(guard.key_arg, None)
-            return "d:" + digest(_without_self(given))
-
-        return derive
-    if callable(guard.key):
-        read: Getter = arguments.bound(target, guard.key)
-    else:
-        if not _takes_key(guard, target) and not _takes_anything(target):
-            raise InvalidIdempotentToolError(
-                f"{target.name} has no parameter {guard.key_arg!r}: add one, name another with key_arg=, "
-                'or derive the key with key="derived"',
-                argument="key_arg",
-            )
-        path = guard.key_arg if _takes_key(guard, target) else f"{_takes_anything(target)}.{guard.key_arg}"
-        read = arguments.getter(target, path, argument="key_arg", error=InvalidIdempotentToolError)
-
-    def key(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-        value = read(args, kwargs)
-        if type(value) is int:
-            return encode_int(value)
-        if type(value) is str and value.strip():
-            return encode_text(value)
-        raise MissingIdempotencyKeyError(
-            f"{target.name} needs an idempotency key: a non-empty text or a whole number"
-            + (f" in {guard.key_arg!r}." if guard.key == "arg" else "."),
-            reason="missing" if value is MISSING or value is None else "invalid",
-            tool=target.name,
-        )
-
-    return key
-
-
-def _fingerprint(guard: Idempotent, target: Target) -> Callable[[tuple[Any, ...], Mapping[str, Any]], str] | None:
-    if guard.fingerprint is None or guard.key == "derived":
-        return None
-    named_arguments = arguments.named_arguments(target)
-    if guard.fingerprint != "args":
-        for name in guard.fingerprint:
-            arguments.getter(target, name, argument="fingerprint", error=InvalidIdempotentToolError)
-    only = None if guard.fingerprint == "args" else frozenset(guard.fingerprint)
-
-    def fingerprint(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-        given = _without_self(named_arguments(args, kwargs))
-        given.pop(guard.key_arg, None)
-        return digest(given if only is None else {name: given.get(name) for name in only})
-
-    return fingerprint
-
-
-def _without_self(given: dict[str, Any]) -> dict[str, Any]:
-    first = next(iter(given), None)
-    if first in ("self", "cls"):
-        del given[first]
-    return given
-
-
-def _takes_anything(target: Target) -> str | None:
-    if target.signature is None:
-        return None
-    return next((p.name for p in target.signature.parameters.values() if p.kind is p.VAR_KEYWORD), None)
-
-
-def _giving_key(
-    guard: Idempotent, target: Target, key: Callable[..., str]
-) -> Callable[[Callable[..., Any]], Callable[..., Any]] | None:
-    if not _takes_key(guard, target):
-        return None
-    place = arguments.position(target, guard.key_arg)
-    index = sys.maxsize if place is None else place[0]
-
-    def wrap(body: Callable[..., Any]) -> Callable[..., Any]:
-        def with_key(*args: Any, **kwargs: Any) -> Any:
-            with suppress(Exception):  # then it is watched, or off: enforced, it has refused the call
-                made = key(args, kwargs)
-                if index < len(args):
-                    args = (*args[:index], made, *args[index + 1 :])
-                else:
-                    kwargs = {**kwargs, guard.key_arg: made}
-            return body(*args, **kwargs)
-
-        return with_key
-
-    return wrap
 
 
 # ---- endings ------------------------------------------------------------------------------------------------------

@@ -123,7 +123,8 @@ def _of(kind: type[Guard], argument: str, options: Any, short: str | None = None
         try:
             return [kind(**cast("dict[str, Any]", options))]
         except TypeError as error:
-            raise ActGuardUsageError(f"{argument}: {error}".replace("__init__() ", ""), argument=argument) from None
+            said = str(error).replace(f"{kind.__name__}.__init__()", argument)
+            raise ActGuardUsageError(said, argument=argument) from None
     if short is None or isinstance(options, bool):
         raise ActGuardUsageError(
             f"{argument} must be a mapping of the options of {argument}(), not {options!r}", argument=argument

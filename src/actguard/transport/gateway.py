@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from actguard.exceptions import ActGuardUsageError
 from actguard.transport.answers import Unanswered, explained, read, too_late
 from actguard.transport.attempts import Attempts, asked_pause
 
@@ -50,6 +51,21 @@ class GatewayTransport:
         self._lock = threading.Lock()
         if debug:
             _show_debug()
+
+    def load(self) -> None:
+        """Have what requests need in memory: the first one's deadline is no time to read a library.
+
+        Raises:
+            ActGuardUsageError: there is no certificate in `ca_file`.
+        """
+        try:
+            self._connections()
+        except OSError as error:
+            if self._ca_file is None:
+                raise
+            raise ActGuardUsageError(
+                f"ca_file {self._ca_file} holds no certificate that can be read", argument="ca_file"
+            ) from error
 
     def post(
         self, path: str, body: Mapping[str, Any], *, key: str | None = None, timeout_s: float, max_retries: int
@@ -123,10 +139,13 @@ class GatewayTransport:
 
                 import httpx2
 
+                here = _is_loopback(self.url)
                 verify: Any = ssl.create_default_context(cafile=self._ca_file) if self._ca_file else True
+                if here and self.url.startswith("http://"):
+                    verify = False  # nothing is to be verified: do not read all the authorities of the world for it
                 self._client = httpx2.Client(
                     verify=verify,
-                    trust_env=not _is_loopback(self.url),
+                    trust_env=not here,
                     limits=httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30.0),
                 )
             return self._client

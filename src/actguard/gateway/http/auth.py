@@ -12,6 +12,8 @@ from actguard.gateway.storage.store import Row, Store, StoreDown
 T = TypeVar("T")
 
 _REMEMBERED_S: Final = 0.5
+_RENEWED_S: Final = 0.2
+"""So long before it runs out, what is remembered of a key in use is asked for again."""
 _MOST_REMEMBERED: Final = 10_000
 _NO_HASH: Final = "0" * 64
 
@@ -72,7 +74,7 @@ class Authenticator:
         left = admitted.until - self._clock()
         if left <= 0:
             return None
-        if left < _REMEMBERED_S / 2 and said not in self._renewed:
+        if left < _RENEWED_S and said not in self._renewed:
             self._renewed[said] = asyncio.create_task(self._renew(said))
         if self._rate:
             self._meter(admitted.caller.key_id)

@@ -5,9 +5,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-Id = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="an identifier")]
-Name = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
-PlanKey = Annotated[str, Meta(max_length=100, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+_PRINTABLE = r"^[^\x00-\x1f\x7f]*$(?!\n)"
+"""`$` alone lets a line end pass."""
+Id = Annotated[str, Meta(min_length=1, max_length=200, pattern=_PRINTABLE, description="an identifier")]
+Name = Annotated[str, Meta(max_length=200, pattern=_PRINTABLE)]
+PlanKey = Annotated[str, Meta(max_length=100, pattern=r"^[a-z0-9][a-z0-9_-]*$(?!\n)")]
 Micros = Annotated[int, Meta(ge=0, le=10**15, description="micro-dollars")]
 Units = Annotated[int, Meta(ge=0, le=10**12, description="1000 CU are a dollar")]
 Tokens = Annotated[int, Meta(ge=0, le=10**12)]

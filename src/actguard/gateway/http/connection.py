@@ -68,7 +68,7 @@ class Connection(asyncio.Protocol):
         reader.feed(data)
         if reader.heard:
             self._next()
-            if reader.heard:
+            if reader.heard and not self._transport.is_closing():
                 self._transport.pause_reading()
         if reader.begun and not begun:
             self._deadline = self._loop.time() + SLOWEST_S
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
             return
         if self._answering is None and left <= 0:
             if self._reader.begun:
-                self._write(answer(failure(408, "too_slow", f"A request may take {SLOWEST_S} seconds."), {}), last=True)
+                self._write(answer(failure(408, "too_slow", f"A request may take {SLOWEST_S} seconds.")), last=True)
             self._transport.close()
         self._timer = self._loop.call_later(left if left > 0 else self._idle_s, self._look)
 
@@ -156,7 +156,7 @@ class Connection(asyncio.Protocol):
         try:
             url = httptools.parse_url(heard.url.encode("latin-1"))
         except httptools.HttpParserInvalidURLError:
-            return answer(failure(400, "malformed", "The address is not valid."), {})
+            return answer(failure(400, "malformed", "The address is not valid."))
         path = (url.path or b"/").decode("latin-1")
         scope = {
             "type": "http",
@@ -195,5 +195,5 @@ class Connection(asyncio.Protocol):
             await self._app(scope, receive, send)
         except Exception:  # noqa: BLE001 - the last resort: logged whole, told without a detail
             _log.exception("request failed", extra={"route": f"{heard.method} {path}"})
-            return answer(failure(500, "internal", "Something went wrong here; the log knows more."), {})
+            return answer(failure(500, "internal", "Something went wrong here; the log knows more."))
         return Answer(status, headers, bytes(content))

@@ -103,4 +103,4 @@ class Served:
         if _log.isEnabledFor(level):
             about = {"request_id": request.id, "route": self._route, "status": reply.status, "key_id": request.key_id}
             _log.log(level, "request", extra={**about, "ms": round(seconds * 1000, 2)})
-        return answer(reply, {**headers, "x-request-id": request.id})
+        return answer(reply, headers, request_id=request.id)

@@ -51,14 +51,14 @@ class Reader:
         except httptools.HttpParserUpgrade:
             self._closed = True  # whatever follows is in another protocol
         except httptools.HttpParserError:
-            self._refuse(answer(failure(400, "malformed", "This is not HTTP that can be read."), {}))
+            self._refuse(answer(failure(400, "malformed", "This is not HTTP that can be read.")))
         if self.begun and continued:
             self._unread += len(data)
             if self._unread > LARGEST_HEAD and not self._head_read:
                 message = f"The head of a request may have up to {LARGEST_HEAD} bytes."
-                self._refuse(answer(failure(431, "too_large", message), {}))
+                self._refuse(answer(failure(431, "too_large", message)))
             elif self._unread > PATIENCE:
-                self._refuse(answer(too_large().reply, {}))
+                self._refuse(answer(too_large().reply))
 
     def _refuse(self, refusal: Answer) -> None:
         if not self._closed:
@@ -84,7 +84,7 @@ class Reader:
         said = dict(self._headers)
         if said.get(b"expect", b"").lower() == b"100-continue" and self._parser.get_http_version() == "1.1":
             if int(said.get(b"content-length", b"0")) > LARGEST_BODY:
-                self._refuse(answer(too_large().reply, {}))
+                self._refuse(answer(too_large().reply))
             else:
                 self.asks_to_continue = True
 
@@ -98,12 +98,12 @@ class Reader:
             return
         self.begun = self.asks_to_continue = False
         if self._size > LARGEST_BODY:
-            self._refuse(answer(too_large().reply, {}))
+            self._refuse(answer(too_large().reply))
             return
         parser = self._parser
         upgrade = parser.should_upgrade()
         if upgrade and any(name in _OF_A_BODY for name, _ in self._headers):
-            self._refuse(answer(failure(400, "malformed", "Only HTTP/1.1 is spoken here: do not ask to upgrade."), {}))
+            self._refuse(answer(failure(400, "malformed", "Only HTTP/1.1 is spoken here: do not ask to upgrade.")))
             return
         keep_alive = not upgrade and parser.should_keep_alive() and parser.get_http_version() == "1.1"
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)

@@ -126,9 +126,11 @@ def decoded(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
         raise Refused(400, "malformed", "The body is not JSON that can be read.") from error
 
 
-def answer(reply: Reply, headers: Mapping[str, str]) -> Answer:
+def answer(reply: Reply, headers: Mapping[str, str] = _NONE, *, request_id: str = "") -> Answer:
     """*reply* as JSON, with *headers* of its own."""
     raw: list[tuple[bytes, bytes]] = [_JSON]
+    if request_id:
+        raw.append((b"x-request-id", request_id.encode()))
     for name, value in headers.items():
         raw.append((name.encode(), value.encode("latin-1", "replace")))
     return Answer(reply.status, raw, _encoder.encode(reply.body))

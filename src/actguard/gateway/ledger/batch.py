@@ -3,37 +3,47 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
-from actguard.gateway.ledger.apply import applicable, apply, expire, scopes_of
+from msgspec import Struct
+
+from actguard.gateway.ledger.apply import applicable, apply, expire
+from actguard.gateway.ledger.keys import holds_behind, is_own
 from actguard.gateway.ledger.operations import Extend, Operation, Reply, Reserve, Settle
-from actguard.gateway.ledger.rows import Budget, Counter, CounterKey, Hold, Id, Whose, Working
+from actguard.gateway.ledger.rows import Counter, CounterKey, Hold, Id, Place, Whose, Working
 
 MOST_DUE: Final = 500
 """So many holds are ended at once. A batch that finds more waits until the rest has been ended too."""
 
 
+class Wanted(Struct):
+    """The rows that a batch needs to begin with."""
+
+    holds: set[Id] = set()
+    fingerprints: set[Id] = set()
+    answers: set[Id] = set()
+    whose: set[Whose] = set()
+    """For whom budgets are asked."""
+    most_due: int = 0
+    """How many of the holds whose time has come; none, where nothing depends on them."""
+
+
 class Session(Protocol):
     """One transaction of a store. What it has loaded, nobody else changes before it ends."""
 
-    def begin(
-        self, holds: Sequence[Id], fingerprints: Sequence[Id], answers: Sequence[Id], most_due: int
-    ) -> tuple[Working, list[Hold]]:
-        """The time, the holds and answers of these ids, and up to *most_due* holds whose time has come."""
+    def begin(self, wanted: Wanted) -> tuple[Working, list[Hold]]:
+        """The time, what is *wanted* where there is such a row, and the holds whose time has come."""
         ...
 
-    def budgets(self, workspaces: Iterable[int], scopes: Sequence[tuple[int, str, str]]) -> "Budgets":
-        """The time zones of *workspaces* and the budgets of *scopes*, as they are now."""
+    def budgets(self, rows: Working, whose: Iterable[Whose]) -> None:
+        """Add the time zones and the budgets of *whose* to *rows*, as they are now."""
         ...
 
-    def counters(self, keys: Sequence[CounterKey]) -> dict[CounterKey, Counter]:
-        """The counters of *keys*, in whose order they are locked; those never written may be missing."""
+    def counters(self, rows: Working, numbers: Iterable[int], keys: Sequence[CounterKey]) -> dict[CounterKey, Counter]:
+        """Add the counters of *numbers* and *keys* to *rows*; those of *keys* are begun where there are none."""
         ...
 
     def save(self, rows: Working) -> None:
         """Write what is new and what has changed."""
         ...
-
-
-Budgets = tuple[dict[int, str], dict[tuple[int, str, str], list[Budget]]]
 
 
 def run(session: Session, operations: Sequence[Operation]) -> list[Reply] | None:
@@ -42,46 +52,63 @@ def run(session: Session, operations: Sequence[Operation]) -> list[Reply] | None
     Returns None when more holds are due than one transaction should end: those that were found are ended, the
     operations are not applied, and the batch is to be run again in a new session.
     """
-    ids = {(o.workspace, o.reserve_id) for o in operations}
-    reserves = [o for o in operations if isinstance(o, Reserve)]
-    prints = {(o.workspace, o.fingerprint) for o in reserves if o.fingerprint is not None}
-    keys = {(o.workspace, o.idempotency_key) for o in operations if o.idempotency_key is not None}
-    most_due = MOST_DUE if reserves or not operations or any(isinstance(o, Extend) for o in operations) else 0
-    rows, due = session.begin(sorted(ids), sorted(prints), sorted(keys), most_due)
+    wanted = _wanted(operations)
+    rows, due = session.begin(wanted)
     for hold in due:
         rows.holds.setdefault((hold.workspace, hold.reserve_id), hold)
-    if most_due and len(due) >= most_due:
+    too_many = 0 < wanted.most_due <= len(due)
+    if too_many:
         operations = ()
-    _load_budgets(session, rows, operations)
-    _load_counters(session, rows, operations)
+        wanted.whose.clear()
+    extended = _extended(rows, operations) - wanted.whose
+    if extended:
+        session.budgets(rows, extended)
+    _load_counters(session, rows, wanted.whose | extended)
     for hold in due:
         expire(rows, rows.holds[hold.workspace, hold.reserve_id])
     replies = [apply(rows, operation) for operation in operations]
     session.save(rows)
-    return None if most_due and len(due) >= most_due else replies
+    return None if too_many else replies
 
 
-def _load_budgets(session: Session, rows: Working, operations: Sequence[Operation]) -> None:
-    whose: set[Whose] = set()
-    for operation in operations:
-        asks: Operation | Hold | None = operation
-        if isinstance(operation, Extend):
-            asks = rows.holds.get((operation.workspace, operation.reserve_id))
-        if isinstance(asks, (Reserve, Hold)) or (isinstance(asks, Settle) and asks.offline):
-            whose.add((asks.workspace, asks.agent, asks.user_id, asks.plan_key))
-    whose.difference_update(rows.applied)
-    if whose:
-        scopes = {scope for each in whose for scope in scopes_of(*each)}
-        rows.zones, rows.budgets = session.budgets({each[0] for each in whose}, sorted(scopes))
-
-
-def _load_counters(session: Session, rows: Working, operations: Sequence[Operation]) -> None:
-    keys: set[CounterKey] = set()
-    for hold in rows.holds.values():
-        keys.update(hold.counters)
+def _wanted(operations: Sequence[Operation]) -> Wanted:
+    wanted = Wanted(most_due=0 if operations else MOST_DUE)
     for o in operations:
-        if isinstance(o, Reserve) or (isinstance(o, Settle) and o.offline):
-            for applied in applicable(rows, o.workspace, o.agent, o.user_id, o.plan_key):
-                keys.add(applied.key)
-    if keys:
-        rows.counters = session.counters(sorted(keys))
+        workspace = o.workspace
+        wanted.holds.add((workspace, o.reserve_id))
+        if o.idempotency_key is not None:
+            wanted.answers.add((workspace, o.idempotency_key))
+            if not is_own(o, o.idempotency_key):
+                wanted.holds.update(holds_behind(workspace, o.idempotency_key))
+        if isinstance(o, Reserve):
+            wanted.most_due = MOST_DUE
+            wanted.whose.add((workspace, o.agent, o.user_id, o.plan_key))
+            if o.fingerprint is not None:
+                wanted.fingerprints.add((workspace, o.fingerprint))
+        elif isinstance(o, Settle):
+            if o.offline:
+                wanted.whose.add((workspace, o.agent, o.user_id, o.plan_key))
+        elif isinstance(o, Extend):
+            wanted.most_due = MOST_DUE
+    return wanted
+
+
+def _extended(rows: Working, operations: Sequence[Operation]) -> set[Whose]:
+    """Whose the holds are that are to be extended: known only when these have been loaded."""
+    whose: set[Whose] = set()
+    for o in operations:
+        hold = rows.holds.get((o.workspace, o.reserve_id)) if isinstance(o, Extend) else None
+        if hold is not None:
+            whose.add((hold.workspace, hold.agent, hold.user_id, hold.plan_key))
+    return whose
+
+
+def _load_counters(session: Session, rows: Working, whose: set[Whose]) -> None:
+    """The counters of all holds, and the places of *whose* on which new ones would be held."""
+    applied = {each: applicable(rows, *each) for each in whose if each not in rows.places}
+    keys = {a.key for every in applied.values() for a in every}
+    numbers = {number for hold in rows.holds.values() for number in hold.counters}
+    found = session.counters(rows, numbers, sorted(keys))
+    for each, every in applied.items():
+        counters = [found[a.key] for a in every]
+        rows.places[each] = Place(every, counters, tuple(counter.number for counter in counters))

@@ -1,14 +1,23 @@
 """The rows of the ledger: what a store loads before a batch and writes after it."""
 
-from typing import Any, Final, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from msgspec import Struct, field
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from actguard.gateway.ledger.budgets import Applied
 
 Scope = Literal["workspace", "agent", "user", "plan", "balance"]
 State = Literal["open", "settled", "released", "expired", "settled_late"]
 
 EACH: Final = "*"
 """As the key of a user budget: every user for himself who has no budget of his own name."""
+
+RESERVE_KEYED: Final = 1
+SETTLE_KEYED: Final = 2
+SETTLE_KEY: Final = ":final"
+"""A client's own keys: a hold's id for its reserve, and this after it for its settle. The hold remembers them."""
 
 Id = tuple[int, str]
 """A workspace's number, and an id within it: no row is ever found by its id alone."""
@@ -19,7 +28,7 @@ Whose = tuple[int, str, str, str]
 
 
 class CounterKey(NamedTuple):
-    """Which counter: a budget's scope in one of its windows. Its order is the order in which stores lock counters."""
+    """Which counter: a budget's scope in one of its windows."""
 
     workspace: int
     scope: str
@@ -28,9 +37,13 @@ class CounterKey(NamedTuple):
     start: str
 
 
-class Counter(Struct):
+@dataclass(slots=True)
+class Counter:
     """What is held and spent in one window: a cache of ledger rows, checked against them."""
 
+    number: int
+    """By which holds name it. Stores lock counters in the order of their numbers."""
+    key: CounterKey
     usd_held: int = 0
     usd_spent: int = 0
     tokens_held: int = 0
@@ -77,34 +90,24 @@ class Hold(Struct):
     fingerprint: str | None
     """What a request without an id of its own is known again by, while the hold is open."""
     reserve_hash: str
-    settle_hash: str
-    shares: int
+    tariff_version: str
+    counters: tuple[int, ...]
+    """On which budgets it is held: the numbers of their counters."""
+    settle_hash: str = ""
+    keyed: int = 0
+    """Which requests this row remembers the idempotency keys of: `RESERVE_KEYED`, `SETTLE_KEYED`."""
+    shares: int = 1
     """How many requests were given this hold; more than one only through `fingerprint`."""
-    settles: int
-    seqs: list[int]
+    settles: int = 0
+    seqs: tuple[int, ...] = ()
     """The partial settles that were charged, as pairs of first and last number."""
-    counters: list[CounterKey]
-    """On which budgets it is held."""
 
 
-class Entry(Struct, frozen=True):
-    """One transition of one hold. Written once, never changed."""
-
-    workspace: int
-    reserve_id: str
-    op: str
-    """`reserved`, `extended`, `renewed`, `charged` (a part), `settled`, `settled_late`, `released`, `expired`."""
-    at: int
-    usd_held: int = 0
-    """By how much this changed what is held and spent, on every counter of the hold."""
-    usd_spent: int = 0
-    tokens_held: int = 0
-    tokens_spent: int = 0
-    usd_overrun: int = 0
-    client_usd: int | None = None
-    """What the client says it cost, where it says so."""
-    usage: str = ""
-    """The lines of the bill as JSON, each with what it was charged."""
+Entry = tuple[int, str, str, int, int, int, int, int, int, int | None, str]
+"""One transition of one hold, written once and never changed: workspace, reserve_id, op, at; by how much it changed
+usd_held, usd_spent, tokens_held and tokens_spent on every counter of the hold; usd_overrun; client_usd, what the client
+says it cost, where it says so; and usage, the lines of the bill as JSON, each with what it was charged. op is one of
+`reserved`, `extended`, `renewed`, `charged` (a part), `settled`, `settled_late`, `released`, `expired`."""
 
 
 class Answer(Struct, frozen=True):
@@ -118,24 +121,33 @@ class Answer(Struct, frozen=True):
     at: int
 
 
+class Place(NamedTuple):
+    """The budgets of an agent, a user and a plan, and the counters of each in the same order."""
+
+    applied: "list[Applied]"
+    counters: list[Counter]
+    numbers: tuple[int, ...]
+
+
 class Working(Struct):
     """The rows that a batch of operations works on: loaded before, written after, and nothing else."""
 
     now: int
-    zones: dict[int, str] = field(default_factory=lambda: dict[int, str]())
-    budgets: dict[tuple[int, str, str], list[Budget]] = field(
-        default_factory=lambda: dict[tuple[int, str, str], list[Budget]]()
-    )
-    holds: dict[Id, Hold] = field(default_factory=lambda: dict[Id, Hold]())
-    fingerprints: dict[Id, str] = field(default_factory=lambda: dict[Id, str]())
-    answers: dict[Id, Answer] = field(default_factory=lambda: dict[Id, Answer]())
-    counters: dict[CounterKey, Counter] = field(default_factory=lambda: dict[CounterKey, Counter]())
+    zones: dict[int, str] = {}
+    budgets: dict[tuple[int, str, str], list[Budget]] = {}
+    holds: dict[Id, Hold] = {}
+    fingerprints: dict[Id, str] = {}
+    answers: dict[Id, Answer] = {}
+    counters: dict[int, Counter] = {}
+    places: dict[Whose, Place] = {}
+    """What was found for an agent, a user and a plan: the same ones are asked for again and again."""
 
-    applied: dict[Whose, list[Any]] = field(default_factory=lambda: dict[Whose, list[Any]]())
-    """The budgets found for an agent, a user and a plan: the same ones are asked for again and again."""
-
-    new_holds: dict[Id, Hold] = field(default_factory=lambda: dict[Id, Hold]())
-    changed_holds: dict[Id, Hold] = field(default_factory=lambda: dict[Id, Hold]())
-    changed_counters: dict[CounterKey, Counter] = field(default_factory=lambda: dict[CounterKey, Counter]())
-    new_answers: dict[Id, Answer] = field(default_factory=lambda: dict[Id, Answer]())
-    entries: list[Entry] = field(default_factory=lambda: list[Entry]())
+    new_holds: dict[Id, Hold] = {}
+    """As they were granted; those that have changed since are in `changed_holds` too."""
+    changed_holds: dict[Id, Hold] = {}
+    """In any way."""
+    ended_holds: dict[Id, Hold] = {}
+    """In no other way than that they ended, or that more was charged after their end."""
+    changed_counters: dict[int, Counter] = {}
+    new_answers: dict[Id, Answer] = {}
+    entries: list[Entry] = []

@@ -57,31 +57,6 @@ SELECT usd_held, usd_spent, tokens_held, tokens_spent FROM counters
 WHERE workspace_id = :workspace AND scope = :scope AND scope_key = :scope_key
   AND window_kind = :window_kind AND window_start = :window_start
 
--- name: counters_of
-SELECT scope_key, usd_held, usd_spent, tokens_held, tokens_spent FROM counters
-WHERE workspace_id = :workspace AND scope = :scope AND window_kind = :window_kind AND window_start = :window_start
-
--- name: charges
-SELECT l.at, h.agent, h.user_id, h.plan_key, h.run_id, l.usd_spent, l.tokens_spent, l.client_usd, l.usd_overrun, l.usage
-FROM ledger l JOIN holds h ON h.workspace_id = l.workspace_id AND h.reserve_id = l.reserve_id
-WHERE l.workspace_id = :workspace AND l.at >= :since AND l.at < :until
-  AND (l.usd_spent > 0 OR l.tokens_spent > 0)
-ORDER BY l.at, l.seq LIMIT :most OFFSET :skip
-
--- name: spend_by_hold
-SELECT h.agent, h.user_id, h.plan_key, sum(l.usd_spent), sum(l.tokens_spent), sum(l.usd_overrun),
-       count(DISTINCT l.reserve_id)
-FROM ledger l JOIN holds h ON h.workspace_id = l.workspace_id AND h.reserve_id = l.reserve_id
-WHERE l.workspace_id = :workspace AND l.at >= :since AND l.at < :until
-  AND l.op IN ('charged', 'settled', 'settled_late')
-GROUP BY h.agent, h.user_id, h.plan_key
-
--- name: event_spend
-SELECT agent, user_id, provider, model, scope_name, sum(coalesce(usd_micros, 0)), count(*) FROM events
-WHERE workspace_id = :workspace AND ingested_at >= :since AND ingested_at < :until
-  AND category = 'llm' AND name = 'usage'
-GROUP BY agent, user_id, provider, model, scope_name
-
 -- name: runs
 SELECT run_id, agent, user_id, min(created_at), max(coalesce(ended_at, 0)), count(*), sum(usd_held), sum(usd_spent),
        sum(tokens_spent), sum(CASE WHEN state = 'open' THEN 1 ELSE 0 END)
@@ -119,7 +94,7 @@ WHERE coalesce(l.usd_held, 0) <> h.usd_held OR coalesce(l.usd_spent, 0) <> h.usd
    OR coalesce(l.tokens_held, 0) <> h.tokens_held OR coalesce(l.tokens_spent, 0) <> h.tokens_spent
 
 -- name: all_counters
-SELECT workspace_id, scope, scope_key, window_kind, window_start, usd_held, usd_spent, tokens_held, tokens_spent
+SELECT id, workspace_id, scope, scope_key, window_kind, window_start, usd_held, usd_spent, tokens_held, tokens_spent
 FROM counters
 
 -- name: all_holds

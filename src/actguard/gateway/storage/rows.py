@@ -1,31 +1,63 @@
-"""Holds as a database keeps them: the same columns in the same order, lists as JSON."""
+"""Rows as databases keep them: which columns a statement writes, and lists as JSON."""
 
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from actguard.gateway.ledger.rows import CounterKey, Hold
+from actguard.gateway.ledger.rows import Hold
 
 _encode = msgspec.json.Encoder().encode
-_seqs = msgspec.json.Decoder(list[int])
-_counters = msgspec.json.Decoder(list[tuple[str, str, str, str]])
+_numbers = msgspec.json.Decoder(tuple[int, ...])
 
 HOLD_COLUMNS = tuple("workspace_id" if name == "workspace" else name for name in Hold.__struct_fields__)
 
+GRANTED = ("workspace_id", "reserve_id", "agent", "run_id", "user_id", "plan_key", "state", "usd_limit", "token_limit",
+           "usd_held", "tokens_held", "ttl", "created_at", "expires_at", "fingerprint", "reserve_hash",
+           "tariff_version", "counters", "keyed")  # fmt: skip
+"""What a new hold is written with; the other columns have defaults."""
 
-def encoded_hold(hold: Hold) -> tuple[Any, ...]:
-    seqs = _encode(hold.seqs).decode() if hold.seqs else "[]"
-    return (*msgspec.structs.astuple(hold)[:-2], seqs, _written(tuple(hold.counters)))
+ENTRY = ("workspace_id", "reserve_id", "op", "at", "usd_held", "usd_spent", "tokens_held", "tokens_spent",
+         "usd_overrun", "client_usd", "usage")  # fmt: skip
+
+ENDED = ("workspace_id", "reserve_id", "state", "usd_spent", "tokens_spent", "usd_released", "ended_at", "settle_hash",
+         "keyed", "settles", "seqs")  # fmt: skip
+"""What the end of a hold changes, and what is charged after it. It holds nothing any more."""
 
 
-@lru_cache(maxsize=4096)
-def _written(keys: tuple[CounterKey, ...]) -> str:
-    """Many holds are on the same counters."""
-    return _encode([key[1:] for key in keys]).decode()
+def granted_row(hold: Hold) -> tuple[Any, ...]:
+    return (
+        hold.workspace, hold.reserve_id, hold.agent, hold.run_id, hold.user_id, hold.plan_key, hold.state,
+        hold.usd_limit, hold.token_limit, hold.usd_held, hold.tokens_held, hold.ttl, hold.created_at, hold.expires_at,
+        hold.fingerprint, hold.reserve_hash, hold.tariff_version, _written(hold.counters), hold.keyed,
+    )  # fmt: skip
+
+
+def ended_row(hold: Hold) -> tuple[Any, ...]:
+    return (
+        hold.workspace, hold.reserve_id, hold.state, hold.usd_spent, hold.tokens_spent, hold.usd_released,
+        hold.ended_at, hold.settle_hash, hold.keyed, hold.settles, _written(hold.seqs),
+    )  # fmt: skip
+
+
+def whole_row(hold: Hold) -> tuple[Any, ...]:
+    row = list(msgspec.structs.astuple(hold))
+    row[_COUNTERS], row[_SEQS] = _written(hold.counters), _written(hold.seqs)
+    return tuple(row)
 
 
 def decoded_hold(row: tuple[Any, ...]) -> Hold:
-    keys = [CounterKey(row[0], *parts) for parts in _counters.decode(row[-1])]
-    values: list[Any] = [*row[:-2], _seqs.decode(row[-2]), keys]
-    return Hold(*values)
+    """A hold from all of its columns."""
+    hold = Hold(*row)
+    hold.counters, hold.seqs = _numbers.decode(row[_COUNTERS]), _numbers.decode(row[_SEQS])
+    return hold
+
+
+@lru_cache(maxsize=4096)
+def _written(numbers: tuple[int, ...]) -> str:
+    """Many holds are on the same counters."""
+    return _encode(numbers).decode()
+
+
+_COUNTERS = HOLD_COLUMNS.index("counters")
+_SEQS = HOLD_COLUMNS.index("seqs")

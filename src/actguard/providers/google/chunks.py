@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from actguard.budget.usage import NOTHING, Bill, Usage
 from actguard.providers.body import is_object
-from actguard.providers.call import Call, current_call, log_once
+from actguard.providers.call import Call, current_call
+from actguard.providers.faults import log_once
 from actguard.providers.wire import StreamReader, parse_json
 
 _G = TypeVar("_G")

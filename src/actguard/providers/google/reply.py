@@ -187,10 +187,12 @@ def _content(body: Body, model: str) -> Bill | None:
     tokens = content_tokens(usage)
     if tokens is None:
         return None
-    model = text_of(body, "modelVersion") or model
+    said, named, candidates = body.get("responseId"), body.get("modelVersion"), body.get("candidates")
+    if type(named) is str and named:
+        model = named
     asked = mapped = 0
-    for candidate in objects(body.get("candidates")):
-        if "groundingMetadata" in candidate:
+    for candidate in candidates if is_list(candidates) else ():
+        if is_object(candidate) and "groundingMetadata" in candidate:
             grounding = part_of(candidate, "groundingMetadata")
             queries = grounding.get("webSearchQueries")
             asked += sum(bool(query) for query in queries) if is_list(queries) else 0
@@ -198,7 +200,7 @@ def _content(body: Body, model: str) -> Bill | None:
     if asked or mapped:
         tokens = tokens._replace(web_searches=billed_searches(asked, model), map_searches=int(mapped))
     context = context_of(usage.get("serviceTier") or usage.get("trafficType"))
-    return new(Bill, (text_of(body, "responseId"), (new(Line, (model, tokens, context)),), None, True))
+    return new(Bill, (said if type(said) is str and said else None, (new(Line, (model, tokens, context)),), None, True))
 
 
 def _embedding(body: Body, model: str) -> Bill | None:

@@ -20,6 +20,7 @@ from actguard.budget.account import Account
 from actguard.context import current_frame
 from actguard.providers.body import is_object
 from actguard.providers.call import Call, current_call
+from actguard.providers.counting import new
 from actguard.providers.deferred import deferred, settle_deferred
 from actguard.providers.endpoint import Endpoint, Kind
 from actguard.providers.gate import aadmit, admit, unmetered
@@ -53,6 +54,9 @@ def install(patches: Patches) -> None:
 # ---- request --------------------------------------------------------------------------------------------------------
 
 
+_FREE = (Kind.FREE, Kind.TERMINAL)
+
+
 class _Sent(NamedTuple):
     """What an SDK method is given to send."""
 
@@ -63,15 +67,15 @@ class _Sent(NamedTuple):
 
     def open(self, account: Any, client: Any) -> tuple["_Sent", Call | None]:
         """The gate before this request, and the request with its `extra_body` merged in, which the SDK does later."""
-        endpoint = classify(self.method, self.path)
-        if endpoint.kind is Kind.FREE or endpoint.kind is Kind.TERMINAL:
+        method, path, body, options = sent = self
+        endpoint = classify(method, path)
+        if endpoint.kind in _FREE:
             return self, None
-        sent = self
-        extra = _option(self.options, client, "extra_body")
+        extra = _option(options, client, "extra_body")
         if extra:
             sent = self._merged(extra)
-        url = _option(self.options, client, "base_url")
-        return sent, gate(account, endpoint, url or "", self.path, sent.body)
+            body = sent.body
+        return sent, gate(account, endpoint, _option(options, client, "base_url") or "", path, body)
 
     def _merged(self, extra: Mapping[str, Any]) -> "_Sent":
         from google.genai import _common
@@ -107,7 +111,7 @@ def _around_request(original: Callable[..., Any]) -> Callable[..., Any]:
             if deferred:
                 _read_later(http_method, path, result)
             return result
-        sent, call = _Sent(http_method, path, request_dict, http_options).open(account, client)
+        sent, call = new(_Sent, (http_method, path, request_dict, http_options)).open(account, client)
         if call is not None:
             admit(call)
         token = current_call.set((client, call))
@@ -136,7 +140,7 @@ def _around_arequest(original: Callable[..., Any]) -> Callable[..., Any]:
             if deferred:
                 _read_later(http_method, path, result)
             return result
-        sent, call = _Sent(http_method, path, request_dict, http_options).open(account, client)
+        sent, call = new(_Sent, (http_method, path, request_dict, http_options)).open(account, client)
         if call is not None:
             await aadmit(call)
         token = current_call.set((client, call))
@@ -162,7 +166,7 @@ def _around_stream(original: Callable[..., Any]) -> Callable[..., Any]:
         account = current_frame().scope
         if account is None:
             return original(client, http_method, path, request_dict, http_options)
-        sent, call = _Sent(http_method, path, request_dict, http_options).open(account, client)
+        sent, call = new(_Sent, (http_method, path, request_dict, http_options)).open(account, client)
         if call is None:
             return original(client, *sent)
         admit(call)
@@ -185,7 +189,7 @@ def _around_astream(original: Callable[..., Any]) -> Callable[..., Any]:
         account = current_frame().scope
         if account is None:
             return await original(client, http_method, path, request_dict, http_options)
-        sent, call = _Sent(http_method, path, request_dict, http_options).open(account, client)
+        sent, call = new(_Sent, (http_method, path, request_dict, http_options)).open(account, client)
         if call is not None:
             await aadmit(call)
         token = current_call.set((client, call))
@@ -273,6 +277,8 @@ def _parsed(result: Any) -> Any:
 def _option(options: Any, client: Any, name: str) -> Any:
     """An HTTP option of this request, else of its client; objects or, in older versions, dictionaries."""
     for given in (options, getattr(client, "_http_options", None)):
+        if given is None:
+            continue
         value = cast("dict[str, Any]", given).get(name) if isinstance(given, dict) else getattr(given, name, None)
         if value is not None:
             return value

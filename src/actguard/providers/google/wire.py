@@ -34,9 +34,9 @@ def gate(account: Any, endpoint: Endpoint, url: str, path: str, body: Mapping[st
     """
     assert isinstance(account, Account)
     kind = endpoint.kind
-    if kind is Kind.FREE or kind is Kind.TERMINAL:
-        return None
-    if kind is Kind.UNMETERED:
+    if kind is not _PRICED and kind is not _DEFERRED:
+        if kind is not Kind.UNMETERED:
+            return None
         if endpoint.name != "predict" or not _EMBEDS.search(path):
             unmetered(account, f"{WIRE.name} {endpoint.name}")
             return None
@@ -44,6 +44,8 @@ def gate(account: Any, endpoint: Endpoint, url: str, path: str, body: Mapping[st
     host = account.book.host_of(url, WIRE.name)
     return open_call(account, WIRE, endpoint, host, (path, body, None), model_of(path, body))
 
+
+_PRICED, _DEFERRED = Kind.PRICED, Kind.DEFERRED
 
 # On Vertex, older embedding models answer to `:predict`, and say what they read.
 _EMBEDS = re.compile(r"models/[^/:]*embedding")

@@ -16,7 +16,8 @@ WHERE h.state = 'open' AND h.fingerprint IS NOT NULL
 ORDER BY h.workspace_id, h.reserve_id FOR UPDATE OF h
 
 -- name: load_due
-SELECT * FROM holds WHERE state = 'open' AND expires_at <= :now
+SELECT * FROM holds WHERE state = 'open' AND expires_at <= coalesce(CAST(:now AS BIGINT),
+    greatest(CAST(:latest AS BIGINT), CAST(extract(epoch FROM statement_timestamp()) * 1000000 AS BIGINT)))
 ORDER BY expires_at LIMIT :most FOR UPDATE SKIP LOCKED
 
 -- name: load_answers
@@ -24,7 +25,7 @@ SELECT a.* FROM answers a JOIN unnest(CAST(:a AS BIGINT[]), CAST(:b AS TEXT[])) 
 USING (workspace_id, idempotency_key)
 
 -- name: load_zones
-SELECT id, time_zone FROM workspaces WHERE id = ANY(:ids)
+SELECT id, time_zone FROM workspaces WHERE id = ANY(CAST(:a AS BIGINT[]))
 
 -- name: load_budgets
 SELECT b.workspace_id, b.scope, b.scope_key, b.window_kind, b.usd_limit, b.token_limit, b.observe
@@ -32,26 +33,20 @@ FROM budgets b JOIN unnest(CAST(:a AS BIGINT[]), CAST(:b AS TEXT[]), CAST(:c AS 
 AS i (workspace_id, scope, scope_key) USING (workspace_id, scope, scope_key)
 
 -- name: load_counters
-SELECT c.* FROM counters c
-JOIN unnest(CAST(:a AS BIGINT[]), CAST(:b AS TEXT[]), CAST(:c AS TEXT[]), CAST(:d AS TEXT[]), CAST(:e AS TEXT[]))
-AS i (workspace_id, scope, scope_key, window_kind, window_start)
-USING (workspace_id, scope, scope_key, window_kind, window_start)
-ORDER BY c.workspace_id, c.scope, c.scope_key, c.window_kind, c.window_start FOR UPDATE OF c
+SELECT id, workspace_id, scope, scope_key, window_kind, window_start, usd_held, usd_spent, tokens_held, tokens_spent
+FROM counters WHERE id IN (
+    SELECT unnest(CAST(:numbers AS BIGINT[]))
+    UNION SELECT c.id FROM counters c
+    JOIN unnest(CAST(:a AS BIGINT[]), CAST(:b AS TEXT[]), CAST(:c AS TEXT[]), CAST(:d AS TEXT[]), CAST(:e AS TEXT[]))
+    AS i (workspace_id, scope, scope_key, window_kind, window_start)
+    USING (workspace_id, scope, scope_key, window_kind, window_start))
+ORDER BY id FOR UPDATE
 
 -- name: start_counters
-INSERT INTO counters
-SELECT a, b, c, d, e, 0, 0, 0, 0
-FROM unnest(CAST(:a AS BIGINT[]), CAST(:b AS TEXT[]), CAST(:c AS TEXT[]), CAST(:d AS TEXT[]), CAST(:e AS TEXT[]))
-AS i (a, b, c, d, e)
+INSERT INTO counters (workspace_id, scope, scope_key, window_kind, window_start)
+SELECT * FROM unnest(CAST(:a AS BIGINT[]), CAST(:b AS TEXT[]), CAST(:c AS TEXT[]), CAST(:d AS TEXT[]),
+                     CAST(:e AS TEXT[]))
 ON CONFLICT DO NOTHING
-
--- name: save_counters
-UPDATE counters AS c
-SET usd_held = i.f, usd_spent = i.g, tokens_held = i.h, tokens_spent = i.i
-FROM unnest(CAST(:a AS BIGINT[]), CAST(:b AS TEXT[]), CAST(:c AS TEXT[]), CAST(:d AS TEXT[]), CAST(:e AS TEXT[]),
-            CAST(:f AS BIGINT[]), CAST(:g AS BIGINT[]), CAST(:h AS BIGINT[]), CAST(:i AS BIGINT[]))
-AS i (a, b, c, d, e, f, g, h, i)
-WHERE c.workspace_id = i.a AND c.scope = i.b AND c.scope_key = i.c AND c.window_kind = i.d AND c.window_start = i.e
 
 -- name: add_event
 INSERT INTO events

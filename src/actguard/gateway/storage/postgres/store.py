@@ -5,20 +5,17 @@ the same order, so a hot budget costs waiting and never a deadlock.
 """
 
 import re
-import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import msgspec
 import psycopg
 import psycopg_pool
 from psycopg import errors
+from psycopg.pq import TransactionStatus
 
-from actguard.gateway.ledger.batch import Budgets, Session
-from actguard.gateway.ledger.rows import Answer, Budget, Counter, CounterKey, Entry, Hold, Id, Working
-from actguard.gateway.storage.rows import HOLD_COLUMNS, decoded_hold, encoded_hold
+from actguard.gateway.ledger.batch import Session
+from actguard.gateway.storage.postgres.session import PostgresSession, statement
 from actguard.gateway.storage.store import (
     Crossed,
     Row,
@@ -27,7 +24,6 @@ from actguard.gateway.storage.store import (
     StoreError,
     migrations,
     newer_schema,
-    statements,
 )
 
 _CONNECT_S: Final = 5
@@ -85,10 +81,9 @@ class PostgresStore(Store):
     @contextmanager
     def writing(self) -> Generator["_Transaction"]:
         with self._translated():
-            if self._writer is None or self._writer.closed:
-                self._writer = self._connect()
-            with self._writer.transaction():
-                yield _Transaction(self._writer)
+            connection = self._connected()
+            with connection.transaction():
+                yield _Transaction(connection)
 
     @contextmanager
     def reading(self) -> Generator["_Transaction"]:
@@ -99,8 +94,23 @@ class PostgresStore(Store):
 
     @contextmanager
     def session(self) -> Generator[Session]:
-        with self.writing() as transaction:
-            yield _Session(transaction.connection, self._later)
+        """In pipeline mode: what is sent waits for the first answer that is needed, and the last wait is for COMMIT."""
+        with self._translated():
+            connection = self._connected()
+            try:
+                with connection.pipeline():
+                    connection.execute("BEGIN")
+                    yield PostgresSession(connection, self._later, self._latest, self._clock)
+                    connection.execute("COMMIT")
+            except BaseException:
+                if connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+                    connection.rollback()
+                raise
+
+    def _connected(self) -> _Connection:
+        if self._writer is None or self._writer.closed:
+            self._writer = self._connect()
+        return self._writer
 
     def _later(self, said: int) -> int:
         self._latest = max(self._latest, said if self._clock is None else self._clock())
@@ -142,136 +152,15 @@ class _Transaction:
         self.connection: Final = connection
 
     def rows(self, name: str, /, **parameters: Any) -> list[Row]:
-        return self.connection.execute(_statement(name), parameters).fetchall()
+        return self.connection.execute(statement(name), parameters).fetchall()
 
     def run(self, name: str, /, **parameters: Any) -> int:
-        return self.connection.execute(_statement(name), parameters).rowcount
+        return self.connection.execute(statement(name), parameters).rowcount
 
     def run_many(self, name: str, rows: Sequence[Mapping[str, Any]]) -> int:
         with self.connection.cursor() as cursor:
-            cursor.executemany(_statement(name), rows)
+            cursor.executemany(statement(name), rows)
             return cursor.rowcount
-
-
-class _Session:
-    """The ledger's rows in Postgres: holds are locked first, then counters, each in the order of their keys."""
-
-    def __init__(self, connection: _Connection, later: Callable[[int], int]) -> None:
-        self._connection: Final = connection
-        self._later: Final = later
-
-    def begin(
-        self, holds: Sequence[Id], fingerprints: Sequence[Id], answers: Sequence[Id], most_due: int
-    ) -> tuple[Working, list[Hold]]:
-        with self._connection.pipeline():
-            clock = self._connection.execute(_statement("clock"))
-            known = self._by_ids("load_holds", holds)
-            alike = self._by_ids("load_fingerprints", fingerprints)
-            said = self._by_ids("load_answers", answers)
-            first = clock.fetchone()
-        rows = Working(self._later(first[0] if first is not None else time.time_ns() // 1000))
-        for hold in map(decoded_hold, known.fetchall() if known else ()):
-            rows.holds[hold.workspace, hold.reserve_id] = hold
-        for hold in map(decoded_hold, alike.fetchall() if alike else ()):
-            rows.holds.setdefault((hold.workspace, hold.reserve_id), hold)
-            rows.fingerprints[hold.workspace, hold.fingerprint or ""] = hold.reserve_id
-        for found in said.fetchall() if said else ():
-            rows.answers[found[0], found[1]] = Answer(*found)
-        due: list[Row] = []
-        if most_due:
-            due = self._connection.execute(_statement("load_due"), {"now": rows.now, "most": most_due}).fetchall()
-        return rows, [*map(decoded_hold, due)]
-
-    def budgets(self, workspaces: Iterable[int], scopes: Sequence[tuple[int, str, str]]) -> Budgets:
-        with self._connection.pipeline():
-            zones = self._connection.execute(_statement("load_zones"), {"ids": [*workspaces]})
-            found = self._by_ids("load_budgets", scopes)
-        budgets: dict[tuple[int, str, str], list[Budget]] = {}
-        for row in found.fetchall() if found else ():
-            budget = Budget(*row)
-            budgets.setdefault((budget.workspace, budget.scope, budget.key), []).append(budget)
-        return dict(cast("list[tuple[int, str]]", zones.fetchall())), budgets
-
-    def counters(self, keys: Sequence[CounterKey]) -> dict[CounterKey, Counter]:
-        found = self._counters(keys)
-        missing = [key for key in keys if key not in found]
-        if missing:
-            self._by_ids("start_counters", missing)
-            found |= self._counters(missing)
-        return found
-
-    def save(self, rows: Working) -> None:
-        with self._connection.pipeline():
-            if rows.new_holds:
-                self._insert("holds", HOLD_COLUMNS, [encoded_hold(hold) for _, hold in sorted(rows.new_holds.items())])
-            if rows.changed_holds:
-                self._update_holds([encoded_hold(hold) for hold in rows.changed_holds.values()])
-            if rows.changed_counters:
-                changed = [(*key, *msgspec.structs.astuple(c)) for key, c in sorted(rows.changed_counters.items())]
-                self._by_ids("save_counters", changed)
-            if rows.entries:
-                columns = ("workspace_id", *Entry.__struct_fields__[1:])
-                self._insert("ledger", columns, [msgspec.structs.astuple(entry) for entry in rows.entries])
-            if rows.new_answers:
-                columns = ("workspace_id", "idempotency_key", *Answer.__struct_fields__[2:])
-                answers = [msgspec.structs.astuple(answer) for _, answer in sorted(rows.new_answers.items())]
-                self._insert("answers", columns, answers)
-
-    def _counters(self, keys: Sequence[CounterKey]) -> dict[CounterKey, Counter]:
-        found = self._by_ids("load_counters", keys)
-        return {CounterKey(*row[:5]): Counter(*row[5:]) for row in found.fetchall()} if found else {}
-
-    def _by_ids(self, name: str, ids: Sequence[Sequence[Any]]) -> "psycopg.Cursor[Row] | None":
-        """Run a statement whose parameters a, b, c, ... are the columns of *ids*."""
-        if not ids:
-            return None
-        return self._connection.execute(_statement(name), _columns(ids))
-
-    def _insert(self, table: str, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:
-        self._connection.execute(_insert(table, columns).encode(), [*map(list, zip(*rows, strict=True))])
-
-    def _update_holds(self, rows: Sequence[Sequence[Any]]) -> None:
-        self._connection.execute(_update_holds().encode(), [*map(list, zip(*rows, strict=True))])
-
-
-def _columns(rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
-    """The columns of *rows* by the letters that statements call them."""
-    return dict(zip("abcdefghi", map(list, zip(*rows, strict=True)), strict=False))
-
-
-@cache
-def _statement(name: str) -> bytes:
-    """A statement with its parameters as psycopg names them."""
-    return re.sub(r":(\w+)", r"%(\1)s", statements("postgres")[name].replace("%", "%%")).encode()
-
-
-_TEXT: Final = {
-    "reserve_id", "agent", "run_id", "user_id", "plan_key", "state", "fingerprint", "reserve_hash", "settle_hash",
-    "seqs", "counters", "op", "usage", "idempotency_key", "hash",
-}  # fmt: skip
-
-
-def _type(column: str) -> str:
-    return "TEXT" if column in _TEXT else "BYTEA" if column == "body" else "BIGINT"
-
-
-@cache
-def _insert(table: str, columns: tuple[str, ...]) -> str:
-    arrays = ", ".join(f"%s::{_type(column)}[]" for column in columns)
-    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT * FROM unnest({arrays})"
-
-
-@cache
-def _update_holds() -> str:
-    arrays = ", ".join(f"%s::{_type(column)}[]" for column in HOLD_COLUMNS)
-    sets = ", ".join(f"{column} = i.{column}" for column in HOLD_COLUMNS[2:] if column not in _FIXED)
-    return (
-        f"UPDATE holds AS h SET {sets} FROM unnest({arrays}) AS i ({', '.join(HOLD_COLUMNS)}) "
-        "WHERE h.workspace_id = i.workspace_id AND h.reserve_id = i.reserve_id"
-    )
-
-
-_FIXED: Final = {"agent", "run_id", "user_id", "plan_key", "created_at", "fingerprint", "reserve_hash", "counters"}
 
 
 def _said(error: psycopg.Error) -> str:

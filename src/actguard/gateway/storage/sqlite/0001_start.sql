@@ -30,18 +30,20 @@ CREATE TABLE budgets (
 
 -- A window is a row and is never reset. Its amounts equal the sums of the ledger rows of the holds on it.
 CREATE TABLE counters (
+    id INTEGER PRIMARY KEY,
     workspace_id INTEGER NOT NULL,
     scope TEXT NOT NULL,
     scope_key TEXT NOT NULL,
     window_kind TEXT NOT NULL,
     window_start TEXT NOT NULL,
-    usd_held INTEGER NOT NULL CHECK (usd_held >= 0),
-    usd_spent INTEGER NOT NULL CHECK (usd_spent >= 0),
-    tokens_held INTEGER NOT NULL CHECK (tokens_held >= 0),
-    tokens_spent INTEGER NOT NULL CHECK (tokens_spent >= 0),
-    PRIMARY KEY (workspace_id, scope, scope_key, window_kind, window_start)
-) WITHOUT ROWID;
+    usd_held INTEGER NOT NULL DEFAULT 0 CHECK (usd_held >= 0),
+    usd_spent INTEGER NOT NULL DEFAULT 0 CHECK (usd_spent >= 0),
+    tokens_held INTEGER NOT NULL DEFAULT 0 CHECK (tokens_held >= 0),
+    tokens_spent INTEGER NOT NULL DEFAULT 0 CHECK (tokens_spent >= 0),
+    UNIQUE (workspace_id, scope, scope_key, window_kind, window_start)
+);
 
+-- `counters` and `seqs` are JSON lists of numbers. `keyed` says which idempotency keys are the hold's own.
 CREATE TABLE holds (
     workspace_id INTEGER NOT NULL,
     reserve_id TEXT NOT NULL,
@@ -49,27 +51,31 @@ CREATE TABLE holds (
     run_id TEXT NOT NULL,
     user_id TEXT NOT NULL,
     plan_key TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('open', 'settled', 'released', 'expired', 'settled_late')),
+    state TEXT NOT NULL,
     usd_limit INTEGER,
     token_limit INTEGER,
-    usd_held INTEGER NOT NULL CHECK (usd_held >= 0),
-    tokens_held INTEGER NOT NULL CHECK (tokens_held >= 0),
-    usd_spent INTEGER NOT NULL CHECK (usd_spent >= 0),
-    tokens_spent INTEGER NOT NULL CHECK (tokens_spent >= 0),
-    usd_released INTEGER NOT NULL,
+    usd_held INTEGER NOT NULL,
+    tokens_held INTEGER NOT NULL,
+    usd_spent INTEGER NOT NULL DEFAULT 0,
+    tokens_spent INTEGER NOT NULL DEFAULT 0,
+    usd_released INTEGER NOT NULL DEFAULT 0,
     ttl INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
     ended_at INTEGER,
     fingerprint TEXT,
     reserve_hash TEXT NOT NULL,
-    settle_hash TEXT NOT NULL,
-    shares INTEGER NOT NULL,
-    settles INTEGER NOT NULL,
-    seqs TEXT NOT NULL,
+    tariff_version TEXT NOT NULL,
     counters TEXT NOT NULL,
+    settle_hash TEXT NOT NULL DEFAULT '',
+    keyed INTEGER NOT NULL DEFAULT 0,
+    shares INTEGER NOT NULL DEFAULT 1,
+    settles INTEGER NOT NULL DEFAULT 0,
+    seqs TEXT NOT NULL DEFAULT '[]',
     PRIMARY KEY (workspace_id, reserve_id),
-    CHECK (state = 'open' OR (usd_held = 0 AND tokens_held = 0))
+    CHECK (usd_held >= 0 AND tokens_held >= 0 AND usd_spent >= 0 AND tokens_spent >= 0),
+    CHECK (state = 'open' OR (usd_held = 0 AND tokens_held = 0
+        AND (state = 'settled' OR state = 'released' OR state = 'expired' OR state = 'settled_late')))
 ) WITHOUT ROWID;
 CREATE INDEX holds_due ON holds (expires_at) WHERE state = 'open';
 CREATE UNIQUE INDEX holds_fingerprint ON holds (workspace_id, fingerprint)

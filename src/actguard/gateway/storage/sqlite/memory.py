@@ -5,9 +5,9 @@ inside every transaction, and whatever undoes a transaction of this connection f
 """
 
 import sqlite3
-from typing import Any, Final
+from typing import Final
 
-from actguard.gateway.ledger.rows import Budget, Counter, CounterKey, Hold, Id, Whose, Working
+from actguard.gateway.ledger.rows import Budget, Counter, CounterKey, Hold, Id, Place, Whose, Working
 from actguard.gateway.ledger.windows import SECOND
 
 _MOST_HOLDS: Final = 20_000
@@ -25,12 +25,14 @@ class Memory:
     def forget(self) -> None:
         self.zones: dict[int, str] = {}
         self.budgets: dict[tuple[int, str, str], list[Budget]] = {}
-        self.counters: dict[CounterKey, Counter] = {}
+        self.counters: dict[int, Counter] = {}
+        self.numbered: dict[CounterKey, Counter] = {}
+        """The same counters by their keys."""
         self.holds: dict[Id, Hold] = {}
         """Open ones."""
         self.next_due = 0
         """No open hold expires before this."""
-        self._applied: dict[Whose, list[Any]] = {}
+        self.places: dict[Whose, Place] = {}
         self._second = 0
 
     def working(self, connection: sqlite3.Connection, now: int) -> Working:
@@ -39,12 +41,14 @@ class Memory:
         if version != self._version or max(len(self.budgets), len(self.counters)) > _MOST_ROWS:
             self.forget()
             self._version = version
-        if now // SECOND != self._second or len(self._applied) > _MOST_ROWS:  # windows begin with a second
-            self._applied, self._second = {}, now // SECOND
-        return Working(now, self.zones, self.budgets, counters=self.counters, applied=self._applied)
+        if now // SECOND != self._second or len(self.places) > _MOST_ROWS:  # windows begin with a second
+            self.places, self._second = {}, now // SECOND
+        return Working(now, self.zones, self.budgets, counters=self.counters, places=self.places)
 
     def remember(self, rows: Working) -> None:
         """What a batch has changed, when it has been written."""
+        for identity in rows.ended_holds:
+            self.holds.pop(identity, None)
         for changed in (rows.new_holds, rows.changed_holds):
             for identity, hold in changed.items():
                 if hold.state == "open":

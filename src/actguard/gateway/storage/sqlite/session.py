@@ -1,25 +1,26 @@
 """One batch of the ledger in SQLite. Nothing is locked row by row: there is one writer, and it remembers what it wrote.
 
-Rows are written many to a statement. Between two rows of `executemany` the interpreter may pass to another thread, and
-come back only when that one is done with its turn.
+Rows are read and written many to a statement. Between two rows of `executemany` the interpreter may pass to another
+thread, and come back only when that one is done with its turn.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
-from typing import Any, Final, cast
+from itertools import chain
+from typing import Any, Final
 
 import msgspec
 
-from actguard.gateway.ledger.batch import Budgets
-from actguard.gateway.ledger.rows import Answer, Budget, Counter, CounterKey, Hold, Id, Working
-from actguard.gateway.storage.rows import decoded_hold, encoded_hold
+from actguard.gateway.ledger.batch import Wanted
+from actguard.gateway.ledger.budgets import scopes_of
+from actguard.gateway.ledger.rows import Answer, Budget, Counter, CounterKey, Hold, Id, Whose, Working
+from actguard.gateway.storage.rows import decoded_hold, ended_row, granted_row, whole_row
 from actguard.gateway.storage.sqlite.memory import Memory
 from actguard.gateway.storage.store import Row, statements
 
-_MOST_TOGETHER: Final = 64
-"""Rows to a statement; the widest has 25 columns, and SQLite takes 32,766 parameters."""
-_json = msgspec.json.Encoder()
+_TOGETHER: Final = 32
+"""Rows to a statement, and fewer for the rest: each number of rows is a statement to prepare."""
 _astuple = msgspec.structs.astuple
 
 
@@ -31,52 +32,62 @@ class SqliteSession:
         self._memory: Final = memory
         self._now: Final = now
 
-    def begin(
-        self, holds: Sequence[Id], fingerprints: Sequence[Id], answers: Sequence[Id], most_due: int
-    ) -> tuple[Working, list[Hold]]:
+    def begin(self, wanted: Wanted) -> tuple[Working, list[Hold]]:
         memory = self._memory
         rows = memory.working(self._connection, self._now)
         unknown: list[Id] = []
-        for identity in holds:
+        for identity in wanted.holds:
             hold = memory.holds.get(identity)
             if hold is not None:
                 rows.holds[identity] = hold
             else:
                 unknown.append(identity)
-        for hold in map(decoded_hold, self._by_ids("load_holds", unknown)):
+        for hold in map(decoded_hold, self._many("load_holds", unknown)):
             rows.holds[hold.workspace, hold.reserve_id] = hold
-        for found in map(decoded_hold, self._by_ids("load_fingerprints", fingerprints)):
+        for found in map(decoded_hold, self._many("load_fingerprints", wanted.fingerprints)):
             identity = (found.workspace, found.reserve_id)
             rows.holds.setdefault(identity, memory.holds.get(identity, found))
             rows.fingerprints[found.workspace, found.fingerprint or ""] = found.reserve_id
-        for answer in self._by_ids("load_answers", answers):
+        for answer in self._many("load_answers", wanted.answers):
             rows.answers[answer[0], answer[1]] = Answer(*answer)
-        return rows, self._due(most_due) if most_due and self._now >= memory.next_due else []
+        self.budgets(rows, wanted.whose)
+        return rows, self._due(wanted.most_due) if wanted.most_due and self._now >= memory.next_due else []
 
-    def budgets(self, workspaces: Iterable[int], scopes: Sequence[tuple[int, str, str]]) -> Budgets:
-        zones, budgets = self._memory.zones, self._memory.budgets
-        new_zones = [workspace for workspace in workspaces if workspace not in zones]
-        zones.update(cast("list[tuple[int, str]]", self._by_ids("load_zones", new_zones)))
-        unknown = [scope for scope in scopes if scope not in budgets]
-        budgets.update((scope, []) for scope in unknown)
-        for workspace, scope, key, window, usd, tokens, observe in self._by_ids("load_budgets", unknown):
-            budgets[workspace, scope, key].append(Budget(workspace, scope, key, window, usd, tokens, bool(observe)))
-        return zones, budgets
+    def budgets(self, rows: Working, whose: Iterable[Whose]) -> None:
+        new = [each for each in whose if each not in rows.places]
+        zones = {(each[0],) for each in new if each[0] not in rows.zones}
+        rows.zones.update((workspace, zone) for workspace, zone in self._many("load_zones", zones))
+        unknown = {scope for each in new for scope in scopes_of(*each) if scope not in rows.budgets}
+        rows.budgets.update((scope, []) for scope in unknown)
+        for workspace, scope, key, window, usd, tokens, observe in self._many("load_budgets", unknown):
+            budget = Budget(workspace, scope, key, window, usd, tokens, bool(observe))
+            rows.budgets[workspace, scope, key].append(budget)
 
-    def counters(self, keys: Sequence[CounterKey]) -> dict[CounterKey, Counter]:
-        counters = self._memory.counters
-        unknown = [key for key in keys if key not in counters]
-        for row in self._by_ids("load_counters", unknown):
-            counters[CounterKey(*row[:5])] = Counter(*row[5:])
-        return counters
+    def counters(self, rows: Working, numbers: Iterable[int], keys: Sequence[CounterKey]) -> dict[CounterKey, Counter]:
+        numbered = self._memory.numbered
+        self._learn(self._many("load_counters", [(number,) for number in numbers if number not in rows.counters]))
+        unknown = [key for key in keys if key not in numbered]
+        self._learn(self._many("find_counters", unknown))
+        missing = [key for key in unknown if key not in numbered]
+        self._many("start_counters", missing)
+        self._learn(self._many("find_counters", missing))
+        return numbered
 
     def save(self, rows: Working) -> None:
-        self._put("INSERT INTO holds", 25, map(encoded_hold, rows.new_holds.values()))
-        self._put("REPLACE INTO holds", 25, map(encoded_hold, rows.changed_holds.values()))
-        self._put("REPLACE INTO counters", 9, ((*key, *_astuple(c)) for key, c in rows.changed_counters.items()))
-        self._put("INSERT INTO ledger", 12, ((None, *_astuple(entry)) for entry in rows.entries))
-        self._put("INSERT INTO answers", 6, (_astuple(answer) for _, answer in sorted(rows.new_answers.items())))
+        self._many("add_holds", [*map(granted_row, rows.new_holds.values())])
+        self._many("replace_holds", [*map(whole_row, rows.changed_holds.values())])
+        self._many("end_holds", [*map(ended_row, rows.ended_holds.values())])
+        changed = rows.changed_counters.values()
+        amounts = [(c.number, c.usd_held, c.usd_spent, c.tokens_held, c.tokens_spent) for c in changed]
+        self._many("save_counters", amounts)
+        self._many("add_entries", rows.entries)
+        self._many("add_answers", [*map(_astuple, rows.new_answers.values())])
         self._memory.remember(rows)
+
+    def _learn(self, found: Iterable[Row]) -> None:
+        for number, *key, usd_held, usd_spent, tokens_held, tokens_spent in found:
+            counter = Counter(number, CounterKey(*key), usd_held, usd_spent, tokens_held, tokens_spent)
+            self._memory.counters[number] = self._memory.numbered[counter.key] = counter
 
     def _due(self, most: int) -> list[Hold]:
         """The holds whose time has come; the caller ends them, and until the next one's time there are none."""
@@ -87,29 +98,21 @@ class SqliteSession:
             self._memory.next_due = first
         return [*map(decoded_hold, found)]
 
-    def _by_ids(self, name: str, ids: Sequence[Any]) -> list[Row]:
-        if not ids:
+    def _many(self, name: str, rows: Collection[Row]) -> list[Row]:
+        """Run a statement on all *rows*, and return what it finds."""
+        if not rows:
             return []
-        return self._connection.execute(statements("sqlite")[name], {"ids": _json.encode(ids).decode()}).fetchall()
-
-    def _put(self, verb: str, columns: int, rows: Iterable[Row]) -> None:
-        every = [*rows]
-        for first, count in _parts(len(every)):
-            values = [value for row in every[first : first + count] for value in row]
-            self._connection.execute(_insert(verb, columns, count), values)
-
-
-def _parts(length: int) -> Iterator[tuple[int, int]]:
-    """Where parts begin, and how many rows they have: powers of two, so that few statements are ever prepared."""
-    first, count = 0, _MOST_TOGETHER
-    while first < length:
-        while count > length - first:
-            count //= 2
-        yield first, count
-        first += count
+        width, values = len(next(iter(rows))), [*chain.from_iterable(rows)]
+        found: list[Row] = []
+        for first in range(0, len(rows), _TOGETHER):
+            part = values[first * width : (first + _TOGETHER) * width]
+            found += self._connection.execute(_statement(name, width, len(part) // width), part)
+        return found
 
 
 @cache
-def _insert(verb: str, columns: int, rows: int) -> str:
-    row = f"({', '.join('?' * columns)})"
-    return f"{verb} VALUES {', '.join([row] * rows)}"
+def _statement(name: str, width: int, count: int) -> str:
+    """A statement that reads its rows from a list in place of `:rows`."""
+    row = f"({', '.join('?' * width)})"
+    values: Any = ", ".join([row] * count)
+    return statements("sqlite")[name].replace(":rows", values)

@@ -16,6 +16,8 @@ from actguard.gateway.storage.store import Row, Store, StoreDown, StoreError, mi
 
 _WAIT_S: Final = 5.0
 """For a command line that writes beside the gateway; two gateways never meet here."""
+_STATEMENTS: Final = 512
+"""Kept prepared; each of a batch's has a form for every number of rows."""
 _APART: Final = frozenset({"add_event", "add_to_event_rollups", "forget_events", "begin_rollups", "move_rollups",
                            "add_charge_rollup", "forget_answers", "add_answer", "add_key", "revoke_key"})  # fmt: skip
 """Statements that change nothing of budgets, counters and holds."""
@@ -129,7 +131,9 @@ class SqliteStore(Store):
             transaction.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self.path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS
+        )
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA wal_autocheckpoint = 20000")

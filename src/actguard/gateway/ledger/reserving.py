@@ -1,0 +1,138 @@
+"""Reserve and extend: what is asked for fits every budget, or nothing is held."""
+
+from typing import Final
+
+from actguard.gateway.ledger.booking import book, changed
+from actguard.gateway.ledger.budgets import Applied
+from actguard.gateway.ledger.keys import keep_answers
+from actguard.gateway.ledger.operations import Extend, Reply, Reserve
+from actguard.gateway.ledger.replies import error, granted, refused, unknown_hold
+from actguard.gateway.ledger.rows import RESERVE_KEYED, Counter, Hold, Place, Working
+from actguard.gateway.ledger.windows import window_at
+
+_EVERYTHING: Final = 2**62
+"""More than any budget has left."""
+
+
+def reserve(rows: Working, asked: Reserve) -> Reply:
+    identity = (asked.workspace, asked.reserve_id)
+    hold = rows.holds.get(identity)
+    if hold is not None:
+        if hold.agent != asked.agent or hold.reserve_hash != asked.hash:
+            return error(422, "idempotency_mismatch", "This reserve_id was used before, with another request.")
+        return granted(rows, hold)
+    if asked.fingerprint is not None:
+        known = rows.fingerprints.get((asked.workspace, asked.fingerprint))
+        hold = rows.holds.get((asked.workspace, known)) if known is not None else None
+        if hold is not None and hold.state == "open":
+            hold.shares += 1
+            changed(rows, hold)
+            return granted(rows, hold)
+    place = rows.places[asked.workspace, asked.agent, asked.user_id, asked.plan_key]
+    usd, tokens, short = _amounts(asked, place)
+    if short is not None:
+        return refused(short, asked.user_id, usd if usd is not None else 0)
+    hold = Hold(
+        workspace=asked.workspace,
+        reserve_id=asked.reserve_id,
+        agent=asked.agent,
+        run_id=asked.run_id,
+        user_id=asked.user_id,
+        plan_key=asked.plan_key,
+        state="open",
+        usd_limit=usd,
+        token_limit=tokens,
+        usd_held=usd or 0,
+        tokens_held=tokens or 0,
+        usd_spent=0,
+        tokens_spent=0,
+        usd_released=0,
+        ttl=asked.ttl,
+        created_at=rows.now,
+        expires_at=rows.now + asked.ttl,
+        ended_at=None,
+        fingerprint=asked.fingerprint,
+        reserve_hash=asked.hash,
+        tariff_version=asked.tariff_version,
+        counters=place.numbers,
+        keyed=RESERVE_KEYED if asked.idempotency_key == asked.reserve_id else 0,
+    )
+    rows.holds[identity] = rows.new_holds[identity] = hold
+    if asked.fingerprint is not None:
+        rows.fingerprints[asked.workspace, asked.fingerprint] = asked.reserve_id
+    book(rows, hold, "reserved", hold.usd_held, 0, hold.tokens_held)
+    return granted(rows, hold)
+
+
+def extend(rows: Working, asked: Extend) -> Reply:
+    hold = rows.holds.get((asked.workspace, asked.reserve_id))
+    if hold is None or hold.agent != asked.agent:
+        return unknown_hold()
+    if hold.state != "open":
+        message = f"This hold is {hold.state}; only an open one can be extended. Settle what was spent, reserve anew."
+        return Reply(422, {"error": message, "code": "hold_closed", "status": hold.state})
+    if asked.usd or asked.tokens:
+        short = _short_of(rows, hold, asked)
+        if short is not None:
+            return refused(short, hold.user_id, asked.usd)
+    keep_answers(rows, hold)
+    if asked.usd or asked.tokens:
+        hold.usd_held += asked.usd
+        hold.tokens_held += asked.tokens
+        hold.usd_limit = hold.usd_limit + asked.usd if hold.usd_limit is not None else None
+        hold.token_limit = hold.token_limit + asked.tokens if hold.token_limit is not None else None
+        book(rows, hold, "extended", asked.usd, 0, asked.tokens)
+    if asked.ttl is not None:
+        hold.ttl = asked.ttl
+        book(rows, hold, "renewed")
+    hold.expires_at = max(hold.expires_at, rows.now + hold.ttl)
+    changed(rows, hold)
+    return granted(rows, hold)
+
+
+def _amounts(asked: Reserve, place: Place) -> tuple[int | None, int | None, tuple[Applied, Counter] | None]:
+    """How much to hold in dollars and in tokens, and the budget that has too little for it, the tightest first."""
+    usd, tokens = asked.usd, asked.tokens
+    room_usd, room_tokens = _EVERYTHING, _EVERYTHING
+    tightest: tuple[Applied, Counter] | None = None
+    tightest_tokens: tuple[Applied, Counter] | None = None
+    for applied, counter in zip(place.applied, place.counters, strict=True):
+        budget = applied.budget
+        if budget.observe:
+            continue
+        if budget.usd_limit is not None:
+            room = budget.usd_limit - counter.usd_held - counter.usd_spent
+            if room < room_usd:
+                room_usd, tightest = room, (applied, counter)
+        if budget.token_limit is not None:
+            room = budget.token_limit - counter.tokens_held - counter.tokens_spent
+            if room < room_tokens:
+                room_tokens, tightest_tokens = room, (applied, counter)
+    if usd is None and (tightest is not None or tokens is None):
+        usd = min(asked.default_usd, max(room_usd, 0))
+    if tokens is None and tightest_tokens is not None:
+        tokens = min(asked.default_tokens, max(room_tokens, 0))
+    if asked.when_short == "shrink":
+        usd = min(usd, max(room_usd, 0)) if usd is not None else None
+        tokens = min(tokens, max(room_tokens, 0)) if tokens is not None else None
+    if room_usd <= 0 or (usd or 0) > room_usd:
+        return usd, tokens, tightest
+    if room_tokens <= 0 or (tokens or 0) > room_tokens:
+        return usd, tokens, tightest_tokens
+    return usd, tokens, None
+
+
+def _short_of(rows: Working, hold: Hold, asked: Extend) -> tuple[Applied, Counter] | None:
+    """The first budget of the hold, in the windows that granted it, that has no room for more."""
+    zone = rows.zones.get(hold.workspace, "UTC")
+    present = rows.places[hold.workspace, hold.agent, hold.user_id, hold.plan_key].applied
+    for number in hold.counters:
+        counter = rows.counters[number]
+        key = counter.key
+        for budget in [a.budget for a in present if a.key.scope == key.scope and a.key.window == key.window]:
+            usd, tokens = budget.usd_limit, budget.token_limit
+            short = usd is not None and counter.usd_held + counter.usd_spent + asked.usd > usd
+            short |= tokens is not None and counter.tokens_held + counter.tokens_spent + asked.tokens > tokens
+            if short and not budget.observe:
+                return Applied(budget, window_at(key.window, zone, hold.created_at), key), counter
+    return None

@@ -1,0 +1,179 @@
+"""One batch of the ledger in Postgres: three round trips, to read, to lock the counters, and to write and commit.
+
+Holds are locked first, then counters, each in the order of their keys, whichever gateway it is.
+"""
+
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+import psycopg
+
+from actguard.gateway.ledger.batch import Wanted
+from actguard.gateway.ledger.budgets import scopes_of
+from actguard.gateway.ledger.rows import Answer, Budget, Counter, CounterKey, Hold, Whose, Working
+from actguard.gateway.storage.rows import (
+    ENDED,
+    ENTRY,
+    GRANTED,
+    HOLD_COLUMNS,
+    decoded_hold,
+    ended_row,
+    granted_row,
+    whole_row,
+)
+from actguard.gateway.storage.store import Row, statements
+
+_ANSWER: Final = ("workspace_id", "idempotency_key", *Answer.__struct_fields__[2:])
+_TEXT: Final = {
+    "reserve_id", "agent", "run_id", "user_id", "plan_key", "state", "fingerprint", "reserve_hash", "tariff_version",
+    "settle_hash", "seqs", "counters", "op", "usage", "idempotency_key", "hash",
+}  # fmt: skip
+_Found = psycopg.Cursor[Row]
+
+
+class PostgresSession:
+    """The ledger's rows, inside a transaction that the store begins and ends, on a connection in pipeline mode.
+
+    Args:
+        connection: what is executed on it is sent when an answer is asked for.
+        later: the ledger's time for the database's.
+        latest: the ledger's time in the last batch.
+        clock: what replaces the database's time.
+    """
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[Row],
+        later: Callable[[int], int],
+        latest: int,
+        clock: Callable[[], int] | None,
+    ) -> None:
+        self._connection: Final = connection
+        self._later: Final = later
+        self._latest: Final = latest
+        self._clock: Final = clock
+
+    def begin(self, wanted: Wanted) -> tuple[Working, list[Hold]]:
+        clock = self._connection.execute(statement("clock"))
+        known = self._by_ids("load_holds", wanted.holds)
+        alike = self._by_ids("load_fingerprints", wanted.fingerprints)
+        said = self._by_ids("load_answers", wanted.answers)
+        at = {"now": max(self._latest, self._clock()) if self._clock else None, "latest": self._latest}
+        due = self._connection.execute(statement("load_due"), at | {"most": wanted.most_due})
+        asked = self._ask_budgets(wanted.whose)
+        first = clock.fetchone()
+        rows = Working(self._later(first[0] if first is not None else time.time_ns() // 1000))
+        for hold in map(decoded_hold, _rows(known)):
+            rows.holds[hold.workspace, hold.reserve_id] = hold
+        for hold in map(decoded_hold, _rows(alike)):
+            rows.holds.setdefault((hold.workspace, hold.reserve_id), hold)
+            rows.fingerprints[hold.workspace, hold.fingerprint or ""] = hold.reserve_id
+        for found in _rows(said):
+            rows.answers[found[0], found[1]] = Answer(*found)
+        ended = [*map(decoded_hold, _rows(due))]
+        _add_budgets(rows, *asked)
+        return rows, ended
+
+    def budgets(self, rows: Working, whose: Iterable[Whose]) -> None:
+        _add_budgets(rows, *self._ask_budgets(whose))
+
+    def counters(self, rows: Working, numbers: Iterable[int], keys: Sequence[CounterKey]) -> dict[CounterKey, Counter]:
+        found = self._counters(rows, [*numbers], keys)
+        missing = [key for key in keys if key not in found]
+        if missing:
+            self._by_ids("start_counters", missing)
+            found |= self._counters(rows, [], missing)
+        return found
+
+    def save(self, rows: Working) -> None:
+        self._insert("holds", GRANTED, [granted_row(hold) for _, hold in sorted(rows.new_holds.items())])
+        self._update("holds", HOLD_COLUMNS, 2, [*map(whole_row, rows.changed_holds.values())])
+        ended = [(*ended_row(hold), 0, 0) for hold in rows.ended_holds.values()]
+        self._update("holds", (*ENDED, "usd_held", "tokens_held"), 2, ended)
+        changed = rows.changed_counters.values()
+        amounts = [(c.number, c.usd_held, c.usd_spent, c.tokens_held, c.tokens_spent) for c in changed]
+        self._update("counters", ("id", "usd_held", "usd_spent", "tokens_held", "tokens_spent"), 1, amounts)
+        self._insert("ledger", ENTRY, rows.entries)
+        answers = [msgspec.structs.astuple(answer) for _, answer in sorted(rows.new_answers.items())]
+        self._insert("answers", _ANSWER, answers)
+
+    def _ask_budgets(self, whose: Iterable[Whose]) -> "tuple[_Found | None, _Found | None]":
+        workspaces = {(each[0],) for each in whose}
+        zones = self._by_ids("load_zones", workspaces)
+        return zones, self._by_ids("load_budgets", {scope for each in whose for scope in scopes_of(*each)})
+
+    def _counters(self, rows: Working, numbers: list[int], keys: Sequence[CounterKey]) -> dict[CounterKey, Counter]:
+        if not numbers and not keys:
+            return {}
+        parameters = {"numbers": numbers} | _columns(keys, "abcde")
+        found: dict[CounterKey, Counter] = {}
+        for number, *key, usd_held, usd_spent, tokens_held, tokens_spent in self._connection.execute(
+            statement("load_counters"), parameters
+        ):
+            counter = Counter(number, CounterKey(*key), usd_held, usd_spent, tokens_held, tokens_spent)
+            rows.counters[number] = found[counter.key] = counter
+        return found
+
+    def _by_ids(self, name: str, ids: Collection[Sequence[Any]]) -> "_Found | None":
+        """Run a statement whose parameters a, b, c, ... are the columns of *ids*."""
+        if not ids:
+            return None
+        return self._connection.execute(statement(name), _columns(ids, "abcde"))
+
+    def _insert(self, table: str, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            self._connection.execute(_insert(table, columns), [*map(list, zip(*rows, strict=True))])
+
+    def _update(self, table: str, columns: tuple[str, ...], keys: int, rows: Sequence[Sequence[Any]]) -> None:
+        """Change rows of a *table*; the first *keys* of the *columns* say which."""
+        if rows:
+            self._connection.execute(_update(table, columns, keys), [*map(list, zip(*rows, strict=True))])
+
+
+def _add_budgets(rows: Working, zones: "_Found | None", budgets: "_Found | None") -> None:
+    rows.zones.update((workspace, zone) for workspace, zone in _rows(zones))
+    for row in _rows(budgets):
+        budget = Budget(*row)
+        rows.budgets.setdefault((budget.workspace, budget.scope, budget.key), []).append(budget)
+
+
+def _rows(found: "_Found | None") -> list[Row]:
+    return found.fetchall() if found is not None else []
+
+
+def _columns(rows: Collection[Sequence[Any]], letters: str) -> dict[str, list[Any]]:
+    """The columns of *rows* by the letters that statements call them."""
+    columns: Iterable[list[Any]] = map(list, zip(*rows, strict=True)) if rows else [[] for _ in letters]
+    return dict(zip(letters, columns, strict=False))
+
+
+@cache
+def statement(name: str) -> bytes:
+    """A statement with its parameters as psycopg names them."""
+    return re.sub(r":(\w+)", r"%(\1)s", statements("postgres")[name].replace("%", "%%")).encode()
+
+
+def _arrays(columns: tuple[str, ...]) -> str:
+    return ", ".join(f"%s::{_type(column)}[]" for column in columns)
+
+
+def _type(column: str) -> str:
+    return "TEXT" if column in _TEXT else "BYTEA" if column == "body" else "BIGINT"
+
+
+@cache
+def _insert(table: str, columns: tuple[str, ...]) -> bytes:
+    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT * FROM unnest({_arrays(columns)})".encode()
+
+
+@cache
+def _update(table: str, columns: tuple[str, ...], keys: int) -> bytes:
+    sets = ", ".join(f"{column} = i.{column}" for column in columns[keys:])
+    same = " AND ".join(f"t.{column} = i.{column}" for column in columns[:keys])
+    return (
+        f"UPDATE {table} AS t SET {sets} FROM unnest({_arrays(columns)}) AS i ({', '.join(columns)}) WHERE {same}"
+    ).encode()

@@ -1,0 +1,47 @@
+"""The two drivers: what a plan asks, answered on this thread or on an event loop."""
+
+import time
+from collections.abc import Generator
+from typing import Any
+
+from actguard.pipeline.call import Ask
+from actguard.pipeline.guard import Ending
+from actguard.pipeline.outcome import is_neutral
+
+clock = time.monotonic
+"""For how long a body took."""
+
+
+def drive(asking: Generator[Ask, Any, Any]) -> Any:
+    """Answer everything that *asking* yields, on this thread."""
+    try:
+        ask = next(asking)
+        while True:
+            try:
+                reply = ask.do(*ask.args)
+            except BaseException as error:  # noqa: BLE001 - handed on to whoever asked
+                ask = asking.throw(error)
+            else:
+                ask = asking.send(reply)
+    except StopIteration as end:
+        return end.value
+
+
+async def adrive(asking: Generator[Ask, Any, Any]) -> Any:
+    """`drive`, on an event loop."""
+    try:
+        ask = next(asking)
+        while True:
+            try:
+                reply = ask.do(*ask.args) if ask.ado is None else await ask.ado(*ask.args)
+            except BaseException as error:  # noqa: BLE001 - handed on to whoever asked
+                ask = asking.throw(error)
+            else:
+                ask = asking.send(reply)
+    except StopIteration as end:
+        return end.value
+
+
+def failing(error: BaseException, begun: float) -> Ending:
+    """How a body came out that raised *error*; begun: 0.0, if nobody wants to know how long it took."""
+    return Ending(None, error, is_neutral(error), clock() - begun if begun else 0.0)

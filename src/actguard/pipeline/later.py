@@ -1,0 +1,146 @@
+"""Results that are not there yet: what has to be waited for, and generators. The call ends when they do."""
+
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from types import AsyncGeneratorType, GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from actguard.pipeline.call import Call
+from actguard.pipeline.drive import adrive, clock, drive, failing
+from actguard.pipeline.guard import Ending
+from actguard.pipeline.plan import Plan
+from actguard.pipeline.unasked import Unasked, settle
+
+if TYPE_CHECKING:
+    from actguard.pipeline.decorate import Pipeline
+
+
+def is_lazy(result: Any) -> bool:
+    """Whether *result* is something to wait for, or to ask for."""
+    # Of the object itself nothing is asked: it may be anything.
+    kind: type[Any] = type(result)  # pyright: ignore[reportUnknownVariableType]
+    return hasattr(kind, "__await__") or kind is GeneratorType or kind is AsyncGeneratorType
+
+
+def later(plan: Plan, call: Call, result: Any, begun: float) -> Any:
+    """A function that is not `async` gave back something to wait for: how that comes out is how the call does."""
+    settle()
+    unasked = Unasked(plan, call)
+    if inspect.isgenerator(result):
+        return _generated(plan, unasked, result, begun)  # pyright: ignore[reportUnknownArgumentType]
+    if inspect.isasyncgen(result):
+        return _async_generated(plan, unasked, result, begun)
+    return _awaited(plan, unasked, result, begun)
+
+
+async def _awaited(plan: Plan, unasked: Unasked, awaitable: Awaitable[Any], begun: float) -> Any:
+    call = unasked.take()
+    try:
+        result = await awaitable
+    except BaseException as error:
+        ending = failing(error, begun)
+        await adrive(plan.close(call, ending))
+        plan.heard(error, ending.neutral)
+        raise
+    await adrive(plan.close(call, Ending(result, None, False, clock() - begun if begun else 0.0, awaited=True)))
+    plan.heard(None, False)
+    return await adrive(plan.leave(call.args, call.kwargs, result)) if plan.afters else result
+
+
+# ---- generators: they begin when they are first asked, and end when exhausted or closed --------------------------
+
+
+def generator(pipeline: "Pipeline") -> Callable[..., Any]:
+    """The wrapper of a generator function."""
+
+    def guarded(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        plan = pipeline.plan or pipeline.compile()
+        call = drive(plan.open(args, kwargs))
+        begun = clock() if plan.timed else 0.0
+        return (yield from _generated(plan, call, plan.body(*args, **kwargs), begun))
+
+    return guarded
+
+
+def _generated(plan: Plan, call: Call | Unasked, items: Any, begun: float) -> Generator[Any, Any, Any]:
+    if isinstance(call, Unasked):
+        call = call.take()
+    if plan.afters:
+        items = drive(plan.leave(call.args, call.kwargs, items))
+    try:
+        result: Any = yield from items  # pyright: ignore[reportUnknownVariableType]
+    except GeneratorExit:
+        drive(plan.close(call, Ending(items, None, False, clock() - begun if begun else 0.0)))
+        plan.heard(None, False)
+        raise
+    except BaseException as error:
+        ending = failing(error, begun)
+        drive(plan.close(call, ending))
+        plan.heard(error, ending.neutral)
+        raise
+    drive(plan.close(call, Ending(items, None, False, clock() - begun if begun else 0.0)))
+    plan.heard(None, False)
+    return result  # pyright: ignore[reportUnknownVariableType]
+
+
+def async_generator(pipeline: "Pipeline") -> Callable[..., Any]:
+    """The wrapper of an asynchronous generator function."""
+
+    async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        plan = pipeline.plan or pipeline.compile()
+        call = await adrive(plan.open(args, kwargs))
+        begun = clock() if plan.timed else 0.0
+        items = _async_generated(plan, call, plan.body(*args, **kwargs), begun)
+        asked: Awaitable[Any] = items.__anext__()
+        try:
+            while True:
+                try:
+                    item = await asked
+                except StopAsyncIteration:
+                    return
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    raise
+                except BaseException as error:  # noqa: BLE001 - thrown in by the consumer, for the body
+                    asked = items.athrow(error)
+                else:
+                    asked = items.asend(sent)
+        finally:
+            await items.aclose()
+
+    return guarded
+
+
+async def _async_generated(plan: Plan, call: Call | Unasked, items: Any, begun: float) -> AsyncGenerator[Any, Any]:
+    if isinstance(call, Unasked):
+        call = call.take()
+    if plan.afters:
+        items = await adrive(plan.leave(call.args, call.kwargs, items))
+    asked: Coroutine[Any, Any, Any] = items.__anext__()
+    try:
+        while True:
+            try:
+                item = await asked
+            except StopAsyncIteration:
+                break
+            try:
+                sent = yield item
+            except GeneratorExit:
+                await items.aclose()
+                raise
+            except BaseException as error:  # noqa: BLE001 - thrown in by the consumer, for the body
+                asked = items.athrow(error)
+            else:
+                asked = items.asend(sent) if sent is not None else items.__anext__()
+    except GeneratorExit:
+        await adrive(plan.close(call, Ending(items, None, False, clock() - begun if begun else 0.0)))
+        plan.heard(None, False)
+        raise
+    except BaseException as error:
+        ending = failing(error, begun)
+        await adrive(plan.close(call, ending))
+        plan.heard(error, ending.neutral)
+        raise
+    await adrive(plan.close(call, Ending(items, None, False, clock() - begun if begun else 0.0)))
+    plan.heard(None, False)

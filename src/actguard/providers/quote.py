@@ -1,0 +1,308 @@
+"""Quote: a Hold that knows what its request can cost, is likely to cost, and did cost. In numbers alone.
+
+    facts, bound, most ──> lower, estimate_*     before the call
+    price, output_room ──> certainly_passes      while it runs
+    a Bill, or none    ──> charge_of             when it is over
+
+No SDK and no HTTP library here. A fault of ours is logged once, and the call is charged by estimate.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from actguard.budget.account import Account, Outputs
+from actguard.budget.estimate import CapTooSmall, InputRatios, RequestFacts, input_bound, output_bound
+from actguard.budget.hosts import Context, Host
+from actguard.budget.pricing import Price, merged
+from actguard.budget.scope import Charge, Hold, Lowered, Refusal
+from actguard.budget.usage import NOTHING, Bill, Usage
+from actguard.providers.counting import new
+from actguard.providers.endpoint import Endpoint
+from actguard.providers.faults import log_once
+from actguard.providers.measure import merged as merged_body
+from actguard.providers.wire import Wire
+
+ratios = InputRatios()
+"""What the process has learned about tokens per byte."""
+
+_LIKELY_OUTPUT = 256  # tokens; the guess for a reply that was lost before any other was seen
+_PLAIN = NOTHING[2:]  # a usage of input and output alone
+
+Request = tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]
+"""Path, body, and `extra_body`, as the SDK has them before it serialises them."""
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+class Quote(Hold):
+    """The figures of one call. Its account was captured when it was opened; no context is read again."""
+
+    __slots__ = (
+        "_facts",
+        "_least_cap",
+        "account",
+        "bound",
+        "endpoint",
+        "hide_usage",
+        "host",
+        "host_context",
+        "impossible",
+        "model",
+        "most",
+        "price",
+        "provider",
+        "request",
+        "wire",
+    )
+
+    account: Account
+    wire: Wire
+    endpoint: Endpoint
+    host: Host
+    host_context: Context
+    """What the host itself says about the price."""
+    provider: str
+    """Whose prices apply, by genai-prices' id."""
+    model: str
+    """As the request names it."""
+    price: Price | None
+    most: int
+    """Output tokens, at most; 0 where there is no output cap."""
+    bound: int
+    """Input tokens, at most; known in strict scopes."""
+    impossible: frozenset[str]
+    """Kinds of tokens that this request cannot be billed for."""
+    hide_usage: bool
+    """The stream's usage event was our wish, and is withheld."""
+
+    def __init__(
+        self, account: Account, wire: Wire, endpoint: Endpoint, host: Host, request: Request, model: str = ""
+    ) -> None:
+        Hold.__init__(self, account, False)
+        self.account = account
+        self.wire = wire
+        self.endpoint = endpoint
+        self.host = host
+        self.provider, self.host_context = host
+        self.request = request
+        self.price = None
+        self.most = self.bound = 0
+        self.impossible = _NONE
+        self.hide_usage = False
+        self._facts: RequestFacts | None = None
+        self._least_cap: int | None = None
+        if not model:
+            _, body, extra = request
+            named = body.get("model") if body is not None and extra is None else None
+            model = named if type(named) is str and named else self.facts.model
+        self.model = model
+
+    # ---- the request ----
+
+    @property
+    def facts(self) -> RequestFacts:
+        """What the request says of its own size; read when somebody asks."""
+        if self._facts is None:
+            path, body, extra = self.request
+            try:
+                self._facts = self.wire.facts(self.endpoint, path, body, extra)
+            except Exception:  # noqa: BLE001 - ours, not the caller's: what it was goes on, but nothing bounds it
+                log_once(f"measuring a request to {self.wire.name} {self.endpoint.name} failed", trace=True)
+                model = merged_body(body, extra).get("model")
+                unread = ("a request that could not be measured",)
+                self._facts = RequestFacts(model if isinstance(model, str) else "", 0, sized=False, unbounded=unread)
+        return self._facts
+
+    @property
+    def body(self) -> Mapping[str, Any]:
+        """The request, with `extra_body` in it."""
+        _, body, extra = self.request
+        return merged_body(body, extra)
+
+    def measure(self) -> None:
+        self.measured = True
+        if not self.account.limited:
+            return
+        facts, expected = self.facts, 0
+        if self.endpoint.name in self.wire.caps:
+            self.most = expected = output_bound(facts) or self.account.policy.default_max_output * facts.choices
+        if not self.account.estimated:
+            return
+        learned = self.outputs().expect() if expected else None
+        if learned is not None and learned < expected:
+            expected = learned
+        likely = self.likely_input()
+        self.estimate_tokens = likely + expected
+        if self.price is not None:
+            self.estimate_pico = self.price.plain_cost(likely, expected)
+
+    def likely_input(self) -> int:
+        """Input tokens, estimated."""
+        return ratios.estimate(self.provider, self.facts)
+
+    def lower(self, left_pico: float, left_tokens: float) -> Lowered | None:
+        if not self.most:
+            return None
+        choices, price = self.facts.choices, self.price
+        room = min(left_tokens - self.bound, self.most)
+        if price is not None and left_pico != math.inf:
+            room = min(room, price.affordable_output(int(left_pico), self.bound, without=self.impossible))
+        cap = int(room // choices)
+        if cap < self.least_cap:
+            return None
+        return Lowered(cap, self.bounded_cost(cap * choices), self.bound + cap * choices)
+
+    @property
+    def least_cap(self) -> float:
+        """The smallest output cap that the API accepts for this request; found out when one is to be lowered."""
+        least = self._least_cap
+        if least is None:
+            least = 1
+            try:
+                self.wire.with_output_cap(self.endpoint, self.body, 1, provider=self.provider)
+            except CapTooSmall as small:
+                least = small.minimum
+            except Exception:  # noqa: BLE001 - ours, not the caller's, who may be another one: it is not lowered
+                log_once(f"lowering a request to {self.wire.name} {self.endpoint.name} failed", trace=True)
+                return math.inf
+            self._least_cap = least
+        return least
+
+    def bounded_cost(self, output_tokens: int) -> int:
+        """The most, in pico-dollars, that this call can cost with so much output."""
+        return self.price.bound(self.bound, output_tokens, without=self.impossible) if self.price is not None else 0
+
+    def capped(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """*body* with the output cap that was granted."""
+        return self.wire.with_output_cap(self.endpoint, body, self.cap, provider=self.provider)
+
+    def input_bound(self) -> int:
+        """Of what could be measured; `sized` adds the rest. 0 if nothing bounds it."""
+        facts = self.facts if self.facts.sized else replace(self.facts, sized=True)
+        return input_bound(self.provider, facts, strict=self.account.bounded) or 0
+
+    # ---- what it costs ----
+
+    def charge_of(self, bill: Bill | None, received: tuple[int, int] | None, lookup: bool = True) -> Charge:
+        """The charge for what *bill* says; by estimate if there is none, or it is only of what was *received*.
+
+        Args:
+            received: bytes and events of output that arrived, when the reply is not complete.
+            lookup: False where no price may be looked up: the one that was found before the call holds.
+        """
+        if bill is None or received is not None:
+            return self._likely(received, bill.lines[0].usage if bill is not None and bill.lines else None)
+        try:
+            return self._billed(bill, lookup)
+        except Exception:  # noqa: BLE001 - ours, not the caller's: his reply is paid for and must reach him
+            log_once(f"pricing a reply of {self.wire.name} {self.endpoint.name} failed", trace=True)
+            return self._likely(received, None)
+
+    def _billed(self, bill: Bill, lookup: bool) -> Charge:
+        _, lines, reported_cost, _ = bill
+        total = tokens = guesses = 0
+        items: list[tuple[str, Usage, int]] = []
+        requested = self.model
+        for model, usage, context in lines:
+            price = self._price_of(model, context, requested) if lookup else self.price
+            requested = ""  # further lines are of other models: an advisor, an image model
+            read_in, written = usage[0], usage[1]
+            pico = 0
+            if price is not None:
+                if usage[2:] == _PLAIN:
+                    pico = price.plain_cost(read_in, written)
+                else:
+                    pico = price.cost(usage)
+                    if price.unpriced(usage):
+                        guesses = 1
+                if price.assumed:
+                    guesses = 1
+            total += pico
+            tokens += read_in + written
+            items.append((model, usage, pico))
+        if reported_cost is not None:
+            total, guesses = reported_cost, 0
+            items = [(model, usage, total if index == 0 else 0) for index, (model, usage, _) in enumerate(items)]
+        account = self.account
+        if items and account.limited:
+            first = items[0][1]
+            if (account.outputs.get(self.model) or self.outputs()).observe(first[1]):
+                ratios.observe(self.provider, self.facts, first[0])
+        return new(Charge, (total, tokens, tuple(items), guesses))
+
+    def _price_of(self, model: str, context: Context, requested: str) -> Price | None:
+        if self.host_context:
+            context = merged(context, self.host_context)
+        book = self.account.book
+        return (
+            book.price(self.provider, model, context, None, requested)
+            or self.price
+            or (book.price(self.wire.native, model, context) if self.native else None)
+        )
+
+    @property
+    def native(self) -> bool:
+        """Whether the prices of the SDK's own provider apply, since nobody has said whose host this is."""
+        return not self.host.known and self.account.policy.unknown_host == "native"
+
+    def _likely(self, received: tuple[int, int] | None, reported: Usage | None) -> Charge:
+        """The charge for a call whose usage nobody told, or not to its end.
+
+        Input as reported or estimated, and the output that arrived, or is likely. Under a strict limit it is all that
+        was set aside: the provider may have generated more than arrived.
+        """
+        account = self.account
+        usage = reported or Usage(input_tokens=self.likely_input())
+        output = self._likely_output() if received is None else max(received[1], -(-received[0] // 3))
+        usage = usage._replace(output_tokens=max(output, usage.output_tokens))
+        pico = self.price.cost(usage) if self.price is not None else 0
+        tokens = usage.tokens
+        if (account.policy.on_abort or ("reserve" if account.bounded else "received")) == "reserve":
+            pico = max(pico, self.bound_pico or self.estimate_pico)
+            tokens = max(tokens, self.bound_tokens or self.estimate_tokens)
+            usage = usage._replace(output_tokens=tokens - usage.input_tokens)
+        return Charge(pico, tokens, ((self.model, usage, pico),), 1)
+
+    def likely_charge(self) -> Charge:
+        return self._likely(None, None)
+
+    def _likely_output(self) -> int:
+        if self.endpoint.name not in self.wire.caps:
+            return 0
+        likely = self.outputs().expect() or _LIKELY_OUTPUT
+        cap = self.facts.output_cap
+        return min(likely, cap * self.facts.choices) if cap else likely
+
+    def certainly_passes(self, usage: Usage) -> Refusal | None:
+        """Whether *usage*, of which every token is certain, passes a limit by itself."""
+        pico = self.price.cost(usage) if self.price is not None else 0
+        return self.account.would_exceed(pico, usage.tokens)
+
+    def output_room(self, usage: Usage) -> float:
+        """About how many output tokens fit beside *usage* before a limit can be passed; `inf` without a limit."""
+        if not self.account.limited:
+            return math.inf
+        pico = self.price.cost(usage) if self.price is not None else 0
+        rate = self.price.output_rate if self.price is not None else 0
+        room = math.inf
+        for scope in self.account.chain:
+            room = min(room, scope.limit_tokens - scope.used_tokens - usage.tokens)
+            if rate:
+                room = min(room, (scope.limit_pico - scope.used_pico - pico) // rate)
+        return max(0, room)
+
+    @property
+    def tells_usage(self) -> bool:
+        """Whether the stream is expected to end with its usage."""
+        return self.hide_usage or self.facts.include_usage is not False
+
+    def outputs(self) -> Outputs:
+        """What is known of the length of this model's replies."""
+        outputs = self.account.outputs
+        known = outputs.get(self.model)
+        if known is None:
+            known = outputs[self.model] = Outputs()
+        return known

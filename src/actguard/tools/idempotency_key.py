@@ -1,0 +1,150 @@
+"""The parts of an idempotency key: how far it reaches, what tells calls apart, and what calls with it must agree in."""
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from actguard.context import current_frame
+from actguard.exceptions import InvalidIdempotentToolError, MissingIdempotencyKeyError
+from actguard.pipeline import arguments
+from actguard.pipeline.arguments import MISSING, Getter
+from actguard.pipeline.guard import Args, Kwargs
+from actguard.pipeline.target import Target
+from actguard.stores.keys import encode_int, encode_text
+from actguard.tools.canonical import digest
+from actguard.tools.max_attempts import no_run, session_id
+from actguard.tools.scope import key_prefix
+
+if TYPE_CHECKING:
+    from actguard.tools.idempotent import Idempotent
+
+
+def reach(guard: "Idempotent", target: Target) -> Callable[[], str]:
+    """What gives the beginning of a key: everything before what tells calls apart, as far as the key reaches."""
+    begin = key_prefix(guard.kind, target.tool_id)
+    if guard.scope == "global":
+        return lambda: begin
+    if guard.scope == "session":
+        return lambda: f"{begin}{_counted(session_id(guard.kind, target))}/"
+
+    latest = ("", "")  # the run that called last, and how its keys begin: it will call again
+
+    def run() -> str:
+        nonlocal latest
+        run = current_frame().run
+        if run is None:
+            raise no_run(guard.kind, target)
+        known = latest
+        if known[0] != run.run_id:
+            known = latest = (run.run_id, f"{begin}{_counted(run.run_id)}/")
+        return known[1]
+
+    return run
+
+
+def _counted(text: str) -> str:
+    return f"{len(text)}:{text}"
+
+
+def takes_key(guard: "Idempotent", target: Target) -> bool:
+    """Whether the function has a parameter for the key."""
+    return target.signature is not None and guard.key_arg in target.signature.parameters
+
+
+def key_reader(guard: "Idempotent", target: Target) -> Callable[[Args, Kwargs], str]:
+    """What reads the key of a call.
+
+    Raises:
+        InvalidIdempotentToolError: the function has no parameter for it.
+    """
+    if guard.key == "derived":
+        named_arguments = arguments.named_arguments(target)
+
+        def derive(args: Args, kwargs: Kwargs) -> str:
+            given = named_arguments(args, kwargs)
+            given.pop(guard.key_arg, None)
+            return "d:" + digest(_without_self(given))
+
+        return derive
+    if callable(guard.key):
+        read: Getter = arguments.bound(target, guard.key)
+    else:
+        if not takes_key(guard, target) and not _takes_anything(target):
+            raise InvalidIdempotentToolError(
+                f"{target.name} has no parameter {guard.key_arg!r}: add one, name another with key_arg=, "
+                'or derive the key with key="derived"',
+                argument="key_arg",
+            )
+        path = guard.key_arg if takes_key(guard, target) else f"{_takes_anything(target)}.{guard.key_arg}"
+        read = arguments.getter(target, path, argument="key_arg", error=InvalidIdempotentToolError)
+
+    def key(args: Args, kwargs: Kwargs) -> str:
+        value = read(args, kwargs)
+        if type(value) is int:
+            return encode_int(value)
+        if type(value) is str and value.strip():
+            return encode_text(value)
+        raise MissingIdempotencyKeyError(
+            f"{target.name} needs an idempotency key: a non-empty text or a whole number"
+            + (f" in {guard.key_arg!r}." if guard.key == "arg" else "."),
+            reason="missing" if value is MISSING or value is None else "invalid",
+            tool=target.name,
+        )
+
+    return key
+
+
+def fingerprinter(guard: "Idempotent", target: Target) -> Callable[[Args, Kwargs], str] | None:
+    """What makes a text of the arguments that further calls must agree in; None: they need not."""
+    if guard.fingerprint is None or guard.key == "derived":
+        return None
+    named_arguments = arguments.named_arguments(target)
+    if guard.fingerprint != "args":
+        for name in guard.fingerprint:
+            arguments.getter(target, name, argument="fingerprint", error=InvalidIdempotentToolError)
+    only = None if guard.fingerprint == "args" else frozenset(guard.fingerprint)
+
+    def fingerprint(args: Args, kwargs: Kwargs) -> str:
+        given = _without_self(named_arguments(args, kwargs))
+        given.pop(guard.key_arg, None)
+        return digest(given if only is None else {name: given.get(name) for name in only})
+
+    return fingerprint
+
+
+def _without_self(given: dict[str, Any]) -> dict[str, Any]:
+    first = next(iter(given), None)
+    if first in ("self", "cls"):
+        del given[first]
+    return given
+
+
+def _takes_anything(target: Target) -> str | None:
+    if target.signature is None:
+        return None
+    return next((p.name for p in target.signature.parameters.values() if p.kind is p.VAR_KEYWORD), None)
+
+
+def giving_key(
+    guard: "Idempotent", target: Target, key: Callable[..., str]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]] | None:
+    """What hands the key to the function, if it has a parameter for it."""
+    if not takes_key(guard, target):
+        return None
+    place = arguments.position(target, guard.key_arg)
+    index = sys.maxsize if place is None else place[0]
+
+    def wrap(body: Callable[..., Any]) -> Callable[..., Any]:
+        def with_key(*args: Any, **kwargs: Any) -> Any:
+            with suppress(Exception):  # then it is watched, or off: enforced, it has refused the call
+                made = key(args, kwargs)
+                if index < len(args):
+                    args = (*args[:index], made, *args[index + 1 :])
+                else:
+                    kwargs = {**kwargs, guard.key_arg: made}
+            return body(*args, **kwargs)
+
+        return with_key
+
+    return wrap

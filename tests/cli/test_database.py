@@ -1,0 +1,69 @@
+"""Commands on the gateway's database: what is not there is said, and made only where it is asked for."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+click = pytest.importorskip("click")
+
+from click.testing import CliRunner, Result  # noqa: E402 - without click there is no command line
+
+from actguard.cli import budgets, keys, spend  # noqa: E402
+
+COMMANDS = {"budgets": budgets.command, "keys": keys.command, "spend": spend.command}
+
+
+def actguard(command: str, *arguments: str) -> Result:
+    return CliRunner().invoke(COMMANDS[command], arguments)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    """A new one, with a workspace and a key."""
+    made = actguard("keys", "create", "bot", "--database", str(tmp_path / "gateway.db"))
+    assert made.exit_code == 0, made.output
+    return str(tmp_path / "gateway.db")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("spend",),
+        ("budgets", "list"),
+        ("budgets", "set", "workspace", "--usd", "5"),
+        ("budgets", "credit", "5"),
+        ("budgets", "remove", "workspace"),
+        ("keys", "list"),
+        ("keys", "revoke", "x"),
+    ],
+)
+def test_a_mistyped_path_is_said_and_makes_no_database(command: tuple[str, ...], tmp_path: Path) -> None:
+    said = actguard(*command, "--database", str(tmp_path / "gatway.db"))
+
+    assert said.exit_code == 1
+    assert "There is no database" in said.output
+    assert "gatway.db" in said.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_key_makes_one(database: str) -> None:
+    assert Path(database).exists()
+    assert "bot" in actguard("keys", "list", "--database", database).output
+
+
+@pytest.mark.parametrize("plan", ["Pro", "two words", "-x", "x" * 101])
+def test_a_plan_that_no_client_can_name_has_no_budget(plan: str, database: str) -> None:
+    said = actguard("budgets", "set", "--usd", "5", "--database", database, "plan", "--", plan)
+
+    assert said.exit_code == 1, said.output
+    assert "lower-case letters, digits, - and _" in said.output
+    assert json.loads(actguard("budgets", "list", "--json", "--database", database).output) == []
+
+
+def test_every_dimension_of_spend_may_be_asked_for(database: str) -> None:
+    from actguard.gateway.reports import BY
+
+    for by in BY:
+        said = actguard("spend", "--by", by, "--json", "--database", database)
+        assert json.loads(said.output)["by"] == by
