@@ -302,9 +302,9 @@ def test_what_caused_an_error_speaks_for_it():
     assert classify(both) is K.TRANSPORT
 
 
-def test_a_group_of_one_speaks_as_its_one():
+def test_a_group_speaks_as_its_members_where_they_agree():
     assert classify(ExceptionGroup("one", [TimeoutError()])) is K.TIMEOUT
-    assert classify(ExceptionGroup("two", [TimeoutError(), TimeoutError()])) is K.UNKNOWN
+    assert classify(ExceptionGroup("two", [TimeoutError(), TimeoutError()])) is K.TIMEOUT
     assert classify(carrying(exceptions=[TimeoutError()])) is K.UNKNOWN
 
 
