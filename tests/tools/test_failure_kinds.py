@@ -309,6 +309,21 @@ def test_a_group_speaks_as_those_in_it_and_nothing_else_does():
     assert classify(carrying(exceptions=[TimeoutError()])) is K.UNKNOWN
 
 
+def nested(*beside: Exception) -> BaseException:
+    error: BaseException = TimeoutError()
+    for _ in range(2000):
+        error = ExceptionGroup("deeper", [error, *beside])
+        error.__cause__ = ExceptionGroup("why", [ValueError()])
+    return error
+
+
+def test_a_group_of_groups_takes_no_longer_for_its_depth():
+    shallow = ExceptionGroup("one", [ExceptionGroup("two", [TimeoutError()])])
+    assert classify(shallow) is K.TIMEOUT
+    assert classify(nested()) is K.UNKNOWN
+    assert classify(nested(ValueError())) is K.UNKNOWN
+
+
 def test_eight_links_are_looked_at_and_no_circle_is_run_in():
     assert classify(chained(*[ValueError() for _ in range(7)], TimeoutError())) is K.TIMEOUT
     assert classify(chained(*[ValueError() for _ in range(8)], TimeoutError())) is K.UNKNOWN

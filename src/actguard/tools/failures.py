@@ -11,7 +11,7 @@ In this order, and never by importing a library, reading a message, or raising a
 
 import errno
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -44,12 +44,22 @@ FAIL_ON_STRICT = FAIL_ON_DEFAULT | {FailureKind.AUTH, FailureKind.THROTTLED}
 FAIL_ON_INFRA_ONLY = frozenset({FailureKind.TRANSPORT, FailureKind.TIMEOUT})
 
 _DEEPEST = 8
+_MOST_MEMBERS = 64
 
 
 def classify(error: BaseException) -> FailureKind:
     """The kind of *error*; UNKNOWN when nothing about it says so."""
+    return _first(error, (_by_code, _by_status, _by_class, _by_errno, _by_group))
+
+
+def _alone(error: BaseException) -> FailureKind:
+    """The same of one in a group; groups that caused it say nothing."""
+    return _first(error, (_by_code, _by_status, _by_class, _by_errno))
+
+
+def _first(error: BaseException, ways: tuple[Callable[[BaseException], FailureKind | None], ...]) -> FailureKind:
     for link in _chain(error):
-        for look in (_by_code, _by_status, _by_class, _by_errno, _by_group):
+        for look in ways:
             try:
                 kind = look(link)
             except Exception:  # noqa: BLE001 - an exception that fights back says nothing in this way
@@ -410,8 +420,21 @@ def _by_group(error: BaseException) -> FailureKind | None:
     """What the members say; of several kinds, the first in the order of `FailureKind`."""
     if not isinstance(error, BaseExceptionGroup):
         return None
-    said = {classify(member) for member in error.exceptions}  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType, reportUnknownVariableType]
+    said = {_alone(member) for member in _members(error)}  # pyright: ignore[reportUnknownArgumentType]
     return next((kind for kind in FailureKind if kind in said and kind is not FailureKind.UNKNOWN), None)
+
+
+def _members(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    """Those in *group*, and in the groups in it: so many that time is not the sender's to waste."""
+    waiting: list[BaseException] = [group]
+    for _ in range(_MOST_MEMBERS):
+        if not waiting:
+            return
+        error = waiting.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            waiting += error.exceptions[:_MOST_MEMBERS]  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        else:
+            yield error
 
 
 # ---- reading other people's objects -------------------------------------------------------------------------------
