@@ -15,6 +15,7 @@ NAMES = (
     "events",
     "gateway",
     "gateway_events",
+    "gateway_http",
 )
 
 

@@ -91,7 +91,8 @@ if TYPE_CHECKING:
         IGNORE_ON_DEFAULT,
         FailureKind,
     )
-    from actguard.tools.idempotent import Executed, NotExecuted, StillUnknown, idempotency, idempotent
+    from actguard.tools.idempotency_records import idempotency
+    from actguard.tools.idempotent import Executed, NotExecuted, StillUnknown, idempotent
     from actguard.tools.max_attempts import max_attempts
     from actguard.tools.no_repeat import no_repeat
     from actguard.tools.rate_limit import rate_limit
@@ -252,7 +253,7 @@ _HOMES = {
     "Executed": "actguard.tools.idempotent",
     "NotExecuted": "actguard.tools.idempotent",
     "StillUnknown": "actguard.tools.idempotent",
-    "idempotency": "actguard.tools.idempotent",
+    "idempotency": "actguard.tools.idempotency_records",
     "idempotent": "actguard.tools.idempotent",
     "max_attempts": "actguard.tools.max_attempts",
     "no_repeat": "actguard.tools.no_repeat",

@@ -5,7 +5,7 @@ from typing import Any
 from actguard.cli import main
 from actguard.gateway import serve
 
-_options = serve._options
+_options = serve.options
 
 
 def _without_ours() -> dict[str, Any]:
@@ -13,5 +13,5 @@ def _without_ours() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve._options = _without_ours
+    serve.options = _without_ours
     main()

@@ -244,10 +244,10 @@ def test_clients_that_hang_up_anywhere_leave_nothing_behind(gateway: GatewayProc
                 if reset:
                     short.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     waiting = gateway_metric(gateway, "actguard_waiting_requests")
-    end_at = time.monotonic() + 5
-    while waiting() and time.monotonic() < end_at:
+    end_at = time.monotonic() + 20
+    while waiting():  # the gateway's own upkeep waits now and then too
+        assert time.monotonic() < end_at
         time.sleep(0.02)
-    assert waiting() == 0
 
 
 def gateway_metric(gateway: GatewayProcess, name: str) -> Any:

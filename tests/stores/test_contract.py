@@ -630,6 +630,71 @@ def test_a_place_whose_holder_died_is_free_after_its_lease(here: Here) -> None:
     assert here.ask(place("d")) == NoPlace(pytest.approx(4.0))
 
 
+def waiting(owner: str, limit: int = 2) -> LeaseTake:
+    return LeaseTake("workers", owner, limit, 8.0, waits_s=1.0)
+
+
+def test_who_waits_has_his_turn_before_those_who_came_later(here: Here) -> None:
+    here.ask(place("a")), here.ask(place("b"))
+    assert isinstance(here.ask(waiting("first")), NoPlace)
+    assert isinstance(here.ask(waiting("second")), NoPlace)
+    here.tell(LeaseGive("workers", "a"))
+
+    assert isinstance(here.ask(place("newcomer")), NoPlace)
+    assert isinstance(here.ask(waiting("second")), NoPlace)
+    assert here.ask(waiting("first")) == Leased()
+    here.tell(LeaseGive("workers", "b"))
+    assert isinstance(here.ask(place("newcomer")), NoPlace)
+    assert here.ask(waiting("second")) == Leased()
+    here.tell(LeaseGive("workers", "first"))
+    assert here.ask(place("newcomer")) == Leased()
+
+
+def test_there_are_as_many_turns_at_once_as_there_are_places(here: Here) -> None:
+    for owner in "abc":
+        here.ask(waiting(owner, 3))
+    for owner in "def":
+        assert isinstance(here.ask(waiting(owner, 3)), NoPlace)
+    here.tell(LeaseGive("workers", "a"), LeaseGive("workers", "b"))
+
+    assert isinstance(here.ask(waiting("f", 3)), NoPlace)
+    assert here.ask(waiting("e", 3)) == Leased()
+    assert here.ask(waiting("d", 3)) == Leased()
+
+
+def test_who_does_not_ask_again_in_time_has_lost_his_turn(here: Here) -> None:
+    here.ask(place("a")), here.ask(place("b"))
+    here.ask(waiting("gone"))
+    here.wait(0.5)
+    here.ask(waiting("there"))
+    here.tell(LeaseGive("workers", "a"))
+    here.wait(0.25)
+    assert here.ask(place("newcomer")) == NoPlace(pytest.approx(0.25))
+    assert isinstance(here.ask(waiting("there")), NoPlace)
+    here.wait(0.25)
+    assert isinstance(here.ask(place("newcomer")), NoPlace)
+    assert here.ask(waiting("there")) == Leased()
+
+
+def test_who_gives_up_gives_his_turn_back_and_keeps_his_number_while_he_asks(here: Here) -> None:
+    here.ask(place("a")), here.ask(place("b"))
+    here.ask(waiting("first")), here.ask(waiting("second")), here.ask(waiting("third"))
+    for _ in range(3):
+        here.wait(0.75)
+        here.ask(waiting("third")), here.ask(waiting("second")), here.ask(waiting("first"))
+    assert here.tell(LeaseGive("workers", "first")) is False
+    here.tell(LeaseGive("workers", "a"))
+    assert isinstance(here.ask(waiting("third")), NoPlace)
+    assert here.ask(waiting("second")) == Leased()
+
+
+def test_who_only_watches_takes_no_turn(here: Here) -> None:
+    here.ask(place("a")), here.ask(place("b"))
+    here.ask(waiting("watcher")._replace(observe=True))
+    here.tell(LeaseGive("workers", "a"))
+    assert here.ask(place("newcomer")) == Leased()
+
+
 # ---- together -------------------------------------------------------------------------------------------------------
 
 EVERYTHING = (

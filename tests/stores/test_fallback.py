@@ -11,6 +11,7 @@ from actguard.exceptions import StoreFullError, StoreUnavailableError
 from actguard.stores.fallback import Standby
 from actguard.stores.memory import MemoryStore
 from actguard.stores.protocol import (
+    REFUSED,
     Admitted,
     Begun,
     CounterTake,
@@ -244,3 +245,76 @@ def test_a_call_that_is_cancelled_while_it_asks_frees_its_key() -> None:
 
     asyncio.run(scenario())
     assert store.admit([PAY._replace(owner="you")]) == Admitted((Begun(),))
+
+
+# ---- a store that is there, and refuses one thing ----
+
+
+class Picky(Shared):
+    """Has something against one key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.key = key
+
+    def _over(self, call: Any, argument: Any) -> Any:
+        if any(one.key == self.key for one in argument):
+            raise StoreUnavailableError("The store refused.", reason=REFUSED)
+        return super()._over(call, argument)
+
+
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def picky(request: pytest.FixtureRequest) -> Bench:
+    bench = Bench(request.param)
+    bench.store = Picky("bad")
+    bench.standby = Standby(bench.store, MemoryStore, pause_s=1.0, clock=lambda: bench.now)
+    return bench
+
+
+def test_a_refusal_of_one_thing_stands_in_the_way_of_nothing_else(picky: Bench) -> None:
+    bad = COUNT._replace(key="bad")
+    with pytest.raises(StoreUnavailableError):
+        picky.admit([bad], ["closed"])
+    assert picky.admit([bad], ["open"]).store is None
+    assert picky.admit([bad], ["local"]).store is not picky.store
+    assert not picky.standby.away
+    assert picky.admit([COUNT], ["closed"]).store is picky.store
+
+
+def test_a_report_that_is_refused_is_not_tried_for_ever(picky: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    entry = picky.admit([PAY], ["closed"])
+    done = IdempotencyDone("pay-1", "me", 60.0, "paid")
+    picky.store.cut = True
+    picky.finish(entry.store, [done._replace(key="bad")])
+    picky.store.cut = False
+    picky.now += 2
+    picky.finish(entry.store, [done])  # with what is owed, of which one thing is refused
+    assert isinstance(picky.admit([PAY], ["closed"]).answer, Refused)
+    assert picky.store.list_idempotency()[0].state == "done"
+    assert not picky.standby.away
+    assert "refuses to write" in caplog.text
+
+    requests = picky.store.requests
+    picky.admit([COUNT], ["closed"])
+    assert picky.store.requests == requests + 1  # nothing is owed any more
+
+
+def test_a_store_that_goes_away_meanwhile_is_told_the_rest_later(picky: Bench, monkeypatch: Any) -> None:
+    picky.admit([PAY], ["closed"])
+    done = IdempotencyDone("pay-1", "me", 60.0, "paid")
+    over = Shared._over
+
+    def cut_after_one(self: Any, call: Any, argument: Any) -> Any:
+        if len(argument) == 1 and argument[0].key == "first":
+            self.cut = True
+            return (False,)
+        return over(self, call, argument)
+
+    monkeypatch.setattr(Shared, "_over", cut_after_one)
+    picky.finish(picky.store, [done._replace(key="bad"), done._replace(key="first"), done, done._replace(key="last")])
+    monkeypatch.setattr(Shared, "_over", over)
+    assert picky.standby.away
+    picky.store.cut = False
+    picky.now += 2
+    picky.admit([COUNT], ["closed"])
+    assert picky.store.list_idempotency()[0].state == "done"

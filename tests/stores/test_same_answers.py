@@ -67,7 +67,9 @@ counters = st.builds(CounterTake, KEYS, st.integers(1, 3), st.just(5.0), st.bool
 begins = st.builds(
     IdempotencyBegin, KEYS, OWNERS, st.just(4.0), st.just(1.0), st.sampled_from([None, "p", "q"]), st.booleans()
 )
-leases = st.builds(LeaseTake, KEYS, OWNERS, st.integers(1, 2), st.just(2.0), st.booleans())
+leases = st.builds(
+    LeaseTake, KEYS, OWNERS, st.integers(1, 2), st.just(2.0), st.booleans(), st.sampled_from([0.0, 1.0, 3.0])
+)
 admits = st.builds(
     lambda chosen, order: (
         "admit",

@@ -15,9 +15,9 @@ from actguard.tools import timeout as timed
 def test_a_full_pool_leaves_the_key_free(run):
     gate, made = threading.Event(), []
     pool = ThreadPoolExecutor(1)
-    pool.submit(gate.wait, 5)
+    pool.submit(gate.wait, 20)
 
-    @tool(timeout={"seconds": 0.02, "executor": pool}, idempotent=True)
+    @tool(timeout={"seconds": 1, "executor": pool}, idempotent=True)
     def pay(idempotency_key):
         made.append(idempotency_key)
         return "paid"
@@ -73,9 +73,9 @@ def test_no_more_threads_leaves_the_key_free(run, monkeypatch):
 def test_too_many_calls_that_hang_leave_the_key_of_a_further_one_free(run):
     gate = threading.Event()
 
-    @tool(timeout={"seconds": 0.02, "max_orphans": 1}, idempotent=True)
+    @tool(timeout={"seconds": 1, "max_orphans": 1}, idempotent=True)  # for it to begin, also where many want to
     def pay(idempotency_key):
-        gate.wait(5)
+        gate.wait(20)
         return "paid"
 
     with pytest.raises(ToolTimeoutError):

@@ -62,7 +62,7 @@ async def test_an_error_of_the_body_and_one_that_is_not_caught_there_come_out_un
 async def test_one_that_takes_too_long_is_cut_and_closed():
     log = []
 
-    @timeout(0.02)
+    @timeout(0.5)
     async def items():
         try:
             yield actguard.remaining()
@@ -75,7 +75,7 @@ async def test_one_that_takes_too_long_is_cut_and_closed():
         async for left in items():
             found.append(left)
             assert deadline.get() is None  # that of the body is not the consumer's
-    assert 0 < found[0] <= 0.02
+    assert 0 < found[0] <= 0.5
     assert log == ["closed"]
 
 

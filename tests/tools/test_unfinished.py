@@ -95,7 +95,7 @@ def test_who_is_told_of_an_orphan_and_fails_costs_no_thread():
         told.append(outcome)
         raise KeyError(outcome)
 
-    @timeout(0.01, on_orphan=on_orphan)
+    @timeout(1, on_orphan=on_orphan)  # for it to begin, also where many want to
     def hang():
         go.wait(20)
         return 7
@@ -116,8 +116,9 @@ def test_a_call_that_no_thread_could_be_found_for_is_not_counted_as_running(monk
     timeouts._workers.stop()
     busy = timeouts._workers.busy
     monkeypatch.setattr(threading.Thread, "start", lambda self: (_ for _ in ()).throw(RuntimeError("no more threads")))
-    with pytest.raises(RuntimeError, match="no more threads"):
+    with pytest.raises(actguard.ToolGuardError, match="no more threads") as refused:
         call()
+    assert refused.value.code == "NO_THREAD"
     assert timeouts._workers.busy == busy
 
 

@@ -16,7 +16,7 @@ from actguard.tools import overrun
 
 def test_a_watched_timeout_lets_the_call_go_on_and_says_so(run, heard):
     def slow():
-        time.sleep(0.03)
+        time.sleep(0.5)
         return actguard.remaining()
 
     assert timeout(60, mode="observe")(slow)() is None
@@ -126,7 +126,7 @@ def test_the_thread_that_looks_after_watched_calls_ends_and_begins_again(run, he
 
     slow(0)
     until(lambda: not overrun._watches._looks)
-    slow(0.3)
+    slow(0.8)
     assert reasons(heard) == ["still_running", "ended_late"]
 
 
@@ -143,7 +143,7 @@ def test_a_listener_that_breaks_keeps_nobody_else_from_being_told_of(run, heard,
 
     @timeout(0.01, mode="observe")
     def slow():
-        time.sleep(0.05)
+        time.sleep(0.5)
         return 1
 
     assert [slow(), slow()] == [1, 1]

@@ -23,7 +23,7 @@ from actguard.custody.trust import Trust, level
 from actguard.custody.values import Unfit, encode
 from actguard.exceptions import ActGuardUsageError, GuardError, StoreUnavailableError
 from actguard.pipeline import settings
-from actguard.pipeline.guard import Args, Guard, Kwargs, Part, choice, positive, whole
+from actguard.pipeline.guard import Args, Guard, Kwargs, Part, called, choice, positive, whole
 from actguard.pipeline.target import Target
 from actguard.stores.facts import UNLIMITED, Fact
 from actguard.stores.keys import LONGEST
@@ -59,8 +59,8 @@ class Prove(Guard):
         choice("on_error", self.on_error, get_args(OnError))
         if not callable(self.trust):
             level("trust", self.trust)
-        if self.when is not None and not callable(self.when):
-            raise ActGuardUsageError(f"when must be a function of the result, not {self.when!r}", argument="when")
+        if self.when is not None:
+            called("when", self.when)
         if self.source is not None and (not isinstance(self.source, str) or not self.source):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ActGuardUsageError(f"source must be a name, not {self.source!r}", argument="source")
         if self.max_uses is not None:

@@ -78,18 +78,18 @@ class Server:
         for stop in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises it again after its graceful end
             signal.signal(stop, _already_heard)
         if self._workers == 1:
-            server = uvicorn.Server(uvicorn.Config(App(self._store, self._settings, alone=True), **_options()))
+            server = uvicorn.Server(uvicorn.Config(App(self._store, self._settings, alone=True), **options()))
             server.run([self._socket])
             return
         self._settings.to_environment()
-        config = uvicorn.Config("actguard.gateway.serve:worker", factory=True, workers=self._workers, **_options())
+        config = uvicorn.Config("actguard.gateway.serve:worker", factory=True, workers=self._workers, **options())
         workers = Multiprocess(config, [self._socket])
         workers.run()
         if any(process.exitcode == STARTUP_FAILURE for process in workers.processes):
             raise StoreError("A worker could not start, and the gateway has ended; the log says why.")
 
 
-def _options() -> dict[str, Any]:
+def options() -> dict[str, Any]:
     """How uvicorn is to serve it."""
     options: dict[str, Any] = {
         "log_config": None,

@@ -126,7 +126,8 @@ def _parameter(signature: inspect.Signature, parameter: inspect.Parameter) -> Ge
 
 
 def _extra(signature: inspect.Signature, key: str) -> Getter:
-    if key in signature.parameters:
+    parameter = signature.parameters.get(key)
+    if parameter is not None and parameter.kind is not parameter.POSITIONAL_ONLY:
         return lambda args, kwargs: MISSING
     return lambda args, kwargs: kwargs.get(key, MISSING)
 

@@ -162,7 +162,9 @@ class Guard:
 
     def __post_init__(self) -> None:
         choice("mode", self.mode, get_args(Mode))
-        if not callable(self.on_block):
+        if callable(self.on_block):
+            called("on_block", self.on_block)
+        else:
             choice("on_block", self.on_block, ("raise", "return_prompt"), also="a callable that gets the error")
         if self.on_store_error is not None:
             choice("on_store_error", self.on_store_error, get_args(OnStoreError))
@@ -229,6 +231,20 @@ def named(argument: str, value: Any, *, error: type[ActGuardUsageError] = ActGua
     if not isinstance(value, str) or not value.strip():
         raise error(f"{argument} must be a non-empty string, not {value!r}", argument=argument)
     return value
+
+
+def called(argument: str, value: Any, *, error: type[ActGuardUsageError] = ActGuardUsageError) -> None:
+    """Refuse what cannot be called, and what would have to be awaited: it is asked at once, everywhere."""
+    if not callable(value):
+        raise error(f"{argument} must be callable, not {value!r}", argument=argument)
+    function: Any = cast("Any", value)
+    if not isinstance(function, type) and not inspect.isroutine(function) and not hasattr(function, "func"):
+        function = type(function).__call__  # of an object; a partial says of itself what it is
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise error(
+            f"{argument} must not be asynchronous: it is asked at once, and what has to be awaited counts as true",
+            argument=argument,
+        )
 
 
 def a_store(argument: str, value: Any) -> None:

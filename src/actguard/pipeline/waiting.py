@@ -123,7 +123,7 @@ class Waiting:
         self.refusal = refusal
         if self.part.patience is None:
             return False
-        left = self._end - time.monotonic()
+        left = min(self._end - time.monotonic(), threading.TIMEOUT_MAX)
         pause = self.part.patience(refusal, left + _SLACK_S if self.part.lined else left)
         if pause is None:
             return False
@@ -135,7 +135,7 @@ class Waiting:
         if isinstance(refusal, NoPlace) and self._place is not None and self._tells is not None:
             yield from self._till_given(self._place, pause)
         else:
-            yield Ask(time.sleep, asyncio.sleep, (pause,))
+            yield Ask(time.sleep, asyncio.sleep, (min(pause, threading.TIMEOUT_MAX),))
         return True
 
     def leave(self) -> None:

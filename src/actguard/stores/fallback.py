@@ -15,6 +15,7 @@ A store that failed is left alone for `pause_s`, so that an outage costs one tim
 every call; the first call after that asks it again. What could not be written after a call is kept and written when the
 store answers (at-least-once is safe), so that an outage during a body costs no record, unless the process ends first.
 So is the withdrawal of a call that was not made, but may have been let in: its answer was lost, or it was cancelled.
+A store that is there and refuses one thing is asked for everything else as before; that one thing is not tried again.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from actguard.exceptions import StoreFullError, StoreUnavailableError
 from actguard.stores.protocol import (
+    REFUSED,
     Admitted,
     IdempotencyBegin,
     IdempotencyRelease,
@@ -213,6 +215,8 @@ class Standby:
     def _lost(
         self, error: StoreUnavailableError, steps: Sequence[Step], on_error: Sequence[OnStoreError]
     ) -> StoreUnavailableError:
+        if error.reason == REFUSED:
+            return error
         if "closed" in on_error:
             self._owe(withdrawals(steps))
         return self._failed(error)
@@ -221,7 +225,7 @@ class Standby:
         self, steps: Sequence[Step], on_error: Sequence[OnStoreError], failure: StoreUnavailableError
     ) -> Entry:
         if "closed" in on_error:
-            raise StoreUnavailableError(failure.message, details=failure.details)
+            raise StoreUnavailableError(failure.message, reason=failure.reason, details=failure.details)
         asked = [index for index, policy in enumerate(on_error) if policy == "local"]
         if not asked:
             return Entry(Admitted((Unguarded(),) * len(steps)), None)
@@ -256,9 +260,20 @@ class Standby:
         except StoreFullError:
             self._owe(reports)  # what it has no room for now, it may have later; the call was made all the same
             return ()
-        except BaseException:
-            self._owe(reports)
-            raise
+        except BaseException as error:
+            if not _is_refusal(error):
+                self._owe(reports)
+                raise
+        if len(reports) == 1:
+            return _not_written(reports[0])
+        done: tuple[bool, ...] = ()
+        for count, report in enumerate(reports, 1):
+            try:
+                done += self._pay((report,)) or (False,)
+            except BaseException:
+                self._owe(reports[count:])
+                raise
+        return done
 
     async def _apay(self, reports: Sequence[Report]) -> tuple[bool, ...]:
         try:
@@ -266,9 +281,20 @@ class Standby:
         except StoreFullError:
             self._owe(reports)
             return ()
-        except BaseException:
-            self._owe(reports)
-            raise
+        except BaseException as error:
+            if not _is_refusal(error):
+                self._owe(reports)
+                raise
+        if len(reports) == 1:
+            return _not_written(reports[0])
+        done: tuple[bool, ...] = ()
+        for count, report in enumerate(reports, 1):
+            try:
+                done += await self._apay((report,)) or (False,)
+            except BaseException:
+                self._owe(reports[count:])
+                raise
+        return done
 
     async def _acall(self, name: str, argument: Sequence[Any]) -> Any:
         if self.store.aio is not None:
@@ -276,3 +302,12 @@ class Standby:
         if not self.store.blocking:
             return getattr(self.store, name)(argument)
         return await asyncio.to_thread(getattr(self.store, name), argument)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    return isinstance(error, StoreUnavailableError) and error.reason == REFUSED
+
+
+def _not_written(report: Report) -> tuple[bool]:
+    log.error("The store refuses to write how a call came out (%s), and is not asked again.", type(report).__name__)
+    return (False,)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, Literal, cast
 
-from actguard.exceptions import StoreFullError
+from actguard.exceptions import ActGuardUsageError, StoreFullError
 from actguard.stores.breaker import CircuitMachine
 from actguard.stores.memory_asker import Ask, asker
 from actguard.stores.memory_facts import MemoryFacts
@@ -59,6 +59,10 @@ class MemoryStore(MemoryFacts):
     aio: AsyncStore | None = None
 
     def __init__(self, *, max_keys: int = 4_000_000, clock: Callable[[], float] = time.monotonic) -> None:
+        if isinstance(max_keys, bool) or not isinstance(max_keys, int) or max_keys < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ActGuardUsageError(
+                f"max_keys must be a whole number, 1 or more, not {max_keys!r}", argument="max_keys"
+            )
         super().__init__(clock)
         self._shards = tuple(Shard(max(1, max_keys // _SHARDS), self._sweeper) for _ in range(_SHARDS))
         self._set_locks()

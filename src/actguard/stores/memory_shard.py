@@ -272,7 +272,7 @@ def _release(shard: Shard, report: IdempotencyRelease, now: float) -> bool:
 
 def _lease(shard: Shard, step: LeaseTake, now: float) -> Any:
     leases = shard.state("lease", step.key, now, LeaseMachine, now + step.lease_s)
-    return leases.take(step.owner, step.limit, step.lease_s, now)
+    return leases.take(step.owner, step.limit, step.lease_s, now, 0.0 if step.observe else step.waits_s)
 
 
 def _unlease(shard: Shard, report: LeaseGive, now: float) -> bool:

@@ -19,9 +19,9 @@ When the process that was admitted dies before it finishes, each kind says what 
     lease        the place is free again after `lease_s` without a heartbeat
 
 A store that cannot answer raises `StoreUnavailableError` and nothing else; what then happens is the guard's
-`on_store_error`. If an `admit` may have been carried out without its answer arriving, a store undoes nothing: the rules
-above apply, as if the process had died. A store that is full of keys that still matter refuses: it raises
-`StoreFullError`, it never forgets.
+`on_store_error`. With `reason=REFUSED` it says that it is there, and cannot do this one thing. If an `admit` may have
+been carried out without its answer arriving, a store undoes nothing: the rules above apply, as if the process had died.
+A store that is full of keys that still matter refuses: it raises `StoreFullError`, it never forgets.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,6 +29,8 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checka
 
 fast_new: Callable[..., Any] = tuple.__new__  # pyright: ignore
 """`fast_new(Cls, fields)`: a NamedTuple made without its own constructor, in half the time. All fields, in order."""
+
+REFUSED = "refused"
 
 # ---- steps: what is asked before a call ---------------------------------------------------------------------------
 
@@ -120,13 +122,18 @@ class IdempotencyBegin(NamedTuple):
 
 class LeaseTake(NamedTuple):
     """Take one of *limit* places for *owner*, for *lease_s* seconds from now or from its last heartbeat.
-    -> `Leased` | `NoPlace`"""
+    -> `Leased` | `NoPlace`
+
+    *waits_s*: if there is none, *owner* will ask again within so many seconds, and until then has his turn before
+    everybody who came later. `LeaseGive` ends that as well.
+    """
 
     key: str
     owner: str
     limit: int
     lease_s: float
     observe: bool = False
+    waits_s: float = 0.0
 
 
 Step: TypeAlias = RateTake | BreakerAcquire | CounterTake | IdempotencyBegin | LeaseTake
@@ -216,7 +223,7 @@ class Mismatch(NamedTuple):
 
 
 class NoPlace(NamedTuple):
-    """retry_after: seconds until the first lease ends, at the latest."""
+    """retry_after: seconds until the first lease, or turn, ends, at the latest."""
 
     retry_after: float
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from actguard.stores.facts import Charge, Fact, Key, Known, Need, Receipt, Spend, Verdict
-from actguard.stores.redis_wire import Request, Wire
+from actguard.stores.redis_wire import Request, Wire, micros
 
 _SECOND = 1_000_000
 
@@ -23,7 +23,7 @@ def put(wire: Wire, session: str, facts: Sequence[Fact]) -> Request:
     asked = [
         [
             _field(fact.key),
-            _micros(fact.ttl),
+            micros(fact.ttl),
             fact.trust,
             _text(fact.source),
             [_text(one) for one in fact.records],
@@ -41,7 +41,7 @@ def check(wire: Wire, session: str, needs: Sequence[Need], spends: Sequence[Spen
         [
             _field(need.key),
             need.min_trust,
-            False if need.max_age is None else _micros(need.max_age),
+            False if need.max_age is None else micros(need.max_age),
             [_text(source) for source in need.sources],
             need.consume,
             False if need.group is None else f"g{need.group}",
@@ -49,7 +49,7 @@ def check(wire: Wire, session: str, needs: Sequence[Need], spends: Sequence[Spen
         ]
         for need in needs
     ]
-    sums = [[_sum(one.key), one.amount, _micros(one.period), one.total] for one in spends]
+    sums = [[_sum(one.key), one.amount, micros(one.period), one.total] for one in spends]
     return wire.facts(session, ["check", asked, sums, commit])
 
 
@@ -72,10 +72,6 @@ def end(wire: Wire, session: str) -> Request:
 
 
 _text = json.encoder.encode_basestring_ascii
-
-
-def _micros(seconds: float) -> int:
-    return round(seconds * _SECOND)
 
 
 def _field(key: Key) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from actguard.exceptions import ActGuardUsageError, StoreError, StoreFullError, StoreUnavailableError
+from actguard.stores.protocol import REFUSED
 
 _SCHEMES = ("redis", "rediss", "unix")
 
@@ -93,11 +94,35 @@ class RedisOptions:
                 f"The Redis server at {self.place} has no memory left for another key.", details=details
             )
         said = f"refused: {error}" if isinstance(error, ResponseError) else f"did not answer: {type(error).__name__}"
-        return StoreUnavailableError(f"The Redis server at {self.place} {said}.", details=details)
+        # redis-py leaves out the word ERR, which says nothing, and knows the words of some states as classes.
+        this_one = type(error) is ResponseError and str(error).partition(" ")[0] not in _STATES
+        return StoreUnavailableError(
+            f"The Redis server at {self.place} {said}.", reason=REFUSED if this_one else None, details=details
+        )
 
     def close(self, client: Any) -> None:
         if client is not self._given:
             client.connection_pool.disconnect()
+
+
+_STATES = frozenset(
+    {
+        "BUSY",
+        "CLUSTERDOWN",
+        "CROSSSLOT",
+        "LOADING",
+        "MASTERDOWN",
+        "MISCONF",
+        "NOAUTH",
+        "NOPERM",
+        "NOREPLICAS",
+        "NOSCRIPT",
+        "OOM",
+        "READONLY",
+        "TRYAGAIN",
+    }
+)
+"""What a server says that is in no state to answer, whatever it is asked."""
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Redis Cluster is one atomic script on one of its nodes.
 
     {namespace}:r:KEY~s60000000     a rate: its key, and one Redis key for each of its limits
     {namespace}:b:KEY               a circuit; c: a counter, i: an idempotency record, l: leases, f: facts
+    {namespace}:l:KEY~turns         who waits for a lease
 """
 
 import json
@@ -129,7 +130,7 @@ class Wire:
     def heartbeat(self, kind: Literal["idempotency", "lease"], key: str, owner: str, lease_s: float) -> Request:
         request = self._request("finish")
         letter = _LETTERS[kind]
-        request.ask(_only(kind), f'["{letter}b",{request.key(letter, key)},{_text(owner)},{_micros(lease_s)}]')
+        request.ask(_only(kind), f'["{letter}b",{request.key(letter, key)},{_text(owner)},{micros(lease_s)}]')
         return request
 
     def circuit(self, key: str, rules: BreakerRules) -> Request:
@@ -146,7 +147,7 @@ class Wire:
     def resolve(self, key: str, outcome: Done | None, ttl_s: float) -> Request:
         request = self._request("finish")
         text = 0 if outcome is None else request.text(outcome.result)
-        request.ask(_only("idempotency"), f'["iv",{request.key("i", key)},{_micros(ttl_s)},{text}]')
+        request.ask(_only("idempotency"), f'["iv",{request.key("i", key)},{micros(ttl_s)},{text}]')
         return request
 
     def records(self, keys: Sequence[bytes]) -> Request:
@@ -177,8 +178,17 @@ class Wire:
 # ---- numbers and options, written once for each set of options ----------------------------------------------------
 
 
-def _micros(seconds: float) -> int:
-    return max(1, round(seconds * _SECOND))
+_LONGEST = 100 * 365.25 * 86_400
+"""Seconds: for ever, as far as keys are concerned. What ends later is more than a server can count to."""
+
+
+def micros(seconds: float) -> int:
+    """*seconds* as the scripts count them."""
+    return max(1, round(min(seconds, _LONGEST) * _SECOND))
+
+
+_MOST = 1 << 53
+"""The largest whole number that a script counts to; whoever may call more often may call as often as he likes."""
 
 
 @lru_cache(1024)
@@ -188,8 +198,9 @@ def _limits(limits: tuple[Limit, ...]) -> tuple[str, tuple[str, ...], frozenset[
     asked: list[str] = []
     suffixes: list[str] = []
     for limit in limits:
-        period, burst = _micros(limit.period), limit.max_calls if limit.burst is None else limit.burst
-        asked.append(f'["{limit.algorithm}",{limit.max_calls},{period},{burst}]')
+        period, burst = micros(limit.period), limit.max_calls if limit.burst is None else limit.burst
+        most = min(limit.max_calls, _MOST)
+        asked.append(f'["{limit.algorithm}",{most},{period},{min(burst, _MOST)}]')
         suffix = f"~{limit.algorithm[0]}{period}"
         suffixes.append(suffix + "+" * suffixes.count(suffix))
     return f"[{','.join(asked)}]", tuple(suffixes), frozenset({"rate", *(limit.algorithm for limit in limits)})
@@ -199,7 +210,7 @@ def _limits(limits: tuple[Limit, ...]) -> tuple[str, tuple[str, ...], frozenset[
 def _rules(rules: BreakerRules) -> str:
     return json.dumps(
         {
-            name: _micros(value) if name in _DURATIONS else value
+            name: micros(value) if name in _DURATIONS else value
             for name, value in rules._asdict().items()
             if value is not None
         }
@@ -236,7 +247,7 @@ def _breaker(request: Request, step: BreakerAcquire) -> None:
 
 def _counter(request: Request, step: CounterTake) -> None:
     key = request.key("c", step.key)
-    request.ask(_only("counter"), f'["c",{key},{_flag(step.observe)},{step.limit},{_micros(step.ttl_s)}]')
+    request.ask(_only("counter"), f'["c",{key},{_flag(step.observe)},{step.limit},{micros(step.ttl_s)}]')
 
 
 def _idempotency(request: Request, step: IdempotencyBegin) -> None:
@@ -244,13 +255,16 @@ def _idempotency(request: Request, step: IdempotencyBegin) -> None:
     fingerprint = "false" if step.fingerprint is None else _text(step.fingerprint)
     request.ask(
         _only("idempotency"),
-        f'["i",{key},{observe},{owner},{_micros(step.ttl_s)},{_micros(step.lease_s)},{fingerprint}]',
+        f'["i",{key},{observe},{owner},{micros(step.ttl_s)},{micros(step.lease_s)},{fingerprint}]',
     )
 
 
 def _lease(request: Request, step: LeaseTake) -> None:
-    key, owner = request.key("l", step.key), _text(step.owner)
-    request.ask(_only("lease"), f'["l",{key},{_flag(step.observe)},{owner},{step.limit},{_micros(step.lease_s)}]')
+    key, owner, observe = request.key("l", step.key), _text(step.owner), _flag(step.observe)
+    request.key("l", step.key, "~turns")
+    waits = 0 if step.observe or not step.waits_s else micros(step.waits_s)
+    limit, lease = min(step.limit, _MOST), micros(step.lease_s)
+    request.ask(_only("lease"), f'["l",{key},{observe},{owner},{limit},{lease},{waits}]')
 
 
 _STEPS: dict[type[Any], Callable[[Request, Any], None]] = {
@@ -266,7 +280,7 @@ _STEPS: dict[type[Any], Callable[[Request, Any], None]] = {
 
 def _record(request: Request, report: BreakerRecord) -> None:
     key, owner = request.key("b", report.key), _text(report.owner)
-    open_for = "false" if report.open_for is None else _micros(report.open_for)
+    open_for = "false" if report.open_for is None else micros(report.open_for)
     request.ask(
         _only("breaker"),
         f'["br",{key},{owner},{_rules(report.rules)},{report.generation},"{report.outcome}",{open_for}]',
@@ -291,12 +305,12 @@ def _seen(request: Request, report: CounterSeen) -> None:
 
 def _done(request: Request, report: IdempotencyDone) -> None:
     key, text = request.key("i", report.key), request.text(report.result)
-    request.ask(_only("idempotency"), f'["id",{key},{_text(report.owner)},{_micros(report.ttl_s)},{text}]')
+    request.ask(_only("idempotency"), f'["id",{key},{_text(report.owner)},{micros(report.ttl_s)},{text}]')
 
 
 def _lost(request: Request, report: IdempotencyLost) -> None:
     key, text = request.key("i", report.key), request.text(report.error)
-    request.ask(_only("idempotency"), f'["il",{key},{_text(report.owner)},{_micros(report.ttl_s)},{text}]')
+    request.ask(_only("idempotency"), f'["il",{key},{_text(report.owner)},{micros(report.ttl_s)},{text}]')
 
 
 def _release(request: Request, report: IdempotencyRelease) -> None:
@@ -304,7 +318,9 @@ def _release(request: Request, report: IdempotencyRelease) -> None:
 
 
 def _unlease(request: Request, report: LeaseGive) -> None:
-    request.ask(_only("lease"), f'["lg",{request.key("l", report.key)},{_text(report.owner)}]')
+    key = request.key("l", report.key)
+    request.key("l", report.key, "~turns")
+    request.ask(_only("lease"), f'["lg",{key},{_text(report.owner)}]')
 
 
 _REPORTS: dict[type[Any], Callable[[Request, Any], None]] = {

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, cast
 
 from actguard.exceptions import CircuitBreakerConfigurationError, CircuitOpenError, ToolGuardError
 from actguard.pipeline import settings
-from actguard.pipeline.guard import Args, Ending, Guard, Kwargs, OnStoreError, Part, named, positive, whole
+from actguard.pipeline.guard import Args, Ending, Guard, Kwargs, OnStoreError, Part, called, named, positive, whole
 from actguard.pipeline.target import Target
 from actguard.stores.protocol import (
     BreakerAcquire,
@@ -109,8 +109,8 @@ class CircuitBreaker(Guard):
             raise _Error("max_open_s must not be less than reset_timeout", argument="max_open_s")
         positive("probe_lease_s", self.probe_lease_s, error=_Error)
         for argument in ("classify", "is_failure"):
-            if getattr(self, argument) is not None and not callable(getattr(self, argument)):
-                raise _Error(f"{argument} must be callable, not {getattr(self, argument)!r}", argument=argument)
+            if getattr(self, argument) is not None:
+                called(argument, getattr(self, argument), error=_Error)
         check_scope(self.scope)
         circuits.agree(self.name, self.rules(), self.store)
 

@@ -15,6 +15,8 @@ from actguard.tools.owners import new_owner
 from actguard.tools.scope import Scope, check_scope, described, key_maker, key_prefix
 
 _POLL_S = 0.05
+_TURN_S = 1.0
+"""Who waits with others at a shared store, and has not asked again for so long, has lost his turn."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,8 +27,9 @@ class Concurrency(Guard):
         limit: how many.
         scope: whom to count apart, as in `rate_limit`.
         name: shares the places between all functions with the same name.
-        wait: seconds a call may wait for a place; calls of one process get one in the order in which they came. No
-            longer than a `timeout` around the call leaves, or one on the same function gives.
+        wait: seconds a call may wait for a place; calls of one process get one in the order in which they came, and so
+            do processes that share a store: each is heard in the order in which its first call came. No longer than a
+            `timeout` around the call leaves, or one on the same function gives.
         lease_s: a call whose process died frees its place after so many seconds.
 
     Raises:
@@ -57,8 +60,10 @@ class Concurrency(Guard):
         shared = self.store_under(settings.current().store).blocking
         lease_s = float(self.lease_s) if shared else inf  # in memory, no call outlives its place
 
+        waits_s = min(_TURN_S, self.wait) if shared else 0.0  # in memory they wait in a line of their own
+
         def step(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> LeaseTake:
-            return LeaseTake(key(args, kwargs), new_owner(), self.limit, lease_s)
+            return LeaseTake(key(args, kwargs), new_owner(), self.limit, lease_s, False, waits_s)
 
         def refuse(step: LeaseTake, refusal: Refusal) -> ToolGuardError:
             assert isinstance(refusal, NoPlace)

@@ -57,7 +57,7 @@ class Heartbeats:
                 if not self._running:
                     self._thread = None
                     return
-                pause = min(one.lease_s for one in self._running.values()) / 3
+                pause = min(threading.TIMEOUT_MAX, min(one.lease_s for one in self._running.values()) / 3)
             if self._wake.wait(pause):
                 self._wake.clear()
                 continue

@@ -18,7 +18,19 @@ from actguard.exceptions import (
     ToolGuardError,
 )
 from actguard.pipeline import arguments, settings
-from actguard.pipeline.guard import Answer, Args, Ending, Guard, Kwargs, OnStoreError, Part, choice, named, positive
+from actguard.pipeline.guard import (
+    Answer,
+    Args,
+    Ending,
+    Guard,
+    Kwargs,
+    OnStoreError,
+    Part,
+    called,
+    choice,
+    named,
+    positive,
+)
 from actguard.pipeline.outcome import is_steering
 from actguard.pipeline.target import Target
 from actguard.stores.protocol import (
@@ -26,7 +38,6 @@ from actguard.stores.protocol import (
     IdempotencyBegin,
     IdempotencyDone,
     IdempotencyLost,
-    IdempotencyRecord,
     IdempotencyRelease,
     InProgress,
     Mismatch,
@@ -121,7 +132,9 @@ class Idempotent(Guard):
             positive(argument, getattr(self, argument))
         choice("on_duplicate", self.on_duplicate, ("return", "raise", "wait"))
         choice("scope", self.scope, ("run", "session", "global"))
-        if not callable(self.key):
+        if callable(self.key):
+            called("key", self.key)
+        else:
             choice("key", self.key, ("arg", "derived"), also="a callable that gets the call's arguments")
         named("key_arg", self.key_arg)
         if self.hide_key not in (None, True, False):
@@ -138,8 +151,8 @@ class Idempotent(Guard):
             choice("codec", self.codec, ("json", "pickle"), also="a pair of functions")
         elif not (isinstance(self.codec, tuple) and len(self.codec) == 2 and all(map(callable, self.codec))):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ActGuardUsageError("codec must be 'json', 'pickle', or a pair of functions", argument="codec")
-        if self.reconcile is not None and not callable(self.reconcile):
-            raise ActGuardUsageError("reconcile must be callable", argument="reconcile")
+        if self.reconcile is not None:
+            called("reconcile", self.reconcile)
         if self.durable is not None:
             if self.store is not None:
                 raise ActGuardUsageError("give either durable or store", argument="durable")
@@ -238,41 +251,6 @@ class Idempotent(Guard):
 
 
 idempotent = Idempotent
-
-
-class IdempotencyRecords:
-    """The records of the configured store: what is there, and what became of calls that nobody knows about."""
-
-    def list(
-        self,
-        prefix: str = "",
-        *,
-        state: Literal["in_progress", "done", "unknown"] | None = None,
-        limit: int = 100,
-        store: Store | None = None,
-    ) -> list[IdempotencyRecord]:
-        """Records whose key starts with *prefix*; an error's `.key` is a whole one."""
-        return _or_configured(store).list_idempotency(prefix, state=state, limit=limit)
-
-    def resolve(
-        self, key: str, outcome: Executed | NotExecuted, *, ttl_s: float = 3600.0, store: Store | None = None
-    ) -> bool:
-        """Say what became of a call whose outcome is unknown. False when it is not (or no longer) unknown."""
-        kept = _or_configured(store)
-        codec = results.codec("json") if kept.serialises else None
-        done = Done(results.keep(outcome.result, False, codec)) if isinstance(outcome, Executed) else None
-        return kept.resolve_idempotency(key, done, ttl_s=ttl_s)
-
-    def forget(self, prefix: str, *, store: Store | None = None) -> int:
-        """Remove records; their calls may be made again."""
-        return _or_configured(store).forget("idempotency", named("prefix", prefix))
-
-
-idempotency = IdempotencyRecords()
-
-
-def _or_configured(store: Store | None) -> Store:
-    return settings.current().store if store is None else store
 
 
 @functools.cache

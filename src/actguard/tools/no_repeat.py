@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from actguard.exceptions import ActGuardUsageError, LoopDetected, ToolGuardError
 from actguard.pipeline import arguments
-from actguard.pipeline.guard import Answer, Ending, Guard, OnStoreError, Part, positive, whole
+from actguard.pipeline.guard import Answer, Ending, Guard, OnStoreError, Part, called, positive, whole
 from actguard.pipeline.target import Target
 from actguard.stores.protocol import CounterGive, CounterSeen, CounterTake, Receipt, Refusal, UsedUp
 from actguard.tools.canonical import digest
@@ -64,8 +64,10 @@ class NoRepeat(Guard):
                 "max_identical must be 2 or more with compare_results: one result is not compared with anything",
                 argument="max_identical",
             )
-        if self.exempt is not None and not callable(self.exempt):
-            raise ActGuardUsageError("exempt must be callable", argument="exempt")
+        if callable(self.args):
+            called("args", self.args)
+        if self.exempt is not None:
+            called("exempt", self.exempt)
 
     def bind(self, target: Target) -> Part[CounterTake]:
         if self.compare_results and target.kind in ("generator", "async_generator"):

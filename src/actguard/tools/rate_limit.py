@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from actguard.exceptions import ActGuardUsageError, RateLimitExceeded, ToolGuardError
-from actguard.pipeline.guard import Ending, Guard, OnStoreError, Part, choice, named, positive, whole
+from actguard.pipeline.guard import (
+    Ending,
+    Guard,
+    OnStoreError,
+    Part,
+    called,
+    choice,
+    named,
+    positive,
+    whole,
+)
 from actguard.pipeline.target import Target
 from actguard.stores.protocol import Algorithm, Limit, OverLimit, RateGive, RateTake, Receipt, Refusal, Taken
 from actguard.tools.scope import Scope, check_scope, described, key_maker, key_prefix
@@ -64,7 +74,9 @@ class RateLimit(Guard):
             whole("burst", self.burst)
             if self.algorithm != "gcra":
                 raise ActGuardUsageError('burst needs algorithm="gcra"', argument="burst")
-        if not callable(self.cost):
+        if callable(self.cost):
+            called("cost", self.cost)
+        else:
             whole("cost", self.cost)
         if self.name is not None:
             named("name", self.name)

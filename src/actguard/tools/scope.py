@@ -15,6 +15,7 @@ from typing import Any, cast
 from actguard.exceptions import ActGuardUsageError, ScopeValueError
 from actguard.pipeline import arguments, settings
 from actguard.pipeline.arguments import MISSING, Getter
+from actguard.pipeline.guard import called
 from actguard.pipeline.target import Target
 from actguard.stores.keys import LONGEST, encode, prefix
 
@@ -35,6 +36,8 @@ def check_scope(scope: Any) -> None:
                 f"scope must be a parameter's name, a path, a callable, or a tuple of these, not {scope!r}",
                 argument="scope",
             )
+        if callable(part):  # pyright: ignore[reportUnknownArgumentType]
+            called("scope", part)
 
 
 def key_prefix(kind: str, name: str) -> str:

@@ -19,7 +19,7 @@ from actguard.exceptions import (
 )
 from actguard.pipeline.deadline import deadline as _deadline
 from actguard.pipeline.deadline import remaining as remaining
-from actguard.pipeline.guard import Guard, Part, choice, positive, whole
+from actguard.pipeline.guard import Guard, Part, called, choice, positive, whole
 from actguard.pipeline.target import Target
 from actguard.tools.bounded import Bounded, Overrun
 from actguard.tools.late import answering
@@ -82,8 +82,8 @@ class Timeout(Guard):
         choice("thread", self.thread, ("daemon", "none"))
         if self.executor is not None and self.thread != "daemon":
             raise TimeoutUsageError("thread='none' and an executor exclude each other", argument="thread")
-        if self.on_orphan is not None and not callable(self.on_orphan):
-            raise TimeoutUsageError("on_orphan must be callable", argument="on_orphan")
+        if self.on_orphan is not None:
+            called("on_orphan", self.on_orphan, error=TimeoutUsageError)
         if self.max_orphans is not None:
             whole("max_orphans", self.max_orphans, error=TimeoutUsageError)
 

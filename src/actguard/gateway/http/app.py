@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 from starlette.routing import Route, Router
 
@@ -42,7 +42,7 @@ class App:
         plain = {"/healthz": self._health, "/readyz": self._ready, "/metrics": self._metrics}
         routes += [Route(path, _Plain(answer)) for path, answer in plain.items()]
         routes.append(Route("/openapi.json", _Plain(self._openapi)))
-        self._router = Router(routes, redirect_slashes=False, default=_not_found, lifespan=self._lifespan)
+        self._router = Router(routes, redirect_slashes=False, default=_not_found, lifespan=self.running)
         self._store = store
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,7 +54,8 @@ class App:
         await self._router(scope, receive, send)
 
     @asynccontextmanager
-    async def _lifespan(self, _: Any) -> AsyncGenerator[None]:
+    async def running(self, _: object = None) -> AsyncGenerator[None]:
+        """Answers requests as long as this is entered."""
         self._store.open()
         await self.gateway.start()
         try:

@@ -68,7 +68,7 @@ class Connection(asyncio.Protocol):
         reader.feed(data)
         if reader.heard:
             self._next()
-            if reader.heard:
+            if reader.heard and not self._transport.is_closing():
                 self._transport.pause_reading()
         if reader.begun and not begun:
             self._deadline = self._loop.time() + SLOWEST_S
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
             return
         if self._answering is None and left <= 0:
             if self._reader.begun:
-                self._write(answer(failure(408, "too_slow", f"A request may take {SLOWEST_S} seconds."), {}), last=True)
+                self._write(answer(failure(408, "too_slow", f"A request may take {SLOWEST_S} seconds.")), last=True)
             self._transport.close()
         self._timer = self._loop.call_later(left if left > 0 else self._idle_s, self._look)
 
