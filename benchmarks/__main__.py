@@ -16,6 +16,7 @@ NAMES = (
     "gateway",
     "gateway_events",
     "gateway_http",
+    "gateway_memory",
 )
 
 

@@ -1,7 +1,7 @@
 """What a gateway's ledger and store keep in memory while pairs go by: `python -m benchmarks gateway_memory`.
 
 Pairs of reserve and settle in one process, over SQLite, with the budgets that every request is held on, a user in every
-twenty new, one hold in fifty left to expire, and the reaper at work. ACTGUARD_BENCH_PAIRS=1000000 for a million.
+twenty new, one hold in sixty-four left to expire, and the reaper at work. ACTGUARD_BENCH_PAIRS=1000000 for a million.
 """
 
 import gc
