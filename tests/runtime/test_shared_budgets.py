@@ -56,7 +56,6 @@ def test_an_outermost_scope_reserves_its_limits_once(gateway: FakeGateway, make:
         "plan_key": "pro",
         "usd_limit_micros": 50_000,
         "token_limit": 100_000,
-        "when_short": "shrink",
     }
     assert reserve.key == reserve_id
     assert reserve_id[14] == "7"  # a UUID, version 7
@@ -117,11 +116,11 @@ def test_an_error_under_a_whole_grant_says_nothing_of_it(
     assert not hasattr(caught.value, "__notes__")
 
 
-def test_a_guard_may_want_all_or_nothing(gateway: FakeGateway, make: Make) -> None:
+def test_a_guard_may_take_what_is_left(gateway: FakeGateway, make: Make) -> None:
     client = make(gateway)
-    with client.run(), client.budget_guard(usd_limit=5, when_short="deny"):
+    with client.run(), BudgetGuard(usd_limit=5):  # all or nothing
         pass
-    with client.run(), BudgetGuard(usd_limit=5):
+    with client.run(), client.budget_guard(usd_limit=5, when_short="shrink"):
         pass
 
     assert [asked.body.get("when_short") for asked in gateway.to("reserve")] == [None, "shrink"]

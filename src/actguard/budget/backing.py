@@ -57,7 +57,7 @@ class Ask(NamedTuple):
     pico: float = float("inf")
     """Pico-dollars; `inf` for no limit."""
     tokens: float = float("inf")
-    when_short: Literal["shrink", "deny"] = "shrink"
+    when_short: Literal["shrink", "deny"] = "deny"
     """What is wanted of a shared budget that has less left: that, or nothing."""
 
 

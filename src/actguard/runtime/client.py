@@ -150,7 +150,7 @@ class Client:
         run_id: str | None = None,
         plan_key: str | None = None,
         strict: bool = False,
-        when_short: WhenShort = "shrink",
+        when_short: WhenShort = "deny",
         on_warning: "Callable[[BudgetGuard], Any] | None" = None,
         **options: Any,
     ) -> "BudgetGuard":
@@ -161,8 +161,8 @@ class Client:
 
         Args:
             plan_key: the plan whose budget applies, as the gateway knows it.
-            when_short: what to do where a shared budget has less left than this guard's limits: "shrink", so that what
-                is left is the limit; or "deny", as if nothing were left.
+            when_short: what to do where a shared budget has less left than this guard's limits: "deny", as if nothing
+                were left; or "shrink", so that what is left is the limit.
 
         Raises:
             ActGuardUsageError: a wrong option.

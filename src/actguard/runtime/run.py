@@ -88,7 +88,7 @@ class ClientBudgetGuard(BudgetGuard):
     """A BudgetGuard that belongs to a client, and is entered inside one of its runs. Made by `Client.budget_guard`."""
 
     def __init__(
-        self, client: "Client", *, plan_key: str | None = None, when_short: WhenShort = "shrink", **options: Any
+        self, client: "Client", *, plan_key: str | None = None, when_short: WhenShort = "deny", **options: Any
     ) -> None:
         super().__init__(**options)
         if self.name is not None and len(self.name) > _LONGEST_NAME:
