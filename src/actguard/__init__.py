@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     from actguard.tools.circuit_breaker import circuit_breaker
     from actguard.tools.circuits import circuits
     from actguard.tools.concurrency import concurrency
-    from actguard.tools.failures import (
+    from actguard.tools.failure_kinds import (
         FAIL_ON_DEFAULT,
         FAIL_ON_INFRA_ONLY,
         FAIL_ON_STRICT,
@@ -245,11 +245,11 @@ _HOMES = {
     "circuit_breaker": "actguard.tools.circuit_breaker",
     "circuits": "actguard.tools.circuits",
     "concurrency": "actguard.tools.concurrency",
-    "FAIL_ON_DEFAULT": "actguard.tools.failures",
-    "FAIL_ON_INFRA_ONLY": "actguard.tools.failures",
-    "FAIL_ON_STRICT": "actguard.tools.failures",
-    "IGNORE_ON_DEFAULT": "actguard.tools.failures",
-    "FailureKind": "actguard.tools.failures",
+    "FAIL_ON_DEFAULT": "actguard.tools.failure_kinds",
+    "FAIL_ON_INFRA_ONLY": "actguard.tools.failure_kinds",
+    "FAIL_ON_STRICT": "actguard.tools.failure_kinds",
+    "IGNORE_ON_DEFAULT": "actguard.tools.failure_kinds",
+    "FailureKind": "actguard.tools.failure_kinds",
     "Executed": "actguard.tools.idempotent",
     "NotExecuted": "actguard.tools.idempotent",
     "StillUnknown": "actguard.tools.idempotent",

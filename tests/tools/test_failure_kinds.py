@@ -11,14 +11,8 @@ import pytest
 
 from actguard import FailureKind, ToolTimeoutError, circuit_breaker
 from actguard.exceptions import ActGuardUsageError
-from actguard.tools.failures import (
-    FAIL_ON_DEFAULT,
-    FAIL_ON_INFRA_ONLY,
-    FAIL_ON_STRICT,
-    IGNORE_ON_DEFAULT,
-    classify,
-    retry_after,
-)
+from actguard.tools.failure_kinds import FAIL_ON_DEFAULT, FAIL_ON_INFRA_ONLY, FAIL_ON_STRICT, IGNORE_ON_DEFAULT
+from actguard.tools.failures import classify, retry_after
 
 K = FailureKind
 

@@ -178,8 +178,9 @@ def test_throttling_that_counts_opens_for_as_long_as_the_service_says(clock):
     assert caught.value.retry_after == 40
 
 
-def test_no_library_is_imported_for_it():
-    module = importlib.import_module("actguard.tools.failures")
+@pytest.mark.parametrize("where", ["failures", "failure_kinds"])
+def test_no_library_is_imported_for_it(where):
+    module = importlib.import_module(f"actguard.tools.{where}")
     for name in ("httpx", "requests", "botocore", "grpc", "redis"):
         assert not hasattr(module, name)
 

@@ -19,7 +19,8 @@ from actguard.stores.protocol import (
     Refusal,
 )
 from actguard.tools.circuits import circuits
-from actguard.tools.failures import FAIL_ON_DEFAULT, IGNORE_ON_DEFAULT, FailureKind, classify, retry_after
+from actguard.tools.failure_kinds import FAIL_ON_DEFAULT, IGNORE_ON_DEFAULT, FailureKind
+from actguard.tools.failures import classify, retry_after
 from actguard.tools.owners import new_owner
 from actguard.tools.scope import Scope, check_scope, described, key_maker, key_prefix
 
