@@ -27,21 +27,8 @@ from actguard import (
     track,
 )
 from actguard.custody.normalise import normaliser
-from actguard.exceptions import ActGuardUsageError, GuardError
-
-
-def tool(*rules: Any, **options: Any) -> Callable[..., str]:
-    @enforce(rules, **options)
-    def act(value: Any = None, other: Any = None, **more: Any) -> str:
-        return "done"
-
-    return act
-
-
-def refusal(function: Callable[..., Any], *args: Any, **kwargs: Any) -> GuardError:
-    with pytest.raises(GuardError) as caught:
-        function(*args, **kwargs)
-    return caught.value
+from actguard.exceptions import ActGuardUsageError
+from tests.custody.calls import refusal, tool
 
 
 def reads(value: Any, *args: Any, **options: Any) -> Callable[[], Any]:

@@ -28,20 +28,7 @@ from actguard import (
     session,
 )
 from actguard.exceptions import ActGuardUsageError, GuardError
-
-
-def tool(*rules: Any, **options: Any) -> Callable[..., str]:
-    @enforce(rules, **options)
-    def act(value: Any = None, other: Any = None, **more: Any) -> str:
-        return "done"
-
-    return act
-
-
-def refusal(function: Callable[..., Any], *args: Any, **kwargs: Any) -> GuardError:
-    with pytest.raises(GuardError) as caught:
-        function(*args, **kwargs)
-    return caught.value
+from tests.custody.calls import refusal, tool
 
 
 @pytest.mark.parametrize(
@@ -102,6 +89,7 @@ def test_a_rule_prints_as_it_was_written_and_equals_its_like(rule: Any) -> None:
     assert repr(like) == repr(rule)
 
 
+# What a type checker refuses, as it does each of these, must be refused of programs that are not checked, too.
 WRONG: list[tuple[Callable[[], Any], str, str]] = [
     (lambda: RequireFact("a", 7), "RequireFact", "kind"),  # type: ignore[arg-type]
     (lambda: RequireFact("a", "k", None), "RequireFact", "hint"),  # type: ignore[arg-type]
