@@ -202,7 +202,7 @@ class Client:
             emitter = RunEvents(origin, self.config.event_mode, self._channels)
         if self.remote is not None:
             self.remote.courier.start()
-        return RunBacking(self, run_id, user_id, emitter)
+        return RunBacking(self, self.remote, run_id, user_id, emitter)
 
     # ---- budgets without a guard ----
 

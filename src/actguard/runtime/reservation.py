@@ -14,8 +14,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from actguard.budget.account import Account, calm_tokens, calm_usd
-from actguard.budget.backing import Ask, Listener
+from actguard.budget.account import Account, Listener, calm_tokens, calm_usd
+from actguard.budget.backing import Ask
 from actguard.budget.scope import Hold
 from actguard.events.envelope import uuid7
 from actguard.exceptions import ActGuardError, ActGuardPaymentRequired, BudgetExceededError, BudgetTransportError
@@ -115,7 +115,7 @@ class GatewayReservation:
         """Take spend that is to be told; called from anywhere, takes no lock."""
         self.breakdown.add(account.name, spend)
         if self._left or len(self.breakdown) >= PART:
-            self._remote.courier.settle_late(self)
+            self._remote.courier.soon(self.settle_late)
 
     def extend(self, pico: int, tokens: int) -> None:
         if not self._offline:

@@ -18,6 +18,7 @@ from actguard.exceptions import (
     ToolGuardError,
 )
 from actguard.pipeline import arguments, settings
+from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import (
     Answer,
     Args,
@@ -76,7 +77,7 @@ Reconciled = Executed | NotExecuted | StillUnknown
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Idempotent(Guard):
+class Idempotent(Decorator):
     """Run the function once for each key.
 
     Args:
