@@ -64,7 +64,7 @@ class Decorator(Guard):
     if not TYPE_CHECKING:  # which find the options of a guard by its dataclass
 
         def __new__(cls, *given, **options):
-            """`@rate_limit` is `@rate_limit()`, and `rate_limit(function, max_calls=3)` is `rate_limit(max_calls=3)`."""
+            """`@rate_limit` is `@rate_limit()`, `rate_limit(function, wait=1)` is `rate_limit(wait=1)(function)`."""
             if given and not cls.__match_args__:  # it has no option that is given by position
                 return cls(**options)(*given)
             return object.__new__(cls)  # `super` would ask the class that slots have replaced
