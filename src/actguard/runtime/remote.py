@@ -152,9 +152,15 @@ class Remote:
             if self._warned:
                 return
             self._warned = True
+        if self.config.on_gateway_error == "closed":
+            meanwhile = "What was spent is kept, and delivered later; no guard is entered until the gateway answers."
+        else:
+            meanwhile = (
+                "Budgets go on under their local limits, and what is spent is delivered later. "
+                "Client(on_gateway_error='closed') stops instead."
+            )
         warnings.warn(
-            f"{error.message}. Budgets go on under their local limits, and what is spent is delivered later. "
-            "Client(on_gateway_error='closed') stops instead.",
+            f"{error.message.rstrip('.')}. {meanwhile}",
             GatewayWarning,
             stacklevel=6,
         )
