@@ -47,5 +47,18 @@ def test_a_client_that_goes_on_with_nothing_says_no_other_thing(
         with client.run(), client.budget_guard(usd_limit=1) as guard:
             guard.add_cost(name="search", usd=0.25)
 
+    assert warned[0].filename == __file__
     assert "no guard is entered" in str(warned[0].message)
     assert "local limits" not in str(warned[0].message)
+
+
+def test_a_gateway_that_is_away_from_the_beginning_is_said_where_the_guard_is(
+    gateway: FakeGateway, make: Callable[..., Client]
+) -> None:
+    gateway.script = lambda asked: Answer(hang_up=True)
+    client = make(gateway, event_mode="off")
+    with pytest.warns(UserWarning, match="local limits") as warned:
+        with client.run(), client.budget_guard(usd_limit=1):
+            pass
+
+    assert warned[0].filename == __file__
