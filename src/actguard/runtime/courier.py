@@ -165,9 +165,9 @@ class Courier:
             if refused.reason == "unauthorized":  # the key may be given its rights back
                 self._later(refused)
                 return False
-            self._put_aside(entry, refused)
+            self.put_aside(entry, refused)
         except ActGuardError as refused:
-            self._put_aside(entry, refused)
+            self.put_aside(entry, refused)
         self._failures = 0
         return True
 
@@ -177,7 +177,8 @@ class Courier:
         self._next_try = time.monotonic() + _PAUSES[min(self._failures, len(_PAUSES) - 1)]
         self._failures += 1
 
-    def _put_aside(self, entry: Entry, error: ActGuardError) -> None:
+    def put_aside(self, entry: Entry, error: ActGuardError) -> None:
+        """Keep what the gateway will never take for a person to look at."""
         logger.error("The gateway does not take what was spent; it is put aside in %s: %s", self.spool.folder, error)
         self.spool.refuse(entry, str(error))
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from actguard.events.catalog import GATEWAYS_OWN
 from actguard.gateway.billing import TooMuch, needs_prices
 from actguard.gateway.http.auth import Caller
 from actguard.gateway.http.bodies import (
@@ -154,6 +155,8 @@ async def events(gateway: Gateway, caller: Caller, request: Request) -> Reply:
         try:
             msgspec.json.decode(raw)  # all of it is kept, so all of it must be readable
             envelope = _envelope.decode(raw)
+            if envelope.category == "budget" and envelope.name in GATEWAYS_OWN:
+                raise msgspec.ValidationError(f"budget.{envelope.name} is what the gateway alone tells")
             rows.append(_event_row(caller, envelope, raw, now))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             rejected.append({"index": index, "id": _id_of(raw), "error": f"not a valid event: {error}"[:300]})
