@@ -33,6 +33,7 @@ PLAN: dict[str, tuple[str, ...]] = {
         "tests/tools/test_late_answers.py",
         "tests/tools/test_never_started.py",
         "tests/tools/test_no_repeat.py",
+        "tests/tools/test_owners.py",
         "tests/tools/test_pipeline.py",
         "tests/tools/test_plain_functions.py",
         "tests/tools/test_same_calls.py",
@@ -41,6 +42,7 @@ PLAN: dict[str, tuple[str, ...]] = {
         "tests/tools/test_unfinished.py",
         "tests/tools/test_waiting.py",
         "tests/tools/test_watched.py",
+        "tests/tools/test_workers.py",
     ),
 }
 
