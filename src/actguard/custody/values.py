@@ -71,10 +71,10 @@ def _pair(key: Any, held: Any, depth: int) -> str:
 
 
 def _number(value: float | Decimal) -> int | Decimal:
-    if not math.isfinite(value):
-        raise Unfit("not a finite number")
     if isinstance(value, int):
         return int.__index__(value)
+    if not math.isfinite(value):
+        raise Unfit("not a finite number")
     exact = value if isinstance(value, Decimal) else Decimal(float.__repr__(value))
     return int(exact) if exact == exact.to_integral_value() and abs(exact) < 10**30 else exact
 
