@@ -36,6 +36,7 @@ PLAN: dict[str, tuple[str, ...]] = {
         "tests/tools/test_never_started.py",
         "tests/tools/test_no_repeat.py",
         "tests/tools/test_owners.py",
+        "tests/tools/test_parts.py",
         "tests/tools/test_pipeline.py",
         "tests/tools/test_plain_functions.py",
         "tests/tools/test_same_calls.py",
