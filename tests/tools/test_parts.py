@@ -113,6 +113,10 @@ def test_a_cost_is_compared_with_the_least_that_ever_fits() -> None:
     error = refused(dear, 6)
     assert (error.tool, error.limit, error.period) == ("<lambda>", 5, 2.0)
     assert refused(dear, True, error=ToolGuardError).code == "INVALID_COST"
+    apart = rate_limit(max_calls=5, scope="user", cost=lambda price, user: price)(lambda price, user: user)
+    assert apart(5, user="a") == "a"
+    assert apart(price=5, user="b") == "b"
+    assert refused(apart, 1, user="a").scope.endswith("s:a")
 
 
 @pytest.mark.parametrize(
