@@ -1,5 +1,6 @@
 """What guards ask of a store that other processes share: leases that are renewed, names for owners, turns in a line."""
 
+import itertools
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from actguard import (
     IdempotencyInProgress,
     NotExecuted,
     circuit_breaker,
+    circuits,
     concurrency,
     idempotency,
     idempotent,
@@ -29,7 +31,7 @@ class Shared:
 
     serialises = True
     blocking = True
-    aio = None
+    aio: Any = None
 
     def __init__(self, memory: MemoryStore) -> None:
         self.memory = memory
@@ -52,6 +54,14 @@ class Shared:
     def resolve_idempotency(self, *args: Any, **options: Any) -> Any:
         self.threads.add(threading.current_thread())
         return self.memory.resolve_idempotency(*args, **options)
+
+    def circuit(self, *args: Any) -> Any:
+        self.threads.add(threading.current_thread())
+        return self.memory.circuit(*args)
+
+    def force_circuit(self, *args: Any) -> Any:
+        self.threads.add(threading.current_thread())
+        return self.memory.force_circuit(*args)
 
     def forget(self, *args: Any) -> Any:
         self.threads.add(threading.current_thread())
@@ -303,3 +313,79 @@ def test_what_is_said_of_a_call_is_remembered_as_long_as_one_says(shared: Any, c
     with pytest.raises(LookupError):
         pay("a")
     assert done == ["a"] * 3
+
+
+# ---- circuits, by hand ----
+
+
+class Sided(Shared):
+    """A store that has an asynchronous side, too, which is the one to be asked on an event loop."""
+
+    def __init__(self, memory: MemoryStore) -> None:
+        super().__init__(memory)
+        self.aio = Side(memory)
+
+
+class Side:
+    def __init__(self, memory: MemoryStore) -> None:
+        self.memory = memory
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        async def ask(*args: Any, **options: Any) -> Any:
+            self.asked.append(name)
+            return getattr(self.memory, name)(*args, **options)
+
+        return ask
+
+
+async def test_on_an_event_loop_its_circuits_are_looked_at_in_a_thread(shared: Any) -> None:
+    circuit_breaker(name="away", store=shared)(lambda: None)
+    await circuits.aforce("away", "forced_open")
+    assert (await circuits.astate("away")).state == "forced_open"
+    await circuits.areset("away", store=shared)
+    assert (await circuits.astate("away", store=shared)).state == "closed"
+    await circuits.aforget("away")
+    assert "away" not in list(circuits)
+    assert len(shared.threads) >= 1
+    assert threading.current_thread() not in shared.threads
+
+
+async def test_on_an_event_loop_the_asynchronous_side_is_asked_where_there_is_one(clock: Any, run: Any) -> None:
+    store: Any = Sided(MemoryStore(clock=clock))
+
+    @circuit_breaker(name="sided", scope="user", store=store)
+    def call(user: str) -> None: ...
+
+    @idempotent(store=store, scope="global")
+    def pay(idempotency_key: str) -> None: ...
+
+    await circuits.aforce("sided", "forced_open", "alice")
+    assert (await circuits.astate("sided", "alice")).state == "forced_open"
+    assert (await circuits.astate("sided", "bob")).state == "closed"
+    await circuits.areset("sided", "alice")
+    await circuits.aforget("sided")
+    assert store.aio.asked == ["force_circuit", "circuit", "circuit", "force_circuit", "forget"]
+
+    pay("a")
+    (record,) = await idempotency.alist(store=store)
+    assert await idempotency.aresolve(record.key, NotExecuted(), store=store) is False
+    assert await idempotency.aforget(record.key, store=store) == 1
+    assert store.aio.asked[5:] == ["list_idempotency", "resolve_idempotency", "forget"]
+    assert store.threads == set()
+
+
+MOST_FIRST: list[Any] = ["forced_open", "open", "half_open", "closed", "observe", "disabled"]
+
+
+@pytest.mark.parametrize(("more", "less"), list(itertools.combinations(MOST_FIRST, 2)))
+def test_of_several_circuits_the_one_that_stops_most_is_told(more: Any, less: Any, clock: Any) -> None:
+    for one, other in ((more, less), (less, more)):
+        stores = [MemoryStore(clock=clock), MemoryStore(clock=clock)]
+        guards = [circuit_breaker(name="several", store=store) for store in stores]
+        circuits.force("several", one, store=stores[0])
+        circuits.force("several", other, store=stores[1])
+        assert circuits.state("several").state == more
+        assert circuits.state("several", store=stores[0]).state == one
+        circuits.forget("several")
+        del guards
