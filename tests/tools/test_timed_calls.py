@@ -79,7 +79,8 @@ async def test_coroutines_and_generators_know_it_too() -> None:
     def awaited() -> Any:
         return call()
 
-    for left in (await call(), await longer(), await awaited(), await anext(items())):
+    found: list[float | None] = [await call(), await longer(), await awaited(), *[item async for item in items()]]
+    for left in found:
         assert left is not None
         assert 50 < left <= 60
     assert actguard.remaining() is None
@@ -208,7 +209,8 @@ async def test_an_error_about_a_call_further_in_is_not_about_this_one(way: Any) 
 
 
 def test_to_shut_down_waits_for_calls_that_run_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, slept = [0.0], []
+    now = [0.0]
+    slept: list[float] = []
 
     def sleep(seconds: float) -> None:
         slept.append(seconds)
@@ -216,14 +218,15 @@ def test_to_shut_down_waits_for_calls_that_run_but_not_for_ever(monkeypatch: pyt
 
     stopped: list[int] = []
     monkeypatch.setattr(timed, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
-    monkeypatch.setattr(timed, "_workers", SimpleNamespace(busy=1, stop=lambda: stopped.append(1)))
+    workers = SimpleNamespace(busy=1, stop=lambda: stopped.append(1))
+    monkeypatch.setattr(timed, "_workers", workers)
     actguard.shutdown(wait=False)
     assert (slept, stopped) == ([], [1])
     actguard.shutdown()
     assert sum(slept) == pytest.approx(5, abs=0.02)
     assert stopped == [1, 1]
     slept.clear()
-    monkeypatch.setattr(timed._workers, "busy", 0)
+    workers.busy = 0
     actguard.shutdown()
     assert (slept, stopped) == ([], [1, 1, 1])
 
