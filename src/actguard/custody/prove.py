@@ -349,8 +349,7 @@ class _Prover:
             rank = fixed if fixed is not None else level("trust", guard.trust(value))  # type: ignore[operator]
             facts.append(Fact((kind, encoded), guard.ttl, rank, self._name, together.get(place, ()), uses))
             if type(value) is str and len(value) > LONGEST:
-                head = head_of(value)
-                facts.append(Fact((kind + HEAD, encode(head)), guard.ttl, 0, self._name))
+                facts.append(Fact((kind + HEAD, encode(head_of(value))), guard.ttl, 0, self._name))
         return facts
 
     def _tee(self, life: Life, source: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:

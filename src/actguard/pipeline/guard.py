@@ -112,6 +112,10 @@ class Part(Generic[S]):
     report: Callable[[S, Receipt, Ending], Report | None] | None = None
     lost: Callable[[Report], ToolGuardError | None] | None = None
     """Of a report that had no effect: what that means, if it is this part's, and somebody should know."""
+    keep: Callable[[Any], Any] | None = None
+    """Where all that `report` says of a success is what was done: of the result, what an `IdempotencyDone` holds."""
+    keep_s: float = 0.0
+    """And for how long."""
     quiet: bool = False
     """`report` has nothing to say about a success whose receipt is `quiet`."""
     quiet_success: bool = False

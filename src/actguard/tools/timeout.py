@@ -330,10 +330,11 @@ def _timed_in_pool(
                 future.add_done_callback(lambda future: orphans.ended(future.exception() or future.result()))
                 raise _left(guard, target, started=True)
         try:
-            return future.result()
+            result = future.result()
         except ActGuardToolError as inner:
             inner.unstarted = None
             raise
+        return _bounded_further(guard, target, result, deadline, orphans)
 
     return timed
 

@@ -16,6 +16,7 @@ from actguard.events.catalog import GATEWAYS_OWN
 from actguard.gateway.billing import TooMuch, needs_prices
 from actguard.gateway.http.auth import Caller
 from actguard.gateway.http.bodies import (
+    Decoder,
     Envelope,
     EventsBody,
     ExtendBody,
@@ -34,11 +35,11 @@ from actguard.gateway.rollups import add_events, count_said, name_said
 MOST_EVENTS: Final = 1000
 _LONGEST_KEY: Final = 255
 
-_reserve = msgspec.json.Decoder(ReserveBody)
-_settle = msgspec.json.Decoder(SettleBody)
-_extend = msgspec.json.Decoder(ExtendBody)
-_release = msgspec.json.Decoder(ReleaseBody)
-_events = msgspec.json.Decoder(EventsBody)
+_reserve = Decoder(ReserveBody)
+_settle = Decoder(SettleBody)
+_extend = Decoder(ExtendBody)
+_release = Decoder(ReleaseBody)
+_events = Decoder(EventsBody)
 _identified = msgspec.json.Decoder(Identified)
 _envelope = msgspec.json.Decoder(Envelope)
 

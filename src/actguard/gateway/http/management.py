@@ -9,7 +9,7 @@ import msgspec
 
 from actguard.gateway import accounts, reports
 from actguard.gateway.http.auth import Caller
-from actguard.gateway.http.bodies import BudgetBody, BudgetKeyBody, CreditBody, NewKeyBody, WorkspaceBody
+from actguard.gateway.http.bodies import BudgetBody, BudgetKeyBody, CreditBody, Decoder, NewKeyBody, WorkspaceBody
 from actguard.gateway.http.data import body_hash, idempotency_key
 from actguard.gateway.http.gateway import Gateway
 from actguard.gateway.http.wire import Refused, Request, decoded
@@ -19,12 +19,12 @@ from actguard.gateway.storage.store import Transaction
 
 _DAY: Final = 86_400 * SECOND
 _LAST: Final = int(datetime(9999, 12, 30, tzinfo=UTC).timestamp()) * SECOND
-_new_key = msgspec.json.Decoder(NewKeyBody)
-_budget = msgspec.json.Decoder(BudgetBody)
-_budget_key = msgspec.json.Decoder(BudgetKeyBody)
+_new_key = Decoder(NewKeyBody)
+_budget = Decoder(BudgetBody)
+_budget_key = Decoder(BudgetKeyBody)
 _BUDGET_KEY: Final = BudgetKeyBody.__struct_fields__
-_credit = msgspec.json.Decoder(CreditBody)
-_workspace = msgspec.json.Decoder(WorkspaceBody)
+_credit = Decoder(CreditBody)
+_workspace = Decoder(WorkspaceBody)
 
 
 async def create_key(gateway: Gateway, caller: Caller, request: Request) -> Reply:
