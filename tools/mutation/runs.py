@@ -42,6 +42,8 @@ _SLOWEST = 5.0
 """Seconds: a test that takes longer is not run on mutants."""
 _STILL = 12.0
 """Seconds without any work after which a mutant waits for something that never comes; no test here waits as long."""
+_FAILED = 70
+"""The exit code of a process in which not even pytest could be run."""
 _FIRST = 20
 """So many tests say which file is read first."""
 _LONGEST = 12.0
@@ -158,6 +160,8 @@ class Runner:
             if outcome != "killed":
                 break
             (name,) = self._kills
+            if not name:
+                raise RuntimeError(f"the tests of {self.module} could not be read")
             unsure.append(name)
             del self.known.seconds[name]
             self._kills.clear()
@@ -178,6 +182,8 @@ class Runner:
         code, said = _forked(work, 40 + 5 * usual, _STILL)
         if code is None or (code < 0 and not said):
             return "timeout"
+        if code == _FAILED:
+            raise RuntimeError("the tests could not be run, whatever the change: is the environment whole?")
         if said == "broken":
             return "broken"
         if code == 0:
@@ -271,7 +277,7 @@ def _forked(
     gc.freeze()  # what is loaded by now is never looked through again
     child = os.fork()
     if child == 0:
-        code = 70
+        code = _FAILED
         try:
             os.setsid()
             os.close(reading)
