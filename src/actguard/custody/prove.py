@@ -23,6 +23,7 @@ from actguard.custody.trust import Trust, level
 from actguard.custody.values import Unfit, encode
 from actguard.exceptions import ActGuardUsageError, GuardError, StoreUnavailableError
 from actguard.pipeline import settings
+from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import Args, Guard, Kwargs, Part, called, choice, positive, whole
 from actguard.pipeline.target import Target
 from actguard.stores.facts import UNLIMITED, Fact
@@ -35,7 +36,7 @@ _log = logging.getLogger("actguard")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Prove(Guard):
+class Prove(Decorator):
     """What a tool's results prove; see `prove`."""
 
     kind: ClassVar[str] = "prove"
@@ -77,7 +78,7 @@ class Prove(Guard):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Track(Guard):
+class Track(Decorator):
     """Remember in the session that a tool ran; see `track`."""
 
     kind: ClassVar[str] = "prove"

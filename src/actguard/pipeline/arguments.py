@@ -79,6 +79,12 @@ def bound(target: Target, function: Callable[..., Any]) -> Getter:
     return read
 
 
+def names(target: Target) -> tuple[str, ...]:
+    """What `named_arguments` may name."""
+    found = () if target.signature is None else tuple(target.signature.parameters)
+    return found or ("args", "kwargs")
+
+
 def named_arguments(target: Target) -> Callable[[tuple[Any, ...], Mapping[str, Any]], dict[str, Any]]:
     """What gives the arguments of a call by name, defaults included, as far as they are there."""
     parameters = () if target.signature is None else tuple(target.signature.parameters.values())

@@ -9,7 +9,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from actguard.pipeline.guard import Args, Ending, Kwargs, Part
 from actguard.pipeline.waiting import ahead
-from actguard.stores.protocol import Kind, Receipt, Refused, Report, Step, Store
+from actguard.stores.protocol import IdempotencyDone, Kind, Refused, Report, Step, Store, fast_new
+
+Tell = Callable[[Any, Any, Any, float], Report | None]
+"""Tells the store of a success: of what was read, the receipt, the result, and the seconds it took. Gives what was
+told and had no effect, if that was so."""
 
 
 class Single(NamedTuple):
@@ -22,20 +26,20 @@ class Single(NamedTuple):
     """Of what was read: the receipt, or the refusal; None instead of a receipt that is of no use."""
     step: Callable[[Any], Step]
     """What was read, as a step."""
-    report: Callable[[Step, Receipt, Ending], Report | None] | None
-    """After a success."""
+    tell: Tell | None
     quiet: bool
-    """Not after one whose receipt says that nobody wants to know."""
+    """Nothing is told of one whose receipt says that nobody wants to know."""
     finish: Callable[[Report], bool]
 
 
 @runtime_checkable
 class AnswersAtOnce(Store, Protocol):
-    """A store in this process, which can be asked one thing without more ado."""
+    """A store in this process, which can be asked and told one thing without more ado."""
 
     def asker(self, kind: Kind) -> Callable[[Any], Any]: ...
     def key_asker(self, like: Step, *, receipts: bool) -> Callable[[str], Any]: ...
     def several_asker(self, like: Sequence[Kind | Step]) -> Callable[[Sequence[Any]], list[Any] | Refused]: ...
+    def done_teller(self, ttl_s: float) -> Callable[[str, str, Any], bool]: ...
     def finish_one(self, report: Report) -> bool: ...
 
 
@@ -43,14 +47,14 @@ def single(part: Part[Any], store: Store, lined: bool) -> Single | None:
     """*part*, alone in *store*; None, if that cannot be asked like this."""
     if not isinstance(store, AnswersAtOnce) or part.step is None or part.asks is None:
         return None
-    report = None if part.quiet_success else part.report
     if part.key is not None and part.like is not None and not lined:
-        ask = store.key_asker(part.like, receipts=report is not None)
-        return Single(part, part.key, ask, part.step_at, report, part.quiet, store.finish_one)
+        tell = _teller(part, store, part.step_at)
+        ask = store.key_asker(part.like, receipts=tell is not None)
+        return Single(part, part.key, ask, part.step_at, tell, part.quiet, store.finish_one)
     ask_step = store.asker(part.asks)
     if lined:
         ask_step = _in_line(ask_step, store)
-    return Single(part, part.step, ask_step, _itself, report, part.quiet, store.finish_one)
+    return Single(part, part.step, ask_step, _itself, _teller(part, store, _itself), part.quiet, store.finish_one)
 
 
 class Several(NamedTuple):
@@ -62,22 +66,60 @@ class Several(NamedTuple):
     """Of what was read: the receipts, or the first refusal."""
     steps: tuple[Callable[[Any], Step], ...]
     """What was read, as steps."""
+    tellers: tuple[tuple[int, Tell, bool], ...]
+    """Who has something to tell of a success: the place among the parts, what, and `Single.quiet`."""
 
 
 def several(parts: Sequence[Part[Any]], store: Store) -> Several | None:
     """*parts*, all of them in *store*; None, if that cannot be asked like this."""
     if not isinstance(store, AnswersAtOnce):
         return None
-    ways = [_way(part) for part in parts]
-    ask = store.several_asker([like for like, _, _ in ways])
-    return Several(tuple(read for _, read, _ in ways), ask, tuple(whole for _, _, whole in ways))
+    ways = [_way(part, store) for part in parts]
+    tellers = [
+        (index, way.tell, part.quiet)
+        for index, (part, way) in enumerate(zip(parts, ways, strict=True))
+        if way.tell is not None
+    ]
+    ask = store.several_asker([way.like for way in ways])
+    return Several(tuple(way.read for way in ways), ask, tuple(way.step for way in ways), tuple(tellers))
 
 
-def _way(part: Part[Any]) -> tuple[Any, Callable[[Args, Kwargs], Any], Callable[[Any], Step]]:
+class _Way(NamedTuple):
+    """One part of `Several`."""
+
+    like: Any
+    read: Callable[[Args, Kwargs], Any]
+    step: Callable[[Any], Step]
+    tell: Tell | None
+
+
+def _way(part: Part[Any], store: AnswersAtOnce) -> _Way:
     if part.key is not None and part.like is not None:
-        return part.like, part.key, part.step_at
+        return _Way(part.like, part.key, part.step_at, _teller(part, store, part.step_at))
     assert part.step is not None
-    return part.asks, part.step, _itself
+    return _Way(part.asks, part.step, _itself, _teller(part, store, _itself))
+
+
+def _teller(part: Part[Any], store: AnswersAtOnce, step_of: Callable[[Any], Step]) -> Tell | None:
+    report, keep, finish = part.report, part.keep, store.finish_one
+    if report is None or part.quiet_success:
+        return None
+    if keep is not None:
+        return _done_teller(keep, part.keep_s, store.done_teller(part.keep_s))
+
+    def tell(asked: Any, receipt: Any, result: Any, seconds: float) -> Report | None:
+        told = report(step_of(asked), receipt, fast_new(Ending, (result, None, False, seconds, False)))
+        return None if told is None or finish(told) else told
+
+    return tell
+
+
+def _done_teller(keep: Callable[[Any], Any], ttl_s: float, done: Callable[[str, str, Any], bool]) -> Tell:
+    def tell(asked: Any, receipt: Any, result: Any, seconds: float) -> Report | None:
+        key, kept = asked if type(asked) is str else asked[0], keep(result)
+        return None if done(key, receipt.owner, kept) else IdempotencyDone(key, receipt.owner, ttl_s, kept)
+
+    return tell
 
 
 def _in_line(ask: Callable[[Step], Any], store: Store) -> Callable[[Step], Any]:

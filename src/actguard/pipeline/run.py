@@ -6,7 +6,7 @@ functions with all that a call needs at hand.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from actguard.context import current_frame
 from actguard.exceptions import ToolGuardError
@@ -16,26 +16,23 @@ from actguard.pipeline.drive import adrive, clock, drive, failing
 from actguard.pipeline.guard import Answer, Args, Ending, Kwargs
 from actguard.pipeline.later import async_generator, generator, is_lazy, later
 from actguard.pipeline.outcome import is_neutral
-from actguard.pipeline.plan import Plan
-from actguard.stores.protocol import Refused, Step, fast_new
+from actguard.pipeline.plan import Plan, Planned
+from actguard.stores.protocol import Refused, Step
 from actguard.stores.undo import REFUSALS
-
-if TYPE_CHECKING:
-    from actguard.pipeline.decorate import Pipeline
 
 # What tools return as a rule: neither awaitable nor a generator, known at one look.
 _READY = frozenset({str, int, float, bool, type(None), dict, list, tuple, bytes, set})
 
 
-def wrapper(pipeline: "Pipeline") -> Callable[..., Any]:
-    """The function that stands in the place of the pipeline's."""
+def wrapper(function: Planned) -> Callable[..., Any]:
+    """What stands in the place of *function*."""
     shells = {"sync": _sync, "async": _async, "generator": generator, "async_generator": async_generator}
-    return shells[pipeline.target.kind](pipeline)
+    return shells[function.target.kind](function)
 
 
-def _sync(pipeline: "Pipeline") -> Callable[..., Any]:
+def _sync(function: Planned) -> Callable[..., Any]:
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        plan = pipeline.plan or pipeline.compile()
+        plan = function.plan or function.compile()
         return plan.call(args, kwargs)
 
     return guarded
@@ -53,7 +50,7 @@ def compiled(plan: Plan) -> Callable[[Args, Kwargs], Any]:
 
 
 def _sync_single(plan: Plan, single: Single) -> Callable[[Args, Kwargs], Any]:
-    part, read, ask, step_of, report, quiet, finish = single
+    part, read, ask, step_of, tell, quiet, _ = single
     body, timed = plan.body, plan.timed
 
     def call(args: Args, kwargs: Kwargs) -> Any:
@@ -74,10 +71,10 @@ def _sync_single(plan: Plan, single: Single) -> Callable[[Args, Kwargs], Any]:
             raise
         if type(result) not in _READY and is_lazy(result):
             return later(plan, _call_of(plan, args, kwargs, [step_of(asked)], (receipt,)), result, begun)
-        if report is not None and not (quiet and receipt.quiet):
-            ending = fast_new(Ending, (result, None, False, clock() - begun if timed else 0.0, False))
-            if (told := report(step_of(asked), receipt, ending)) is not None and not finish(told):
-                plan.unwritten((part,), told)
+        if tell is not None and not (quiet and receipt.quiet):
+            unwritten = tell(asked, receipt, result, clock() - begun if timed else 0.0)
+            if unwritten is not None:
+                plan.unwritten((part,), unwritten)
         if (run := current_frame().run) is not None and run.emitter is not None:
             plan.heard(None, False)
         return result
@@ -86,8 +83,8 @@ def _sync_single(plan: Plan, single: Single) -> Callable[[Args, Kwargs], Any]:
 
 
 def _sync_several(plan: Plan, several: Several) -> Callable[[Args, Kwargs], Any]:
-    reads, ask, steps_of = several
-    body, timed, tellers, finish, afters = plan.body, plan.timed, plan.tellers, plan.finish, plan.afters
+    reads, ask, steps_of, tellers = several
+    body, timed, afters = plan.body, plan.timed, plan.afters
 
     def whole(asked: list[Any]) -> list[Step]:
         return [step_of(one) for step_of, one in zip(steps_of, asked, strict=True)]
@@ -110,15 +107,14 @@ def _sync_several(plan: Plan, several: Several) -> Callable[[Args, Kwargs], Any]
             raise
         if type(result) not in _READY and is_lazy(result):
             return later(plan, _call_of(plan, args, kwargs, whole(asked), receipts), result, begun)
-        ending: Any = None
-        for index, report, quiet in tellers:
-            if quiet and receipts[index].quiet:
+        seconds = clock() - begun if timed else 0.0
+        for index, tell, quiet in tellers:
+            receipt = receipts[index]
+            if quiet and receipt.quiet:
                 continue
-            if ending is None:
-                ending = fast_new(Ending, (result, None, False, clock() - begun if timed else 0.0, False))
-            told = report(steps_of[index](asked[index]), receipts[index], ending)
-            if told is not None and not finish(told):
-                plan.unwritten(plan.groups[0].parts, told)
+            unwritten = tell(asked[index], receipt, result, seconds)
+            if unwritten is not None:
+                plan.unwritten(plan.groups[0].parts, unwritten)
         if (run := current_frame().run) is not None and run.emitter is not None:
             plan.heard(None, False)
         return drive(plan.leave(args, kwargs, result)) if afters else result
@@ -181,9 +177,9 @@ def _sync_body(plan: Plan, call: Call) -> Any:
     return drive(plan.leave(call.args, call.kwargs, result)) if plan.afters else result
 
 
-def _async(pipeline: "Pipeline") -> Callable[..., Any]:
+def _async(function: Planned) -> Callable[..., Any]:
     async def guarded(*args: Any, **kwargs: Any) -> Any:
-        plan = pipeline.plan or pipeline.compile()
+        plan = function.plan or function.compile()
         if plan.single is None:
             if plan.gates and all(gate(args, kwargs) for gate in plan.gates):
                 try:
@@ -202,7 +198,7 @@ def _async(pipeline: "Pipeline") -> Callable[..., Any]:
             if isinstance(opened, Answer):
                 return await adrive(plan.leave(args, kwargs, opened.value)) if opened.replayed else opened.value
             return await _async_body(plan, opened)
-        part, read, ask, step_of, report, quiet, finish = plan.single
+        part, read, ask, step_of, tell, quiet, _ = plan.single
         try:
             asked = read(args, kwargs)
         except ToolGuardError as error:
@@ -217,10 +213,10 @@ def _async(pipeline: "Pipeline") -> Callable[..., Any]:
         except BaseException as error:
             _failed_single(plan, step_of(asked), receipt, error, begun)
             raise
-        if report is not None and not (quiet and receipt.quiet):
-            ending = fast_new(Ending, (result, None, False, clock() - begun if begun else 0.0, False))
-            if (told := report(step_of(asked), receipt, ending)) is not None and not finish(told):
-                plan.unwritten((part,), told)
+        if tell is not None and not (quiet and receipt.quiet):
+            unwritten = tell(asked, receipt, result, clock() - begun if begun else 0.0)
+            if unwritten is not None:
+                plan.unwritten((part,), unwritten)
         if (run := current_frame().run) is not None and run.emitter is not None:
             plan.heard(None, False)
         return result

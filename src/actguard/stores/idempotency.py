@@ -8,12 +8,23 @@
 A record is forgotten `ttl_s` after its call ended. Nobody but the owner ends a call that is in progress.
 """
 
+import itertools
 from math import inf
 from typing import Any, Literal
 
-from actguard.stores.protocol import Begun, Done, IdempotencyBegin, IdempotencyRecord, InProgress, Mismatch, Unknown
+from actguard.stores.protocol import (
+    Begun,
+    Done,
+    IdempotencyBegin,
+    IdempotencyRecord,
+    InProgress,
+    Mismatch,
+    Unknown,
+    fast_new,
+)
 
 _BEGUN = Begun()
+_numbers = itertools.count(1)
 LOST = "the process that ran it did not say how it came out"
 
 
@@ -29,7 +40,7 @@ class IdempotencyMachine:
     _ttl_s: float
     _ended_by_hand: bool
 
-    def __init__(self) -> None:  # the rest is set by `begin`
+    def __init__(self) -> None:  # the rest is set by `start`
         self.state: Literal["new", "in_progress", "done", "unknown"] = "new"
         self.owner = ""
         self.until = inf  # when it is forgotten
@@ -69,12 +80,7 @@ class IdempotencyMachine:
         if self.until <= now or self.state != "new":
             self.age(now)
         if self.state == "new":
-            self.state = "in_progress"
-            _, self.owner, self._ttl_s, lease_s, self.fingerprint, _ = step
-            self.result, self.error, self._ended_by_hand = None, "", False
-            self._lease_end = now + lease_s
-            self.until = self._lease_end + self._ttl_s
-            return _BEGUN
+            return self.start(step.owner, step.ttl_s, step.lease_s, step.fingerprint, now)
         if step.fingerprint is not None and self.fingerprint is not None and step.fingerprint != self.fingerprint:
             return Mismatch()
         if self.state == "done":
@@ -82,6 +88,18 @@ class IdempotencyMachine:
         if self.state == "unknown":
             return Unknown(self.error)
         return InProgress(self._lease_end - now)
+
+    def start(self, owner: str, ttl_s: float, lease_s: float, fingerprint: str | None, now: float) -> Begun:
+        """`begin` where there is nothing so far."""
+        self.state, self.fingerprint, self._ttl_s = "in_progress", fingerprint, ttl_s
+        self.result, self.error, self._ended_by_hand = None, "", False
+        self._lease_end = now + lease_s
+        self.until = self._lease_end + ttl_s
+        if owner:
+            self.owner = owner
+            return _BEGUN
+        self.owner = f"call-{next(_numbers)}"
+        return fast_new(Begun, (self.owner,))  # type: ignore[no-any-return]
 
     def heartbeat(self, owner: str, lease_s: float, now: float) -> bool:
         self.age(now)
@@ -94,13 +112,15 @@ class IdempotencyMachine:
     def end(
         self,
         owner: str,
-        state: Literal["done", "unknown"],
+        state: Literal["done", "unknown", "new"],
         now: float,
         ttl_s: float,
         result: Any = None,
         error: str = "",
     ) -> bool:
-        if not self._may_end(owner, now):
+        if self.until <= now or self._lease_end <= now:
+            self.age(now)
+        if self.owner != owner or self._ended_by_hand or self.state not in ("in_progress", "unknown"):
             return False
         self._ended_by_hand = True
         self.state, self.result, self.error = state, result, error
@@ -108,10 +128,7 @@ class IdempotencyMachine:
         return True
 
     def release(self, owner: str, now: float) -> bool:
-        if not self._may_end(owner, now):
-            return False
-        self.state, self.until = "new", now
-        return True
+        return self.end(owner, "new", now, 0.0)
 
     def resolve(self, outcome: Done | None, now: float, ttl_s: float) -> bool:
         self.age(now)
@@ -136,8 +153,3 @@ class IdempotencyMachine:
             self.state = "new"
         elif self.state == "in_progress" and self._lease_end <= now:
             self.state, self.error = "unknown", LOST
-
-    def _may_end(self, owner: str, now: float) -> bool:
-        if self.until <= now or self._lease_end <= now:
-            self.age(now)
-        return self.owner == owner and self.state in ("in_progress", "unknown") and not self._ended_by_hand

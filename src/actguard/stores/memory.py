@@ -21,7 +21,7 @@ from actguard.exceptions import ActGuardUsageError, StoreFullError
 from actguard.stores.breaker import QUIET, CircuitMachine
 from actguard.stores.memory_asker import taker
 from actguard.stores.memory_facts import MemoryFacts
-from actguard.stores.memory_shard import TAKE, WRITE, Shard
+from actguard.stores.memory_shard import TAKE, WRITE, Shard, done
 from actguard.stores.protocol import (
     Admitted,
     AsyncStore,
@@ -123,22 +123,21 @@ class MemoryStore(MemoryFacts):
             return [step if isinstance(one, str) else one._replace(key=step) for one, step in pairs]
 
         def ask(given: Sequence[Any]) -> "list[Any] | Refused":
-            shards = [kept[hash(one if type(one) is str else one[0]) % _SHARDS] for one in given]
             receipts: list[Any] = []
             with kept[0].lock:
                 now = clock()
-                for shard in shards:
-                    if (ends := shard.ends) and ends[0][0] <= now:
-                        shard.sweep(now)
                 try:
-                    for shard, one, take in zip(shards, given, takes, strict=True):
+                    for one, take in zip(given, takes, strict=True):
+                        shard = kept[hash(one if type(one) is str else one[0]) % _SHARDS]
+                        if (ends := shard.ends) and ends[0][0] <= now:
+                            shard.sweep(now)
                         answer = take(shard, one, now)
                         if type(answer) in REFUSALS:
-                            self._undo(shards, whole(given), receipts, now)
+                            self._undo(whole(given), receipts, now)
                             return Refused(len(receipts), answer)
                         receipts.append(answer)
                 except StoreFullError:
-                    self._undo(shards, whole(given), receipts, now)
+                    self._undo(whole(given), receipts, now)
                     raise
             return receipts
 
@@ -148,36 +147,49 @@ class MemoryStore(MemoryFacts):
 
         return ask if _ONE_LOCK else ask_with_many_locks
 
+    def done_teller(self, ttl_s: float) -> Callable[[str, str, Any], bool]:
+        """`finish_one` of an `IdempotencyDone`, as a function of the key, the owner and the result."""
+        shards, clock = self._shards, self._clock
+
+        def tell(key: str, owner: str, result: Any) -> bool:
+            shard = shards[hash(key) % _SHARDS]
+            with shard.lock:
+                now = clock()
+                if (ends := shard.ends) and ends[0][0] <= now:
+                    shard.sweep(now)
+                return done(shard, key, owner, ttl_s, result, now)
+
+        return tell
+
     def admit(self, steps: Sequence[Step]) -> Admitted | Refused:
-        shards = [self._shards[hash(step[0]) % _SHARDS] for step in steps]
         if _ONE_LOCK:
             with self._shards[0].lock:
-                return self._decide(shards, steps)
-        return self._locked(sorted({hash(step[0]) % _SHARDS for step in steps}, reverse=True), shards, steps)
+                return self._decide(steps)
+        return self._locked(sorted({hash(step[0]) % _SHARDS for step in steps}, reverse=True), steps)
 
-    def _locked(self, places: list[int], shards: list[Shard], steps: Sequence[Step]) -> Admitted | Refused:
+    def _locked(self, places: list[int], steps: Sequence[Step]) -> Admitted | Refused:
         """`admit`, with the locks of *places* taken from its end on. By `with` alone: between a lock that is acquired
         by hand and the `try` that releases it, an interrupt would leave it locked for ever."""
         if not places:
-            return self._decide(shards, steps)
+            return self._decide(steps)
         with self._shards[places.pop()].lock:
-            return self._locked(places, shards, steps)
+            return self._locked(places, steps)
 
-    def _decide(self, shards: list[Shard], steps: Sequence[Step]) -> Admitted | Refused:
+    def _decide(self, steps: Sequence[Step]) -> Admitted | Refused:
         receipts: list[Receipt | Refusal] = []
         now = self._clock()
-        for shard in shards:
-            if (ends := shard.ends) and ends[0][0] <= now:
-                shard.sweep(now)
         try:
-            for shard, step in zip(shards, steps, strict=True):
+            for step in steps:
+                shard = self._shards[hash(step[0]) % _SHARDS]
+                if (ends := shard.ends) and ends[0][0] <= now:
+                    shard.sweep(now)
                 answer = TAKE[type(step)](shard, step, now)
                 if type(answer) in REFUSALS and not step.observe:
-                    self._undo(shards, steps, receipts, now)
+                    self._undo(steps, receipts, now)
                     return Refused(len(receipts), cast("Refusal", answer))
                 receipts.append(answer)
         except StoreFullError:
-            self._undo(shards, steps, receipts, now)
+            self._undo(steps, receipts, now)
             raise
         return fast_new(Admitted, (tuple(receipts),))  # type: ignore[no-any-return]
 
@@ -197,14 +209,11 @@ class MemoryStore(MemoryFacts):
     def finish(self, reports: Sequence[Report]) -> tuple[bool, ...]:
         return tuple([self.finish_one(report) for report in reports])
 
-    @staticmethod
-    def _undo(
-        shards: Sequence[Shard], steps: Sequence[Step], receipts: Sequence[Receipt | Refusal], now: float
-    ) -> None:
-        for shard, step, receipt in zip(shards, steps, receipts, strict=False):
+    def _undo(self, steps: Sequence[Step], receipts: Sequence[Receipt | Refusal], now: float) -> None:
+        for step, receipt in zip(steps, receipts, strict=False):
             report = undoing(step, receipt)
             if report is not None:
-                WRITE[type(report)](shard, report, now)
+                WRITE[type(report)](self._shard(report[0]), report, now)
 
     def tell_when_given(self, key: str, told: Callable[[], Any] | None) -> None:
         """Call *told* whenever a place at *key* is given back, from where that is done; None: nobody any more."""

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from actguard.stores.breaker import QUIET
+from actguard.stores.idempotency import IdempotencyMachine
 from actguard.stores.memory_shard import TAKE, Shard
 from actguard.stores.protocol import (
     BreakerAcquire,
     Counted,
     CounterTake,
+    IdempotencyBegin,
     OverLimit,
     RateTake,
     Step,
@@ -38,6 +40,8 @@ def taker(like: Step, *, receipts: bool = True) -> Take:
         return _counter(like, receipts)
     if isinstance(like, BreakerAcquire) and like.rules.failure_rate is None:
         return _breaker(like)
+    if isinstance(like, IdempotencyBegin):
+        return _record(like)
     return _whole(like)
 
 
@@ -83,5 +87,18 @@ def _breaker(like: BreakerAcquire) -> Take:
     def take(shard: Shard, key: str, now: float) -> Any:
         circuit = shard.circuits.get(key)
         return QUIET if circuit is None else circuit.acquire(rules, owner, now)
+
+    return take
+
+
+def _record(like: IdempotencyBegin) -> Take:
+    _, owner, ttl_s, lease_s, fingerprint, _ = like
+    kept_s, whole = lease_s + ttl_s, _whole(like)
+
+    def take(shard: Shard, key: str, now: float) -> Any:
+        if key in shard.records:
+            return whole(shard, key, now)
+        record = shard.add("idempotency", key, IdempotencyMachine(), now + kept_s)
+        return record.start(owner, ttl_s, lease_s, fingerprint, now)
 
     return take

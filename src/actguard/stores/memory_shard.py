@@ -228,25 +228,33 @@ def _seen(shard: Shard, report: CounterSeen, now: float) -> bool:
 
 
 def _begin(shard: Shard, step: IdempotencyBegin, now: float) -> Any:
-    record = shard.records.get(step[0])
-    if record is None:
-        record = shard.add("idempotency", step[0], IdempotencyMachine(), now + step.lease_s + step.ttl_s)
-    return record.begin(step, now)
+    key, owner, ttl_s, lease_s, fingerprint, _ = step
+    record = shard.records.get(key)
+    if record is not None:
+        return record.begin(step, now)
+    record = shard.add("idempotency", key, IdempotencyMachine(), now + lease_s + ttl_s)
+    return record.start(owner, ttl_s, lease_s, fingerprint, now)
 
 
-def _end(shard: Shard, report: IdempotencyDone | IdempotencyLost, now: float) -> bool:
-    key, owner, ttl_s, how = report
+def done(shard: Shard, key: str, owner: str, ttl_s: float, result: Any, now: float, error: str | None = None) -> bool:
+    """Carry out an `IdempotencyDone`, or, with an *error*, an `IdempotencyLost`."""
     record = shard.records.get(key)
     if record is None:
         return False
     endless = record.until == inf
-    if type(report) is IdempotencyDone:
-        ended = record.end(owner, "done", now, ttl_s, how)
-    else:
-        ended = record.end(owner, "unknown", now, ttl_s, None, how)
-    if ended and endless:
+    if not record.end(owner, "done" if error is None else "unknown", now, ttl_s, result, error or ""):
+        return False
+    if endless:
         shard.expect(record.until, "idempotency", key)
-    return ended
+    return True
+
+
+def _done(shard: Shard, report: IdempotencyDone, now: float) -> bool:
+    return done(shard, *report, now)
+
+
+def _lost(shard: Shard, report: IdempotencyLost, now: float) -> bool:
+    return done(shard, report.key, report.owner, report.ttl_s, None, now, report.error)
 
 
 def _release(shard: Shard, report: IdempotencyRelease, now: float) -> bool:
@@ -285,8 +293,8 @@ WRITE: dict[type, Callable[[Shard, Any, float], bool]] = {
     BreakerRecord: _record,
     CounterGive: _uncount,
     CounterSeen: _seen,
-    IdempotencyDone: _end,
-    IdempotencyLost: _end,
+    IdempotencyDone: _done,
+    IdempotencyLost: _lost,
     IdempotencyRelease: _release,
     LeaseGive: _unlease,
 }

@@ -110,6 +110,7 @@ class IdempotencyBegin(NamedTuple):
     No record, or one that is older than its `ttl_s`: IN_PROGRESS(owner) is written, `Begun`. Another *fingerprint* than
     the record's (neither of them None): `Mismatch`, whatever the record's state. IN_PROGRESS whose lease is over reads
     UNKNOWN from then on. *ttl_s* runs from the end of the call (for a lost one: from the end of its lease).
+    *owner* is any name that nobody else has; a store in memory gives one itself, if it is empty.
     """
 
     key: str
@@ -166,7 +167,9 @@ class Counted(NamedTuple):
 
 
 class Begun(NamedTuple):
-    pass
+    """owner: the name that the store gave, where the step had none."""
+
+    owner: str = ""
 
 
 class Leased(NamedTuple):

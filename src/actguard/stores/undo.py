@@ -51,7 +51,7 @@ def undoing(step: Step, receipt: Receipt | Refusal) -> Report | None:
         case CounterTake(), Counted():
             return CounterGive(step.key)
         case IdempotencyBegin(), Begun():
-            return IdempotencyRelease(step.key, step.owner)
+            return IdempotencyRelease(step.key, receipt.owner or step.owner)
         case LeaseTake(), Leased():
             return LeaseGive(step.key, step.owner)
         case _:

@@ -6,7 +6,7 @@ let itself be looked at, counts as its class alone.
 
 import hashlib
 import pickle
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -22,12 +22,31 @@ def digest(value: Any) -> str:
         ToolGuardError: INVALID_ARGUMENT: it is nested too deeply, or without end.
     """
     try:
-        text = canonical(value)
+        return _digest(canonical(value))
     except (_TooDeep, RecursionError):
-        raise ToolGuardError(
-            "an argument is nested too deeply to be compared", "INVALID_ARGUMENT", "nested_too_deeply"
-        ) from None
+        raise _too_deep() from None
+
+
+def record_digest(names: Iterable[str]) -> Callable[[Mapping[str, Any]], str]:
+    """`digest` of mappings that have no other keys than *names*, which are put in order once and for all."""
+    ordered = sorted((canonical(name), name) for name in names)
+
+    def digest_of(record: Mapping[str, Any]) -> str:
+        try:
+            parts = [key + canonical(record[name], 1) for key, name in ordered if name in record]
+            return _digest(f"{{{''.join(parts)}}}")
+        except (_TooDeep, RecursionError):
+            raise _too_deep() from None
+
+    return digest_of
+
+
+def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _too_deep() -> ToolGuardError:
+    return ToolGuardError("an argument is nested too deeply to be compared", "INVALID_ARGUMENT", "nested_too_deeply")
 
 
 def canonical(value: Any, depth: int = 0) -> str:

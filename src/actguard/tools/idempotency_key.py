@@ -12,7 +12,7 @@ from actguard.pipeline.arguments import MISSING, Getter
 from actguard.pipeline.guard import Args, Kwargs
 from actguard.pipeline.target import Target
 from actguard.stores.keys import encode_int, encode_text
-from actguard.tools.canonical import digest
+from actguard.tools.canonical import digest, record_digest
 from actguard.tools.max_attempts import no_run, session_id
 from actguard.tools.scope import key_prefix
 
@@ -95,6 +95,23 @@ def key_reader(guard: "Idempotent", target: Target) -> Callable[[Args, Kwargs], 
     return key
 
 
+def whole_key_reader(guard: "Idempotent", target: Target) -> Callable[[Args, Kwargs], str]:
+    """What makes the key under which a call is remembered: how far it reaches, and what tells calls apart."""
+    where, key = reach(guard, target), key_reader(guard, target)
+    plain = arguments.position(target, guard.key_arg) if guard.key == "arg" else None
+    if plain is None:
+        return lambda args, kwargs: where() + key(args, kwargs)
+    index, name, default = plain
+
+    def plain_key(args: Args, kwargs: Kwargs) -> str:
+        value = args[index] if len(args) > index else kwargs.get(name, default)
+        if type(value) is str and value.strip():
+            return where() + encode_text(value)
+        return where() + (encode_int(value) if type(value) is int else key(args, kwargs))
+
+    return plain_key
+
+
 def fingerprinter(guard: "Idempotent", target: Target) -> Callable[[Args, Kwargs], str] | None:
     """What makes a text of the arguments that further calls must agree in; None: they need not."""
     if guard.fingerprint is None or guard.key == "derived":
@@ -104,11 +121,12 @@ def fingerprinter(guard: "Idempotent", target: Target) -> Callable[[Args, Kwargs
         for name in guard.fingerprint:
             arguments.getter(target, name, argument="fingerprint", error=InvalidIdempotentToolError)
     only = None if guard.fingerprint == "args" else frozenset(guard.fingerprint)
+    digest_of = record_digest(arguments.names(target) if only is None else only)
 
     def fingerprint(args: Args, kwargs: Kwargs) -> str:
         given = _without_self(named_arguments(args, kwargs))
         given.pop(guard.key_arg, None)
-        return digest(given if only is None else {name: given.get(name) for name in only})
+        return digest_of(given if only is None else {name: given.get(name) for name in only})
 
     return fingerprint
 

@@ -18,6 +18,7 @@ from actguard.exceptions import (
     ToolGuardError,
 )
 from actguard.pipeline import arguments, settings
+from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import (
     Answer,
     Args,
@@ -34,6 +35,7 @@ from actguard.pipeline.guard import (
 from actguard.pipeline.outcome import is_steering
 from actguard.pipeline.target import Target
 from actguard.stores.protocol import (
+    Begun,
     Done,
     IdempotencyBegin,
     IdempotencyDone,
@@ -51,7 +53,7 @@ from actguard.stores.protocol import (
 from actguard.tools import results
 from actguard.tools.heartbeat import heartbeats
 from actguard.tools.hidden_key import refuse_misplaced
-from actguard.tools.idempotency_key import fingerprinter, giving_key, key_reader, reach, takes_key
+from actguard.tools.idempotency_key import fingerprinter, giving_key, key_reader, takes_key, whole_key_reader
 from actguard.tools.owners import new_owner
 from actguard.tools.results import Codec, NotKept
 
@@ -76,7 +78,7 @@ Reconciled = Executed | NotExecuted | StillUnknown
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Idempotent(Guard):
+class Idempotent(Decorator):
     """Run the function once for each key.
 
     Args:
@@ -169,14 +171,14 @@ class Idempotent(Guard):
             self.lease_s if store.blocking else inf
         )  # without a process of its own, a call cannot outlive its store
         codec = results.codec(self.codec) if store.serialises else None
-        key = key_reader(self, target)
-        where = reach(self, target)
+        key = whole_key_reader(self, target)
         fingerprint = fingerprinter(self, target)
         ttl_s = float(self.ttl_s)
 
         def step(args: Args, kwargs: Kwargs) -> IdempotencyBegin:
             payload = fingerprint(args, kwargs) if fingerprint else None
-            fields = (where() + key(args, kwargs), new_owner(), ttl_s, lease_s, payload, False)
+            owner = new_owner() if store.blocking else ""  # a store in memory gives one itself
+            fields = (key(args, kwargs), owner, ttl_s, lease_s, payload, False)
             return fast_new(IdempotencyBegin, fields)  # type: ignore[no-any-return]
 
         def refuse(step: IdempotencyBegin, refusal: Refusal) -> ToolGuardError | Answer:
@@ -216,27 +218,34 @@ class Idempotent(Guard):
                 heartbeats.begin(step.owner, store, "idempotency", step.key, step.lease_s)
 
         def report(step: IdempotencyBegin, receipt: Receipt, ending: Ending) -> Report:
+            assert isinstance(receipt, Begun)
+            owner = receipt.owner or step.owner
             if step.lease_s != inf:
-                heartbeats.end(step.owner)
+                heartbeats.end(owner)
             error = ending.error
             if error is None:
                 kept = results.keep(ending.result, ending.awaited, codec)
-                return fast_new(IdempotencyDone, (step[0], step[1], ttl_s, kept))  # type: ignore[no-any-return]
+                return fast_new(IdempotencyDone, (step.key, owner, ttl_s, kept))  # type: ignore[no-any-return]
             if isinstance(error, self.safe_exceptions) or is_steering(error) or _never_started(error, target):
-                return IdempotencyRelease(step.key, step.owner)
-            return IdempotencyLost(step.key, step.owner, ttl_s, type(error).__qualname__)
+                return IdempotencyRelease(step.key, owner)
+            return IdempotencyLost(step.key, owner, ttl_s, type(error).__qualname__)
 
+        by_key = fingerprint is None and not store.blocking
         return Part(
             guard=self,
             asks="idempotency",
-            step=step,
+            step=None if by_key else step,
+            key=key if by_key else None,
+            like=IdempotencyBegin("", "", ttl_s, lease_s) if by_key else None,
             refuse=refuse,
             patience=patience if self.on_duplicate == "wait" else None,
             wait_s=self.wait_s,
             recourse=_recourse(self, target, codec) if self.reconcile else None,
-            fill=giving_key(self, target, key) if self.key != "arg" else None,
+            fill=giving_key(self, target, key_reader(self, target)) if self.key != "arg" else None,
             started=started if lease_s != inf else None,
             report=report,
+            keep=None if store.blocking else results.copied,
+            keep_s=ttl_s,
             lost=_lease_lost,
         )
 

@@ -40,16 +40,24 @@ def codec(name: str | Codec) -> Codec:
 
 def keep(result: Any, awaited: bool, writes: Codec | None) -> Any:
     """What to give a store: text if *writes* is there, a copy of the object otherwise. Never raises."""
+    if writes is None:
+        return copied(result, awaited)
     try:
-        if writes is not None:
-            return f"{'a' if awaited else 'v'}:{writes[0](result)}"
+        return f"{'a' if awaited else 'v'}:{writes[0](result)}"
+    except Exception:  # noqa: BLE001 - whatever the result does not allow: the call was made, and says so
+        return "x:"
+
+
+def copied(result: Any, awaited: bool = False) -> Any:
+    """What to give a store that keeps objects. Never raises."""
+    try:
         if type(result) in _BARE and not awaited:
             return result
         if type(result) in _PLAIN:
             return fast_new(Kept, (result, awaited))
         return Kept(copy.deepcopy(result), awaited)
-    except Exception:  # noqa: BLE001 - whatever the result does not allow: the call was made, and says so
-        return "x:" if writes is not None else None
+    except Exception:  # noqa: BLE001 - as above
+        return None
 
 
 def replay(kept: Any, reads: Codec | None) -> Kept:

@@ -19,6 +19,7 @@ from actguard.exceptions import (
 )
 from actguard.pipeline.deadline import deadline as _deadline
 from actguard.pipeline.deadline import remaining as remaining
+from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import Guard, Part, called, choice, positive, whole
 from actguard.pipeline.target import Target
 from actguard.tools.bounded import Bounded, Overrun
@@ -31,7 +32,7 @@ _workers = Workers()
 
 
 @dataclass(frozen=True, eq=False)
-class Timeout(Guard):
+class Timeout(Decorator):
     """Give the function *seconds*.
 
     A coroutine is cancelled; if it does not listen, its caller goes on after *grace* seconds more. A thread cannot be

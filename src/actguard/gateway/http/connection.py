@@ -168,7 +168,7 @@ class Connection(asyncio.Protocol):
             "raw_path": url.path,
             "query_string": url.query or b"",
             "root_path": "",
-            "headers": heard.headers,
+            "headers": [*heard.headers.items()],
             "client": self._transport.get_extra_info("peername"),
             "server": self._transport.get_extra_info("sockname"),
         }

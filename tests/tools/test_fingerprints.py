@@ -1,0 +1,54 @@
+"""What further calls must agree in is the same text, however quickly it was made."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actguard import idempotent
+from actguard.context import Frame, Run, inside
+from actguard.exceptions import IdempotencyPayloadMismatch
+from actguard.stores.memory import MemoryStore
+from actguard.tools.canonical import digest, record_digest
+
+NAMES = ("amount", "to", "a", "b", "idempotency_key", "über", "_")
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
+    max_leaves=8,
+)
+
+
+@given(st.permutations(NAMES), st.dictionaries(st.sampled_from(NAMES), VALUES))
+@settings(max_examples=200, deadline=None)
+def test_a_record_whose_names_are_known_has_the_digest_that_any_mapping_has(names, record):
+    assert record_digest(names)(record) == digest(record)
+
+
+def test_arguments_by_name_and_by_place_are_the_same_call_and_others_are_not():
+    store = MemoryStore()
+    calls = []
+
+    class Bank:
+        @idempotent(store=store)
+        def pay(self, to, amount=1, *, idempotency_key):
+            calls.append((to, amount))
+
+        @idempotent(store=store, fingerprint=["to"])
+        def pay_whatever(self, to, amount=1, *, idempotency_key):
+            calls.append((to, amount))
+
+    def refused(pay, *args, **kwargs):
+        try:
+            pay(*args, **kwargs)
+        except IdempotencyPayloadMismatch:
+            return True
+        return False
+
+    with inside(Frame(run=Run("r"))):
+        Bank().pay("bob", idempotency_key="k")
+        assert not refused(Bank().pay, amount=1, to="bob", idempotency_key="k")
+        assert refused(Bank().pay, "bob", 2, idempotency_key="k")
+        assert refused(Bank().pay, "eve", idempotency_key="k")
+        Bank().pay_whatever("bob", idempotency_key="k")
+        assert not refused(Bank().pay_whatever, "bob", 2, idempotency_key="k")
+        assert refused(Bank().pay_whatever, "eve", idempotency_key="k")
+    assert calls == [("bob", 1), ("bob", 1)]
