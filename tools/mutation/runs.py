@@ -141,8 +141,8 @@ class _Watcher:
 
 
 def _delayed() -> float:
-    """Seconds in which this process could have run, and others did: without them, a test takes as long on a busy machine
-    as on any."""
+    """Seconds in which this process could have run, and others did: without them, a test takes as long on a busy
+    machine as on any."""
     try:
         return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
     except OSError:
