@@ -192,11 +192,10 @@ def _unsearched(kind: Any) -> Any:
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return Annotated[_unsearched(parts[0]), *map(_without_pattern, parts[1:])]
-    if origin in (list, dict):
-        return origin[*map(_unsearched, parts)]
-    if origin is Union:
-        return Union[*map(_unsearched, parts)]
-    if isinstance(kind, type) and issubclass(kind, Struct):
+    generic: Any = origin if origin in (list, dict, Union) else None
+    if generic is not None:
+        return generic[*map(_unsearched, parts)]
+    if hasattr(kind, "__struct_fields__"):
         fields = [(each.name, _unsearched(each.type), _default(each)) for each in msgspec.structs.fields(kind)]
         return msgspec.defstruct(kind.__name__, fields, bases=(kind,))
     return kind
