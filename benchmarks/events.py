@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from actguard import BudgetGuard, Client
-from actguard.budget.backing import Spend
+from actguard.budget.account import Spend
 from actguard.budget.scope import Charge
 from actguard.budget.usage import Usage
 from actguard.events.emitter import emit

@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
+import actguard
+from actguard import exceptions
+
 HEAVY = ("openai", "anthropic", "google", "pydantic", "httpx", "httpx2", "requests", "aiohttp", "genai_prices")
 
 LOADED_BY = """
@@ -35,6 +38,12 @@ def run(program: str, *arguments: str) -> str:
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_every_error_is_found_beside_what_raises_it() -> None:
+    names = exceptions.__all__
+
+    assert {name: getattr(actguard, name) for name in names} == {name: getattr(exceptions, name) for name in names}
 
 
 @pytest.mark.parametrize("statement", ["import actguard", "from actguard import *", "import actguard.testing"])

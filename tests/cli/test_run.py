@@ -97,20 +97,23 @@ def test_strict_never_passes_the_limit(run: Run, provider: LocalProvider) -> Non
         ("import os; os._exit(9)", 9, ""),
     ],
 )
-def test_the_exit_status_and_the_traceback_are_the_programs(run: Run, program: str, status: int, said: str) -> None:
+def test_the_exit_status_and_the_traceback_are_the_programs(
+    run: Run, tmp_path: Path, program: str, status: int, said: str
+) -> None:
     done = run("-q", "program.py", program=program)
 
     assert done.returncode == status
     assert said in done.stderr
     assert "actguard" not in done.stderr.replace("program.py", "")
     if "mine" in program:
-        assert 'File "program.py", line 2' in done.stderr
+        assert f'File "{tmp_path / "program.py"}", line 2' in done.stderr
 
 
 WHO = """
-import sys, __main__
+import os, sys, __main__
 from beside import NAME
-assert __name__ == "__main__" and __main__.NAME == "beside" and __file__ == sys.argv[0] == "program.py", __file__
+assert __name__ == "__main__" and __main__.NAME == "beside" and sys.argv[0] == "program.py"
+assert __file__ == os.path.abspath("program.py"), __file__
 print(sys.argv[1:])
 """
 

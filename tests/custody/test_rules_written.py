@@ -232,6 +232,40 @@ def test_every_element_that_a_path_leads_to_must_be_given(here: session, make: C
     assert refused.code in ("MISSING_ARGUMENT", "INVALID_ARGUMENT", "HOST_NOT_ALLOWED", "PATTERN_BLOCKED")
 
 
+def test_a_path_is_followed_however_the_argument_is_given(here: session) -> None:
+    @enforce([OneOf("order.id", ["a"])])
+    def act(order: Any, *, dry: bool = False) -> str:
+        return "done"
+
+    assert act({"id": "a"}) == act(order={"id": "a"}) == act(dry=True, order={"id": "a"}) == "done"
+    for call in (lambda: act({"id": "b"}), lambda: act(order={"id": "b"})):
+        refused = refusal(call)
+        assert (refused.code, refused.details["argument"]) == ("VALUE_NOT_ALLOWED", "order.id")
+    for order in (None, {}, {"id": None}, []):
+        assert refusal(act, order).code == "MISSING_ARGUMENT"
+
+
+def test_a_path_into_what_comes_by_name_is_followed_too(here: session) -> None:
+    @enforce([OneOf("more.order.id", ["a"]), OneOf("only.id", ["b"])])
+    def act(*, only: Any, **more: Any) -> str:
+        return "done"
+
+    assert act(only={"id": "b"}, order={"id": "a"}) == "done"
+    assert refusal(act, only={"id": "b"}, order={"id": "b"}).details["argument"] == "more.order.id"
+    assert refusal(act, only={"id": "a"}, order={"id": "a"}).details["argument"] == "only.id"
+    assert refusal(act, only={"id": "b"}).code == "MISSING_ARGUMENT"
+
+
+def test_a_rule_without_an_argument_that_breaks_says_so(here: session) -> None:
+    class Breaks:
+        def check(self, arguments: Any, facts: Any) -> Any:
+            raise LookupError
+
+    refused = refusal(tool(Breaks()))
+    assert (refused.code, refused.reason, refused.details["argument"]) == ("INVALID_ARGUMENT", "unreadable", None)
+    assert "LookupError" in str(refused)
+
+
 @pytest.mark.parametrize("make", ON_ONE)
 def test_what_cannot_be_looked_at_is_refused_by_name(here: session, make: Callable[..., Any]) -> None:
     here.add_fact("k", "secret-value")

@@ -13,7 +13,7 @@ from actguard.gateway.keys import new_key
 from actguard.gateway.storage.store import StoreDown
 
 KEY = new_key()
-REQUEST = Request("/", [(b"authorization", f"Bearer {KEY.text}".encode())])
+REQUEST = Request("/", {b"authorization": f"Bearer {KEY.text}".encode()})
 CALLER = Caller(7, "a", "agent", KEY.key_id)
 
 

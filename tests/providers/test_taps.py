@@ -43,8 +43,10 @@ def read(
     body: dict[str, Any],
     chunks: list[bytes],
     passed: list[bytes] | None = None,
+    *,
+    hidden: bytes = b"",
 ) -> Reading:
-    """Read *chunks*, the answer to a call in *guard*, to their end, and unaltered."""
+    """Read *chunks*, the answer to a call in *guard*, to their end, and unaltered but for what is *hidden*."""
     reading = Reading()
     passed = [] if passed is None else passed
 
@@ -56,12 +58,13 @@ def read(
     wire = wire._replace(reader=Reader)
     endpoint = wire.classify("POST", path)
     call: Call = open_call(guard.account, wire, endpoint, Host(wire.name), (path, body, None))  # type: ignore[arg-type]
+    call.hide_usage = bool(hidden)
     admit(call)
     response = Response(chunks)
     tap(call, response)
     for chunk in response.iter_bytes():
         passed.append(chunk)
-    assert b"".join(passed) == b"".join(chunks)
+    assert b"".join(passed) == b"".join(chunks).removesuffix(hidden)
     return reading
 
 
@@ -99,6 +102,21 @@ def test_an_empty_chunk_says_nothing_and_breaks_nothing() -> None:
         chat_read(guard, [*stream[:9], b"", *stream[9:]])
 
     assert (guard.usage, guard.estimated) == ({"input_tokens": 9, "output_tokens": WORDS}, False)
+
+
+@pytest.mark.parametrize("split", [1, 50, 10**6])
+@pytest.mark.parametrize("end", ["", "\n", "\r", "\r\r", "\r\n"])
+def test_a_usage_event_that_nothing_follows_is_read_and_withheld(end: str, split: int) -> None:
+    newline = "\r" if end.startswith("\r") else "\n"
+    *text, used, _ = (event.replace(b"\n", newline.encode()) for event in chat(words=20))
+    last = used.rstrip() + end.encode()
+    stream = b"".join(text) + last
+    chunks = [stream[at : at + split] for at in range(0, len(stream), split)]
+
+    with BudgetGuard(usd_limit=1) as guard:
+        read(guard, OPENAI, "/chat/completions", BODY, chunks, hidden=last)
+
+    assert (guard.usage, guard.estimated) == ({"input_tokens": 9, "output_tokens": 20}, False)
 
 
 @pytest.mark.parametrize("where", ["first", "rest"])

@@ -177,6 +177,8 @@ def test_the_configuration_may_be_a_file_and_variables_win_over_it(
     ("raw", "said"),
     [
         ("/no/such/file.json", "neither"),
+        ("/etc/no/such/config", "neither"),
+        (base64.b64encode(b'{"self": 1}').decode(), "no option 'self'"),
         ("{not json}", "neither"),
         ("x" * 5000 + "!", "neither"),
         (base64.b64encode(b"not json").decode(), "not JSON"),

@@ -350,7 +350,7 @@ def test_nobody_waits_for_a_background_reply(client, llm_provider):
 
 def test_settled_background_replies_are_forgotten(client):
     without(client.responses.retrieve, "stream")
-    from actguard.providers.deferred import deferred
+    from actguard.providers.call import deferred
 
     before = len(deferred)
     with BudgetGuard(usd_limit=1):

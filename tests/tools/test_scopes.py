@@ -2,6 +2,7 @@
 
 import pytest
 
+import actguard
 from actguard import ActGuardUsageError, RateLimitExceeded, rate_limit, tool
 from actguard.exceptions import ScopeValueError
 from actguard.stores.keys import encode
@@ -47,3 +48,64 @@ def test_a_scope_that_goes_in_a_circle_is_refused_by_name():
 def test_an_option_that_there_is_not_is_named():
     with pytest.raises(ActGuardUsageError, match="rate_limit got an unexpected keyword argument 'max_call'"):
         tool(rate_limit={"max_call": 1})
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda user, /: 1,
+        lambda user: 1,
+        lambda *, user: 1,
+        lambda text="", user="alice": 1,
+        lambda text="", *, user="alice": 1,
+    ],
+)
+def test_a_parameter_is_found_wherever_it_stands(call):
+    look = rate_limit(max_calls=1, scope="user")(call)
+    give = look if call.__code__.co_posonlyargcount else lambda user: look(user=user)
+    for user in ("alice", "bob", "x" * 200, "x" * 201, 7):
+        assert give(user) == 1
+        with pytest.raises(RateLimitExceeded):
+            give(user)
+    if call.__defaults__ or call.__kwdefaults__:
+        with pytest.raises(RateLimitExceeded):
+            look()
+
+
+async def later(*args):
+    return "alice"
+
+
+@pytest.mark.parametrize("scope", [later, ("user", later)])
+def test_a_scope_that_must_be_awaited_is_refused_where_it_is_written(scope):
+    with pytest.raises(ActGuardUsageError) as refused:
+        rate_limit(scope=scope)
+    assert refused.value.argument == "scope"
+
+
+@pytest.mark.parametrize("scope", ["run.user_id", ("user", "run.user_id"), "user.id"])
+def test_who_has_nothing_to_be_told_apart_by_is_refused(scope):
+    look = rate_limit(max_calls=1, scope=scope)(lambda user: 1)
+    for user in (None, {"id": None}, {}):
+        with pytest.raises(ScopeValueError) as refused:
+            look(user)
+        assert refused.value.tool == "<lambda>"
+
+
+def test_values_of_several_scopes_are_not_run_together():
+    look = rate_limit(max_calls=1, scope=("a", "b"))(lambda a, b: 1)
+    for pair in (("x", "yz"), ("xy", "z"), ("x,", "yz"), ("x", ",yz"), ("1", 2), (1, "2")):
+        assert look(*pair) == 1
+        with pytest.raises(RateLimitExceeded):
+            look(*pair)
+
+
+@pytest.mark.parametrize("setting", ["app", "env"])
+def test_programs_and_environments_that_share_a_store_are_counted_apart(setting, clock):
+    store = actguard.MemoryStore(clock=clock)
+    for name in ("one", "two"):
+        actguard.configure(**{setting: name})
+        look = rate_limit(max_calls=1, name="shared", store=store)(lambda: 1)
+        assert look() == 1
+        with pytest.raises(RateLimitExceeded):
+            look()

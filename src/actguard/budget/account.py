@@ -5,16 +5,15 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from actguard.budget.admission import Admission
 from actguard.budget.policy import Policy
-from actguard.budget.scope import BudgetScope, Refusal
+from actguard.budget.scope import BudgetScope, Charge, Hold, Refusal
 from actguard.exceptions import BudgetExceededError, BudgetWaitTimeoutError
 from actguard.money import format_usd, to_usd
 
 if TYPE_CHECKING:
-    from actguard.budget.backing import Listener
     from actguard.budget.pricing import PriceBook
 
 logger = logging.getLogger("actguard")
@@ -24,6 +23,36 @@ _LEARNED = 32  # replies after which another one like them teaches little
 
 class BudgetWarning(UserWarning):
     """`warn_at` was reached, or something about a budget deserves a look; calls go on."""
+
+
+class Spend(NamedTuple):
+    """A charge that was counted, and will not be corrected any more."""
+
+    charge: Charge
+    kind: Literal["call", "cost"] = "call"
+    """A paid call, or external spend."""
+    provider: str = ""
+    response_id: str | None = None
+    model: str = ""
+    """As the request named it; the charge has it as the reply did."""
+    contexts: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """For each item of the charge, what selected the variant of its price."""
+
+
+class Listener(Protocol):
+    """Told what happens in one tree of scopes.
+
+    It may be called from any thread, and from finalizers, which run at any allocation: it takes no lock, does no I/O,
+    and raises nothing.
+    """
+
+    def spent(self, account: "Account", spend: Spend) -> None: ...
+
+    def refused(self, account: "Account", error: BudgetExceededError) -> None: ...
+
+    def unfinished(self, account: "Account", hold: Hold) -> None:
+        """*account* is left while *hold* runs on: it is charged by estimate for now, and `spent` when it ends."""
+        ...
 
 
 class Outputs:
@@ -87,7 +116,7 @@ class Account(BudgetScope):
         limit_tokens: float = math.inf,
         strict: bool = False,
         on_warning: Callable[[], None] | None = None,
-        listener: "Listener | None" = None,
+        listener: Listener | None = None,
     ) -> None:
         super().__init__(id, parent=parent, name=name, limit_pico=limit_pico, limit_tokens=limit_tokens, strict=strict)
         self.parent_account = parent

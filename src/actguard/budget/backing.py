@@ -1,4 +1,4 @@
-"""Who stands behind the budgets of a run, as a budget sees them: protocols, and what is told over them. No I/O here.
+"""Who stands behind the budgets of a run, as a budget sees them: protocols. No I/O here.
 
     Backing      is asked before the outermost scope of a run is entered, and answers with
     Reservation  what was granted; it is settled when that scope is left. Its
@@ -7,43 +7,9 @@
 A budget without a run, or in one that nobody stands behind, has none of them.
 """
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
-from actguard.budget.scope import Charge, Hold
-
-if TYPE_CHECKING:
-    from actguard.budget.account import Account
-    from actguard.exceptions import BudgetExceededError
-
-
-class Spend(NamedTuple):
-    """A charge that was counted, and will not be corrected any more."""
-
-    charge: Charge
-    kind: Literal["call", "cost"] = "call"
-    """A paid call, or external spend."""
-    provider: str = ""
-    response_id: str | None = None
-    model: str = ""
-    """As the request named it; the charge has it as the reply did."""
-    contexts: tuple[tuple[tuple[str, str], ...], ...] = ()
-    """For each item of the charge, what selected the variant of its price."""
-
-
-class Listener(Protocol):
-    """Told what happens in one tree of scopes.
-
-    It may be called from any thread, and from finalizers, which run at any allocation: it takes no lock, does no I/O,
-    and raises nothing.
-    """
-
-    def spent(self, account: "Account", spend: Spend) -> None: ...
-
-    def refused(self, account: "Account", error: "BudgetExceededError") -> None: ...
-
-    def unfinished(self, account: "Account", hold: Hold) -> None:
-        """*account* is left while *hold* runs on: it is charged by estimate for now, and `spent` when it ends."""
-        ...
+from actguard.budget.account import Account, Listener
 
 
 class Ask(NamedTuple):
@@ -69,7 +35,7 @@ class Reservation(Protocol):
     tokens: float
     listener: Listener | None
 
-    def opened(self, account: "Account") -> None:
+    def opened(self, account: Account) -> None:
         """The scope is entered now, as *account*."""
         ...
 

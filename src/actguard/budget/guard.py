@@ -6,8 +6,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from actguard.budget.account import Account
-from actguard.budget.backing import Ask, Backing, Reservation, Spend
+from actguard.budget.account import Account, Spend
+from actguard.budget.backing import Ask, Backing, Reservation
 from actguard.budget.policy import (
     OPTIONS,
     Policy,

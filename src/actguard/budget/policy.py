@@ -105,11 +105,11 @@ def number(argument: str, value: Any, meaning: str) -> Any:
     return value
 
 
-def whole_number(argument: str, value: Any) -> int:
+def whole_number(argument: str, value: Any, of: str = "tokens") -> int:
     """*value*, if it is a positive whole number."""
-    number(argument, value, "a whole number of tokens")
+    number(argument, value, f"a whole number of {of}")
     if value != int(value):
-        raise ActGuardUsageError(f"{argument} must be a whole number of tokens, not {value!r}", argument=argument)
+        raise ActGuardUsageError(f"{argument} must be a whole number of {of}, not {value!r}", argument=argument)
     return int(value)
 
 

@@ -5,6 +5,7 @@ audio, tool-prompt tokens included), and the others say how much of it was of a 
 disjoint counts (Anthropic) or additive ones (Gemini's thoughts) is brought to this shape where its reply is read.
 """
 
+from itertools import compress
 from typing import NamedTuple
 
 
@@ -63,7 +64,7 @@ class Usage(NamedTuple):
 
     def by_kind(self) -> dict[str, int]:
         """Only the kinds that occurred."""
-        return {kind: count for kind, count in zip(self._fields, self, strict=True) if count}
+        return dict(compress(zip(self._fields, self, strict=True), self))
 
 
 NOTHING = Usage()

@@ -1,6 +1,9 @@
 """`actguard gateway`: start the server, with everything it needs."""
 
+import errno
 import logging
+import shlex
+import socket
 from typing import Any
 
 import click
@@ -66,18 +69,21 @@ def command(
     try:
         server = Server(settings, host=host, port=port, workers=workers)
         first = server.prepare(time_zone)
-        for line in _greeting(server, first):
+        for line in _greeting(server, first, database):
             click.echo(line)
         server.run()
     except (StoreError, Invalid) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        message = f"The gateway cannot listen on {host}:{port}: {error.strerror or error}. Choose another --port."
+        nowhere = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        other = "--host" if nowhere else "--port"
+        message = f"The gateway cannot listen on {host}:{port}: {error.strerror or error}. Choose another {other}."
         raise click.ClickException(message) from error
     logging.shutdown()
 
 
-def _greeting(server: Any, first: Any) -> list[str]:
+def _greeting(server: Any, first: Any, database: str | None) -> list[str]:
+    named = "" if database is None else f" --database {'postgresql://...' if server.shared else shlex.quote(database)}"
     lines = [f"actguard gateway on {server.url} ({server.where})"]
     if first is not None:
         lines += [
@@ -89,6 +95,6 @@ def _greeting(server: Any, first: Any) -> list[str]:
             "In a program:",
             f'  client = actguard.Client(gateway_url="{server.url}", api_key="ag_live_...")',
             "A budget:",
-            "  actguard budgets set workspace --usd 50 --per day",
+            f"  actguard budgets set workspace --usd 50 --per day{named}",
         ]
     return lines

@@ -79,7 +79,7 @@ def command(
 
         if mistakes := load(price_file, price_book):
             raise click.ClickException(f"{price_file}: {mistakes[0]}. See actguard prices check {price_file}")
-    what = module or Path(program[0]).name
+    what = module or Path(program[0]).resolve().name or program[0]
     try:
         client = Client.from_env() if events is None else Client.from_env(events_file=events)
         guard = client.budget_guard(
@@ -139,7 +139,7 @@ def _execute(module: str | None, program: tuple[str, ...]) -> None:
         sys.argv = [module, *arguments]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         return
-    path = Path(program[0])
+    path = Path(program[0]).absolute()  # as Python has it in __file__: the program may change its folder
     sys.argv = [program[0], *arguments]
     if path.is_dir() or path.suffix in (".zip", ".pyz", ".pyc"):
         runpy.run_path(str(path), run_name="__main__")

@@ -17,7 +17,8 @@ from actguard.custody.session import Life, _aio  # pyright: ignore[reportPrivate
 from actguard.custody.values import encode
 from actguard.exceptions import ActGuardUsageError, GuardError, StoreUnavailableError
 from actguard.pipeline import settings
-from actguard.pipeline.guard import Args, Guard, Kwargs, Part, Undo
+from actguard.pipeline.decorate import Decorator
+from actguard.pipeline.guard import Args, Kwargs, Part, Undo
 from actguard.pipeline.target import Target
 from actguard.stores.facts import Known, Need, Receipt, Spend, Verdict
 from actguard.stores.keys import LONGEST
@@ -26,7 +27,7 @@ _log = logging.getLogger("actguard")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Enforce(Guard):
+class Enforce(Decorator):
     """Rules that a call must meet.
 
     Args:

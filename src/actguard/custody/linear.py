@@ -145,11 +145,11 @@ class Linear:
 
 def _kind(letter: str) -> str:
     """What places need to know of the letter before them."""
-    return "\n" if letter[0] == "\n" else "w" if letter.isalnum() or letter == "_" else "."
+    return "\n" if letter[0] == "\n" else "w" if _word(letter) else "."
 
 
-def _word(letter: str, flags: int) -> bool:
-    return (letter.isalnum() or letter == "_") and (letter.isascii() or not flags & re.ASCII)
+def _word(letter: str) -> bool:
+    return letter.isalnum() or letter == "_"
 
 
 def _test(op: Any, value: Any, flags: int) -> _Test:
@@ -215,5 +215,5 @@ def _place(value: Any, flags: int) -> Callable[[str, str], bool]:
         return lambda before, letter: letter in ends
     if value in (_ops.AT_BOUNDARY, _ops.AT_NON_BOUNDARY) and not flags & re.ASCII:
         wanted = value is _ops.AT_BOUNDARY
-        return lambda before, letter: ((before == "w") != _word(letter, flags)) is wanted
+        return lambda before, letter: ((before == "w") != _word(letter)) is wanted
     raise Unsupported("it contains a place that one pass cannot see (\\b in ASCII mode)")

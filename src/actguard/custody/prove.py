@@ -23,6 +23,7 @@ from actguard.custody.trust import Trust, level
 from actguard.custody.values import Unfit, encode
 from actguard.exceptions import ActGuardUsageError, GuardError, StoreUnavailableError
 from actguard.pipeline import settings
+from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import Args, Guard, Kwargs, Part, called, choice, positive, whole
 from actguard.pipeline.target import Target
 from actguard.stores.facts import UNLIMITED, Fact
@@ -35,7 +36,7 @@ _log = logging.getLogger("actguard")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Prove(Guard):
+class Prove(Decorator):
     """What a tool's results prove; see `prove`."""
 
     kind: ClassVar[str] = "prove"
@@ -77,7 +78,7 @@ class Prove(Guard):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Track(Guard):
+class Track(Decorator):
     """Remember in the session that a tool ran; see `track`."""
 
     kind: ClassVar[str] = "prove"
@@ -351,8 +352,7 @@ class _Prover:
             rank = fixed if fixed is not None else level("trust", guard.trust(value))  # type: ignore[operator]
             facts.append(Fact((kind, encoded), guard.ttl, rank, self._name, together.get(place, ()), uses))
             if type(value) is str and len(value) > LONGEST:
-                head = head_of(value)
-                facts.append(Fact((kind + HEAD, encode(head)), guard.ttl, 0, self._name))
+                facts.append(Fact((kind + HEAD, encode(head_of(value))), guard.ttl, 0, self._name))
         return facts
 
     def _tee(self, life: Life, source: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:

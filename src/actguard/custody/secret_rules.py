@@ -4,7 +4,7 @@ import base64
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from actguard.custody.rule import Call, Denial, Question, Rule, Shape, missing, names, unfit
 from actguard.custody.session import HEAD
@@ -123,6 +123,6 @@ def _base64(secret: str) -> Iterator[str]:
             yield inner.replace("+", "-").replace("/", "_")
 
 
-def head_of(value: Any) -> str | None:
+def head_of(text: str) -> str:
     """What is kept in the open of a text that is too long to be kept."""
-    return value[:HEAD_LENGTH] if isinstance(value, str) else None
+    return text[:HEAD_LENGTH]

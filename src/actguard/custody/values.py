@@ -71,10 +71,10 @@ def _pair(key: Any, held: Any, depth: int) -> str:
 
 
 def _number(value: float | Decimal) -> int | Decimal:
-    if not math.isfinite(value):
-        raise Unfit("not a finite number")
     if isinstance(value, int):
         return int.__index__(value)
+    if not math.isfinite(value):
+        raise Unfit("not a finite number")
     exact = value if isinstance(value, Decimal) else Decimal(float.__repr__(value))
     return int(exact) if exact == exact.to_integral_value() and abs(exact) < 10**30 else exact
 
@@ -174,7 +174,7 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace") if _is_utf8(value) else value.decode("latin-1")
+        return _decoded(value)
     if isinstance(value, int) and not -(10**100) < value < 10**100:
         raise Unfit("a number with too many digits")
     if not math.isfinite(value):
@@ -182,12 +182,11 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _is_utf8(value: bytes) -> bool:
+def _decoded(value: bytes) -> str:
     try:
-        value.decode()
+        return value.decode()
     except UnicodeDecodeError:
-        return False
-    return True
+        return value.decode("latin-1")
 
 
 def _scalar(value: Any) -> str:

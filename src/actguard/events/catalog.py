@@ -32,6 +32,9 @@ VERBOSE: dict[tuple[str, str], Kind] = {
 }
 """What mode "verbose" adds, besides everything that programs emit themselves."""
 
+GATEWAYS_OWN = frozenset({"reserved", "settled", "expired", "overrun"})
+"""Of category "budget": what the gateway alone can know."""
+
 SPEND = ("llm", "usage")
 """Never dropped for a lesser one."""
 

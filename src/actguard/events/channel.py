@@ -15,7 +15,7 @@ from typing import Any
 
 from actguard.context import OUTSIDE, inside
 from actguard.events.envelope import Record
-from actguard.events.sinks import Sink
+from actguard.events.sinks import NotTaken, Sink
 
 logger = logging.getLogger("actguard.events")
 
@@ -146,7 +146,7 @@ class Channel:
                     self._report(failed)
                     return False
                 except Exception as failed:  # noqa: BLE001 - a sink is somebody else's code, and the thread must live
-                    self._lost += len(batch)
+                    self._lost += failed.count if isinstance(failed, NotTaken) else len(batch)
                     self._report(failed)
                 finally:
                     self._in_hand = 0

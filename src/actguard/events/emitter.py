@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from actguard.context import current_frame
+from actguard.events.catalog import GATEWAYS_OWN
 from actguard.events.envelope import FIELDS
 from actguard.exceptions import ActGuardError, ReportingContractError
-
-_GATEWAYS_OWN = frozenset({"reserved", "settled", "expired", "overrun"})
 
 
 @runtime_checkable
@@ -57,7 +56,7 @@ def emit_event(category: str, name: str, payload: Mapping[str, Any] | None = Non
                 f"An event has no field {field!r}; put it into payload. There are {', '.join(sorted(FIELDS))}.",
                 argument=field,
             )
-    if category == "budget" and name in _GATEWAYS_OWN:
+    if category == "budget" and name in GATEWAYS_OWN:
         raise ReportingContractError(f"budget.{name} is what the gateway alone can know", argument="name")
     emit(category, name, payload or {}, **fields)
 

@@ -21,6 +21,7 @@ FIELDS = frozenset(KEYS) - {"id", "ts", "tenant_id", "category", "name", "versio
 
 _DEEPEST = 8
 _LONGEST = 10_000
+_LARGEST = 1 << 63  # what other programs have no room for, and Python does not even print, is named by its type
 
 
 class Origin(NamedTuple):
@@ -92,20 +93,20 @@ class Record:
             "version": VERSION,
             "severity": kind.severity,
             "outcome": kind.outcome,
-            "payload": plain(self.payload),
+            "payload": {},
             "evidence": [],
             "meta": dict(origin.meta),
         }
         if scope is not None:
             envelope |= scope_fields(scope)
-        fields = self.fields
+        payload, fields = self.payload, self.fields
         if self.details is not None:
-            payload, more = self.details()
-            envelope["payload"] = plain({**self.payload, **payload})
-            fields = {**fields, **more}
+            said, more = self.details()
+            payload, fields = {**payload, **said}, {**fields, **more}
+        envelope["payload"] = _told(payload, {"left_out": "it could not be read"})
         for name, value in fields.items():
             if name in FIELDS and value is not None:
-                envelope[name] = plain(value)
+                envelope[name] = _told(value, envelope[name])
         return envelope
 
 
@@ -120,10 +121,20 @@ def scope_fields(scope: Any) -> dict[str, Any]:
     }
 
 
+def _told(value: Any, otherwise: Any) -> Any:
+    """`plain`, or *otherwise*: what a program gave may change while it is read, and its keys may have no text."""
+    try:
+        return plain(value)
+    except Exception:  # noqa: BLE001 - somebody else's objects; one event must not cost those that travel with it
+        return otherwise
+
+
 def plain(value: Any, depth: int = 0) -> Any:
     """*value* as JSON has it. What JSON does not have is named by its type alone: what it holds may be secret."""
-    if value is None or isinstance(value, (bool, int)):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return value if -_LARGEST <= value < _LARGEST else "<int>"
     if isinstance(value, str):
         return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…"
     if isinstance(value, float):

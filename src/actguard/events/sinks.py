@@ -10,6 +10,14 @@ Event = Mapping[str, Any]
 """An envelope; see docs/events.md for its keys. Sinks share it, and leave it as it is."""
 
 
+class NotTaken(Exception):  # noqa: N818 - raised by a sink: says how many
+    """Some events of a batch were not taken, and never will be; the others were."""
+
+    def __init__(self, count: int, why: Exception) -> None:
+        super().__init__(str(why))
+        self.count = count
+
+
 @runtime_checkable
 class Sink(Protocol):
     """Takes events in batches, on a thread of its own; it may block. What it raises is logged, once."""
@@ -45,14 +53,20 @@ class JsonLines:
 
 
 class Callback:
-    """Calls *function* with each event."""
+    """Calls *function* with each event, also with those behind one that it raises for."""
 
     def __init__(self, function: Callable[[Event], object]) -> None:
         self.function = function
 
     def write(self, events: Sequence[Event]) -> None:
+        failures: list[Exception] = []
         for event in events:
-            self.function(event)
+            try:
+                self.function(event)
+            except Exception as error:  # noqa: BLE001 - somebody else's function
+                failures.append(error)
+        if failures:
+            raise NotTaken(len(failures), failures[0])
 
     def close(self) -> None:
         pass

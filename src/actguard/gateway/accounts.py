@@ -75,6 +75,8 @@ def put_budget(
     """Set a limit, in place of one on the same scope and window. It holds from the next reserve on."""
     if (scope == "workspace") == bool(key):
         raise Invalid("A workspace's budget has no key, every other one has: an agent, a user (or *), a plan.")
+    if scope == "agent" and key == "*":
+        raise Invalid("* stands for each user; name the agent, as its key does, or limit the workspace.")
     if scope == "plan" and not _PLAN_KEY.fullmatch(key):
         raise Invalid(
             f"A plan's key is lower-case letters, digits, - and _, at most 100, and begins with a letter or digit, "

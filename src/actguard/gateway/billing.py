@@ -1,7 +1,7 @@
 """What a settle costs by the server's own book, whatever shape the client gave it in."""
 
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -17,10 +17,14 @@ LARGEST_CHARGE: Final = 10**15
 """Micro-dollars: a thousand million dollars. What claims more is a mistake."""
 
 _counts: Final = attrgetter(*Usage._fields)
+_otherwise: Final = attrgetter("cached_input_tokens", "cache_write_tokens_5m", "cache_write_tokens_1h",
+                               "web_search_count", "cache_read_tokens", "cache_write_tokens",
+                               "cache_write_1h_tokens")  # fmt: skip
+"""Counts that have several names, and parts that may contradict their whole."""
 _NOBODY: Final = ("", "none", "unknown")
 
 
-class Bill(NamedTuple):
+class Bill(msgspec.Struct):
     """What a settle adds."""
 
     usd: int
@@ -139,12 +143,12 @@ def _at_the_top(body: SettleBody) -> UsageEntry:
 
 def _usage(entry: UsageEntry) -> Usage:
     """The counts in our kinds. A part never makes its whole smaller: the whole is at least the sum of what is in it."""
+    usage = Usage._make(_counts(entry))
+    if not any(_otherwise(entry)):
+        return usage
     one_hour = max(entry.cache_write_1h_tokens, entry.cache_write_tokens_1h)
     writes = max(entry.cache_write_tokens, entry.cache_write_tokens_5m + entry.cache_write_tokens_1h, one_hour)
     reads = max(entry.cache_read_tokens, entry.cached_input_tokens)
-    usage = Usage._make(_counts(entry))
-    if not (reads or writes or entry.web_search_count):
-        return usage
     return usage._replace(
         input_tokens=max(entry.input_tokens, reads + writes),
         cache_read_tokens=reads,

@@ -61,6 +61,11 @@ class Server:
         """What kind of database it is, for people."""
         return str(getattr(self._store, "path", self._store.kind))
 
+    @property
+    def shared(self) -> bool:
+        """Whether several processes may use its database."""
+        return self._store.shared
+
     def prepare(self, time_zone: str | None = None) -> FirstKeys | None:
         """Take the port, bring the database up to date, and make the first keys, where there are none."""
         self._socket = _listening(self._host, self._port)

@@ -4,6 +4,7 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from actguard.exceptions import ActGuardUsageError, InvalidToolError
@@ -54,6 +55,15 @@ class Pipeline:
             self.plan = plan
             if settings.current() is now:  # otherwise `configure` was here meanwhile, and took another plan away
                 return plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Decorator(Guard):
+    """A guard that is put on a function by calling it: what `rate_limit(...)` and the others return."""
+
+    def __call__(self, function: F) -> F:
+        """*function* with this guard, around the guards that it has already."""
+        return guarded(function, (self,))
 
 
 def guarded(function: F, guards: Sequence[Guard]) -> F:

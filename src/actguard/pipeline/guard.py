@@ -1,6 +1,6 @@
 """What a guard is: data that may be put on a function, and, once it is there, a few hooks around each call.
 
-    Guard    what a decorator such as `rate_limit(...)` returns: options, validated. Stacking guards collects them.
+    Guard    the options of a decorator such as `rate_limit(...)`, validated. Stacking them collects guards.
     Part     a guard on one function, made by `Guard.bind`: argument getters compiled, keys begun.
 
 The hooks of a Part, in the order of a call; those that a guard has no use for stay None:
@@ -26,7 +26,6 @@ from actguard.stores.protocol import Kind, Receipt, Refusal, Report, Step, Store
 if TYPE_CHECKING:
     from actguard.pipeline.target import Target
 
-F = TypeVar("F")
 S = TypeVar("S", bound=Step)
 
 Mode = Literal["enforce", "observe", "off"]
@@ -174,12 +173,6 @@ class Guard:
             choice("on_store_error", self.on_store_error, get_args(OnStoreError))
         if self.store is not None:
             a_store("store", self.store)
-
-    def __call__(self, function: F) -> F:
-        """Put this guard on *function*, around the guards that it has already."""
-        from actguard.pipeline.decorate import guarded
-
-        return guarded(function, (self,))
 
     def store_under(self, configured: Store) -> Store:
         """Its own store, or the one that is *configured* for all."""

@@ -3,16 +3,13 @@
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from types import AsyncGeneratorType, GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from actguard.pipeline.call import Call
 from actguard.pipeline.drive import adrive, clock, drive, failing
 from actguard.pipeline.guard import Ending
-from actguard.pipeline.plan import Plan
+from actguard.pipeline.plan import Plan, Planned
 from actguard.pipeline.unasked import Unasked, settle
-
-if TYPE_CHECKING:
-    from actguard.pipeline.decorate import Pipeline
 
 
 def is_lazy(result: Any) -> bool:
@@ -50,11 +47,11 @@ async def _awaited(plan: Plan, unasked: Unasked, awaitable: Awaitable[Any], begu
 # ---- generators: they begin when they are first asked, and end when exhausted or closed --------------------------
 
 
-def generator(pipeline: "Pipeline") -> Callable[..., Any]:
+def generator(function: Planned) -> Callable[..., Any]:
     """The wrapper of a generator function."""
 
     def guarded(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        plan = pipeline.plan or pipeline.compile()
+        plan = function.plan or function.compile()
         call = drive(plan.open(args, kwargs))
         begun = clock() if plan.timed else 0.0
         return (yield from _generated(plan, call, plan.body(*args, **kwargs), begun))
@@ -83,11 +80,11 @@ def _generated(plan: Plan, call: Call | Unasked, items: Any, begun: float) -> Ge
     return result  # pyright: ignore[reportUnknownVariableType]
 
 
-def async_generator(pipeline: "Pipeline") -> Callable[..., Any]:
+def async_generator(function: Planned) -> Callable[..., Any]:
     """The wrapper of an asynchronous generator function."""
 
     async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        plan = pipeline.plan or pipeline.compile()
+        plan = function.plan or function.compile()
         call = await adrive(plan.open(args, kwargs))
         begun = clock() if plan.timed else 0.0
         items = _async_generated(plan, call, plan.body(*args, **kwargs), begun)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from actguard.context import current_frame
 from actguard.events.emitter import emit
@@ -31,6 +31,15 @@ class _Blocked(Exception):  # noqa: N818 - never leaves this module
         super().__init__()
         self.part = part
         self.answer = answer
+
+
+class Planned(Protocol):
+    """A guarded function, as its wrapper sees it: a plan, until the settings change, and then another."""
+
+    target: Target
+    plan: "Plan | None"
+
+    def compile(self) -> "Plan": ...
 
 
 class Plan:

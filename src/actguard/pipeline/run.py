@@ -6,7 +6,7 @@ functions with all that a call needs at hand.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from actguard.context import current_frame
 from actguard.exceptions import ToolGuardError
@@ -16,26 +16,23 @@ from actguard.pipeline.drive import adrive, clock, drive, failing
 from actguard.pipeline.guard import Answer, Args, Ending, Kwargs
 from actguard.pipeline.later import async_generator, generator, is_lazy, later
 from actguard.pipeline.outcome import is_neutral
-from actguard.pipeline.plan import Plan
+from actguard.pipeline.plan import Plan, Planned
 from actguard.stores.protocol import Refused, Step
 from actguard.stores.undo import REFUSALS
-
-if TYPE_CHECKING:
-    from actguard.pipeline.decorate import Pipeline
 
 # What tools return as a rule: neither awaitable nor a generator, known at one look.
 _READY = frozenset({str, int, float, bool, type(None), dict, list, tuple, bytes, set})
 
 
-def wrapper(pipeline: "Pipeline") -> Callable[..., Any]:
-    """The function that stands in the place of the pipeline's."""
+def wrapper(function: Planned) -> Callable[..., Any]:
+    """What stands in the place of *function*."""
     shells = {"sync": _sync, "async": _async, "generator": generator, "async_generator": async_generator}
-    return shells[pipeline.target.kind](pipeline)
+    return shells[function.target.kind](function)
 
 
-def _sync(pipeline: "Pipeline") -> Callable[..., Any]:
+def _sync(function: Planned) -> Callable[..., Any]:
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        plan = pipeline.plan or pipeline.compile()
+        plan = function.plan or function.compile()
         return plan.call(args, kwargs)
 
     return guarded
@@ -180,9 +177,9 @@ def _sync_body(plan: Plan, call: Call) -> Any:
     return drive(plan.leave(call.args, call.kwargs, result)) if plan.afters else result
 
 
-def _async(pipeline: "Pipeline") -> Callable[..., Any]:
+def _async(function: Planned) -> Callable[..., Any]:
     async def guarded(*args: Any, **kwargs: Any) -> Any:
-        plan = pipeline.plan or pipeline.compile()
+        plan = function.plan or function.compile()
         if plan.single is None:
             gates = plan.gates
             if gates is not None and (not gates or all(gate(args, kwargs) for gate in gates)):

@@ -3,15 +3,12 @@
 import threading
 import weakref
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, Protocol, get_args
 
 from actguard.pipeline.guard import Mode, OnStoreError, a_store, choice, named
 from actguard.stores.fallback import Standby
 from actguard.stores.memory import MemoryStore
 from actguard.stores.protocol import Store
-
-if TYPE_CHECKING:
-    from actguard.pipeline.decorate import Pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +31,17 @@ class Settings:
             return standby
 
 
+class Follower(Protocol):
+    """What goes by the settings: its plan is made from them."""
+
+    plan: Any
+
+
 LOCAL = MemoryStore()
 """This process's own memory: the store where none is configured."""
 
 _settings = Settings(store=LOCAL)
-_pipelines: "weakref.WeakSet[Pipeline]" = weakref.WeakSet()
+_followers: weakref.WeakSet[Follower] = weakref.WeakSet()
 _standbys: dict[int, Standby] = {}
 _lock = threading.Lock()
 _KEEP: Any = object()
@@ -88,12 +91,12 @@ def configure(
     with _lock:
         before = _settings
         _settings = replace(before, **changes)
-        for pipeline in tuple(_pipelines):
-            pipeline.plan = None
+        for follower in tuple(_followers):
+            follower.plan = None
     return before
 
 
-def remember(pipeline: "Pipeline") -> None:
-    """Have *pipeline* follow later changes."""
+def remember(follower: Follower) -> None:
+    """Take the plan of *follower* away whenever the settings change."""
     with _lock:
-        _pipelines.add(pipeline)
+        _followers.add(follower)

@@ -6,15 +6,19 @@ refused, or that returns such a thing itself.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from actguard.pipeline.call import Call
 from actguard.pipeline.guard import Ending
 
-if TYPE_CHECKING:
-    from actguard.pipeline.plan import Plan
 
-_thrown_away: "deque[tuple[Plan, Call]]" = deque()
+class Abandons(Protocol):
+    """Sees to the end of calls (plan.py)."""
+
+    def abandon(self, call: Call, ending: Ending) -> None: ...
+
+
+_thrown_away: deque[tuple[Abandons, Call]] = deque()
 
 
 class Unasked:
@@ -22,7 +26,7 @@ class Unasked:
 
     __slots__ = ("_call", "_plan")
 
-    def __init__(self, plan: "Plan", call: Call) -> None:
+    def __init__(self, plan: Abandons, call: Call) -> None:
         self._plan = plan
         self._call: Call | None = call
 

@@ -4,14 +4,13 @@ The body is all there is to go by. AWS also puts token counts into response head
 else (Cohere, Mistral's first ones) are left to an estimate.
 """
 
-from typing import Any
-
 from actguard.budget.usage import Bill, Line, MalformedUsage, Usage
 from actguard.providers.anthropic import reply as anthropic
 from actguard.providers.body import Body, is_list, is_object, objects, part_of, text_of, utf8_length
 from actguard.providers.counting import SLOT, TOTAL, Table, collect, no_counts, usage_from
 from actguard.providers.endpoint import Endpoint, Kind
 from actguard.providers.openai import reply as openai
+from actguard.providers.reader import Reader
 
 _MESSAGES = Endpoint("messages", Kind.PRICED)
 _CHAT = Endpoint("chat.completions", Kind.PRICED)
@@ -39,42 +38,18 @@ def read(endpoint: Endpoint, body: Body, model: str) -> Bill | None:
     return _bill(model, _titan(body) or _llama(body) or _jurassic(body), ())
 
 
-class StreamReader:
+class StreamReader(Reader):
     """Follows one event stream: the events of `converse-stream`, or those of the model behind
     `invoke-with-response-stream`."""
 
-    __slots__ = (
-        "_counts",
-        "_endpoint",
-        "_messages",
-        "_metrics",
-        "_model",
-        "delta_bytes",
-        "delta_events",
-        "error",
-        "malformed",
-        "terminal",
-    )
+    __slots__ = ("_messages", "_metrics")
 
     def __init__(self, endpoint: Endpoint, model: str) -> None:
-        self._endpoint = endpoint
-        self._model = model
+        super().__init__(endpoint, model)
         self._messages: anthropic.StreamReader | None = None
         self._metrics: Body | None = None
-        self._counts: dict[str, Any] = {}
-        self.terminal = False
-        """The provider said that this was the end, and its usage is complete."""
-        self.error = False
-        """An error was reported within the stream."""
-        self.malformed: str | None = None
-        """What was wrong with the usage, once `bill` found that it cannot be."""
-        self.delta_bytes = 0
-        """UTF-8 bytes of text, arguments and reasoning so far."""
-        self.delta_events = 0
-        """Events that carried at least one output token: a sure lower bound of the output."""
 
     def feed(self, event: Body) -> None:
-        """Take note of one parsed event."""
         if event.get("type") == "error":
             self.error = True
         elif "type" in event:
@@ -86,22 +61,13 @@ class StreamReader:
             self._metrics = metrics
             self.terminal = True
 
-    def bill(self) -> Bill | None:
-        """What has been reported so far. None if nothing was, or nothing that can be; `terminal` is then taken back."""
-        try:
-            bill = self._bill()
-        except MalformedUsage as malformed:
-            self.malformed, bill = str(malformed), None
-        self.terminal = self.terminal and bill is not None
-        return bill
-
     def _bill(self) -> Bill | None:
         if self._messages is not None:
             bill = self._messages.bill()
             self.malformed = self._messages.malformed
             return bill and bill._replace(lines=tuple(line._replace(model=self._model) for line in bill.lines))
-        if "usage" in self._counts:
-            return read(self._endpoint, self._counts, self._model)
+        if "usage" in self._reply:
+            return read(self._endpoint, self._reply, self._model)
         return _bill(self._model, None if self._metrics is None else _metrics(self._metrics), ())
 
     def _message(self, event: Body) -> None:
@@ -126,7 +92,7 @@ class StreamReader:
             self.delta_events += 1
         metadata = event.get("metadata")
         if is_object(metadata) and metadata.get("usage") is not None:
-            self._counts = dict(metadata)
+            self._reply = dict(metadata)
             self.terminal = True
         if any(key.endswith(("Exception", "Error")) for key in event):
             self.error = True

@@ -8,12 +8,12 @@ Whoever ends a call first settles it; everything after that is ignored (`Hold.fi
 reply never reaches the caller: it is logged once, and the call is charged by estimate.
 """
 
+from collections import OrderedDict
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
-from actguard.budget.account import Account
-from actguard.budget.backing import Spend
+from actguard.budget.account import Account, Spend
 from actguard.budget.hosts import Host
 from actguard.budget.pricing import merged
 from actguard.budget.scope import Charge, Hold, Refusal
@@ -27,6 +27,7 @@ current_call: ContextVar["tuple[Any, Call | None] | None"] = ContextVar("actguar
 """Set while an SDK's own request method runs, and nowhere else: its client, and the call if it is metered."""
 
 _NOTHING_IMPOSSIBLE: frozenset[str] = frozenset()
+_MOST_DEFERRED = 10_000
 _OUR_BYTES = 80  # what an output cap and a question for usage add to a body; neither is part of the prompt
 
 
@@ -270,15 +271,32 @@ class Call(Quote):
         contexts = tuple(merged(line.context, context) for line in bill.lines) if bill is not None else (context,)
         return Spend(charge, "call", self.provider, response_id, self.model, contexts)
 
-    def _defer(self, bill: Bill) -> None:
-        from actguard.providers.deferred import defer
+    # ---- billed later ----
 
+    def _defer(self, bill: Bill) -> None:
+        """Stay open until a read finds the reply finished. Without an id nothing ever will: charge by estimate."""
         self.streaming = True  # the end of `request` is not the end of this call
-        defer(self, bill.response_id)
+        response_id = bill.response_id
+        if response_id is None:
+            self.settle_later(None)
+            return
+        self.deferred_as = response_id
+        deferred[response_id] = self
+
+        def park() -> None:
+            self.parked = True  # nobody is to wait for it: it ends when somebody asks, and that may be he
+
+        self.account.admission.later(park)
+        while len(deferred) > _MOST_DEFERRED:
+            _, oldest = deferred.popitem(last=False)
+            oldest.deferred_as = None
+            oldest.settle_later(None)
 
     def _no_longer_deferred(self) -> None:
-        from actguard.providers.deferred import deferred
-
         if self.deferred_as is not None:
             deferred.pop(self.deferred_as, None)
             self.deferred_as = None
+
+
+deferred: OrderedDict[str, Call] = OrderedDict()
+"""Calls that were accepted and are billed later (background responses, batches), by the provider's id of the reply."""

@@ -20,8 +20,8 @@ from typing import Any
 from actguard.budget.account import Account
 from actguard.context import current_frame
 from actguard.providers.body import is_object
-from actguard.providers.call import Call, current_call
-from actguard.providers.deferred import deferred, settle_deferred
+from actguard.providers.call import Call, current_call, deferred
+from actguard.providers.deferred import settle_deferred
 from actguard.providers.endpoint import Endpoint, Kind
 from actguard.providers.faults import log_once
 from actguard.providers.gate import aadmit, admit, again, open_call, unmetered

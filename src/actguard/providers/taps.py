@@ -120,8 +120,14 @@ class SSETap(EventTap):
             self._give_up()
 
     def rest(self) -> bytes:
-        rest = b"".join(event.raw for event in self._parser.flush())
-        return rest[self._ahead :]
+        """The last event, where no blank line ended it: some readers take it for one, so it is treated as one."""
+        self._safely(self._catch_up)
+        rest = b""
+        for event in self._parser.flush():
+            asked_for = self._read(event.data) and self.call.hide_usage
+            rest += b"" if asked_for else event.raw[self._ahead :]
+            self._ahead = 0
+        return rest
 
     def parse(self, data: bytes) -> None:
         self._unparsed += len(data)
@@ -137,7 +143,7 @@ class SSETap(EventTap):
             return False
         try:
             event = parse_json(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False  # the SDK will say what it thinks of it; what is not JSON bills nothing
         if not is_object(event):
             return False

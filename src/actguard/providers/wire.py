@@ -3,25 +3,12 @@
 import json
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from actguard.budget.estimate import RequestFacts
 from actguard.budget.usage import Bill
 from actguard.providers.endpoint import Endpoint
-
-
-class StreamReader(Protocol):
-    """Reads the events of one stream (`*/reply.py`)."""
-
-    terminal: bool
-    error: bool
-    delta_bytes: int
-    delta_events: int
-
-    def feed(self, event: Mapping[str, Any]) -> None: ...
-    @property
-    def response_id(self) -> str | None: ...
-    def bill(self) -> Bill | None: ...
+from actguard.providers.reader import Reader
 
 
 class Wire(NamedTuple):
@@ -30,7 +17,7 @@ class Wire(NamedTuple):
     classify: Callable[[str, str], Endpoint]
     facts: Callable[..., RequestFacts]
     read: Callable[[Endpoint, Mapping[str, Any], str], Bill | None]
-    reader: Callable[[Endpoint, str], StreamReader]
+    reader: Callable[[Endpoint, str], Reader]
     with_output_cap: Callable[..., dict[str, Any]]
     caps: frozenset[str]
     """Names of the endpoints whose request has an output cap."""

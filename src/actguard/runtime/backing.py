@@ -7,10 +7,10 @@ import time
 import warnings
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from actguard.budget.account import Account
-from actguard.budget.backing import Ask, Listener, Reservation, Spend
+from actguard.budget.account import Account, Listener, Spend
+from actguard.budget.backing import Ask, Reservation
 from actguard.budget.scope import Hold
 from actguard.events.catalog import wanted
 from actguard.events.envelope import Record, uuid7
@@ -22,12 +22,10 @@ from actguard.exceptions import (
     ToolGuardError,
 )
 from actguard.money import PICO_PER_USD
+from actguard.runtime.remote import Remote
 from actguard.runtime.reservation import GatewayReservation, closed
 from actguard.transport.answers import Unanswered
 from actguard.transport.names import check_fits
-
-if TYPE_CHECKING:
-    from actguard.runtime.client import Client
 
 _PICO_PER_MICRO = PICO_PER_USD // 1_000_000
 
@@ -106,8 +104,11 @@ class ScopeListener:
 class RunBacking:
     """What a client does for one run."""
 
-    def __init__(self, client: "Client", run_id: str, user_id: str | None, emitter: RunEvents | None) -> None:
-        self.client = client
+    def __init__(
+        self, client: object, remote: Remote | None, run_id: str, user_id: str | None, emitter: RunEvents | None
+    ) -> None:
+        self.client = client  # for who asks whether the run is his
+        self._remote = remote
         self.run_id = run_id
         self.user_id = user_id
         self.emitter = emitter
@@ -136,7 +137,7 @@ class RunBacking:
     # ---- outermost scopes ----
 
     def reserve(self, ask: Ask) -> Reservation:
-        remote = self.client.remote
+        remote = self._remote
         if remote is None:
             return self._unreserved(ask)
         if _on_a_loop():
@@ -158,7 +159,7 @@ class RunBacking:
         return reservation
 
     async def areserve(self, ask: Ask) -> Reservation:
-        remote = self.client.remote
+        remote = self._remote
         if remote is None:
             return self._unreserved(ask)
         reservation = self._reservation(ask)
@@ -173,7 +174,7 @@ class RunBacking:
         return Unreserved(ScopeListener(self.emitter, None, ask.plan_key) if self.emitter is not None else None)
 
     def _reservation(self, ask: Ask) -> GatewayReservation:
-        remote = self.client.remote
+        remote = self._remote
         assert remote is not None
         check_fits("user_id", ask.user_id)
         reservation = GatewayReservation(remote, ask, uuid7())
@@ -182,7 +183,7 @@ class RunBacking:
 
     def _not_granted(self, reservation: GatewayReservation, ask: Ask, key: str, error: ActGuardError) -> None:
         """Raise *error*, unless it is silence, and the policy is to go on."""
-        remote = self.client.remote
+        remote = self._remote
         assert remote is not None
         if isinstance(error, Unanswered):
             if remote.config.on_gateway_error == "open":

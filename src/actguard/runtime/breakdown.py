@@ -3,7 +3,7 @@
 from collections import deque
 from typing import Any, NamedTuple
 
-from actguard.budget.backing import Spend
+from actguard.budget.account import Spend
 from actguard.money import PICO_PER_USD
 from actguard.transport.names import fitting
 

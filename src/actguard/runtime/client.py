@@ -122,6 +122,9 @@ class Client:
     @classmethod
     def _from_options(cls, options: dict[str, Any], source: str) -> Self:
         try:
+            for name in options:
+                if name not in OPTIONS:  # "self", too
+                    raise no_such_option(name)
             return cls(**options)
         except ActGuardUsageError as wrong:
             raise ActGuardUsageError(f"{source}: {wrong.message}", argument=wrong.argument) from None
@@ -189,8 +192,7 @@ class Client:
 
     def open_run(self, run_id: str, user_id: str | None) -> RunBacking:
         """What stands behind a run that is entered now; for `ClientRun`."""
-        if self._closed:
-            raise ActGuardUsageError("this Client is closed: make a new one")
+        self._check_open()
         emitter = None
         if self._channels:
             for channel in self._channels:
@@ -200,7 +202,7 @@ class Client:
             emitter = RunEvents(origin, self.config.event_mode, self._channels)
         if self.remote is not None:
             self.remote.courier.start()
-        return RunBacking(self, run_id, user_id, emitter)
+        return RunBacking(self, self.remote, run_id, user_id, emitter)
 
     # ---- budgets without a guard ----
 
@@ -227,20 +229,33 @@ class Client:
             The gateway's answer; its `reserve_id` is what `settle_budget` needs.
 
         Raises:
-            ActGuardUsageError: a wrong argument, or the client has no gateway.
+            ActGuardUsageError: a wrong argument, or the client has no gateway, or is closed.
             BudgetExceededError, ActGuardPaymentRequired: the gateway's decision.
             BudgetTransportError: it could not be reached, or refused the request. Whatever `on_gateway_error` says.
         """
-        remote = self._with_gateway()
+        remote = self._open_with_gateway()
         body = direct.reserve_body(
             run_id, user_id, usd_limit, token_limit, plan_key, cost_limit, reserve_id, when_short
         )
         return remote.ask(RESERVE, body, body["reserve_id"], release=body["reserve_id"])
 
-    async def areserve_budget(self, **options: Any) -> dict[str, Any]:
+    async def areserve_budget(
+        self,
+        *,
+        run_id: str,
+        user_id: str | None = None,
+        usd_limit: float | None = None,
+        token_limit: int | None = None,
+        plan_key: str | None = None,
+        cost_limit: int | None = None,
+        reserve_id: str | None = None,
+        when_short: WhenShort = "deny",
+    ) -> dict[str, Any]:
         """`reserve_budget` without blocking the event loop."""
-        remote = self._with_gateway()
-        body = direct.reserve_body(**options)
+        remote = self._open_with_gateway()
+        body = direct.reserve_body(
+            run_id, user_id, usd_limit, token_limit, plan_key, cost_limit, reserve_id, when_short
+        )
         return await remote.aask(RESERVE, body, body["reserve_id"], release=body["reserve_id"])
 
     def settle_budget(
@@ -286,6 +301,15 @@ class Client:
             reserve_id, input_tokens, cached_input_tokens, output_tokens, usage_breakdown, more
         )
         return await remote.aask(SETTLE, body, key)
+
+    def _open_with_gateway(self) -> Remote:
+        """For what begins something; what was begun can be settled still."""
+        self._check_open()
+        return self._with_gateway()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ActGuardUsageError("this Client is closed: make a new one")
 
     def _with_gateway(self) -> Remote:
         if self.remote is None:

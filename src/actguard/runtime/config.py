@@ -19,7 +19,7 @@ from actguard.exceptions import ActGuardUsageError
 EventMode = Literal["off", "significant", "verbose"]
 OnGatewayError = Literal["open", "closed"]
 
-_API_KEY = re.compile(r"ag_[a-z]+_[A-Za-z0-9-]+\.[A-Za-z0-9_-]+")
+_API_KEY = re.compile(r"ag_[a-z]+_[A-Za-z0-9_-]+\.[A-Za-z0-9._~+/-]+=*")
 _LONGEST_WAIT = 86_400.0
 _URL_SAFE = str.maketrans("-_", "+/")
 
@@ -210,6 +210,7 @@ def _from_variable(raw: str) -> dict[str, Any]:
     try:
         plain = "".join(raw.split()).rstrip("=").translate(_URL_SAFE)  # wrapped, unpadded, URL-safe: as tools print it
         decoded = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+        decoded.decode()  # many a path of a file that is missing can be decoded, but not into text
     except (binascii.Error, ValueError):
         raise ActGuardUsageError(
             "ACTGUARD_CONFIG is neither the path of a file that exists nor base64 of a JSON object",

@@ -13,21 +13,27 @@ import time
 import weakref
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from actguard.context import OUTSIDE, inside
 from actguard.exceptions import ActGuardError, BudgetTransportError
 from actguard.transport.answers import Unanswered
 from actguard.transport.spool import Entry, Segment, Spool
 
-if TYPE_CHECKING:
-    from actguard.runtime.reservation import GatewayReservation
-
 logger = logging.getLogger("actguard.runtime")
 
 _PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # seconds between looks at a gateway that is away
 _LOOK_FOR_ORPHANS = 60.0
 _SHORTEST_RENEWAL = 0.2
+
+
+class Renewable(Protocol):
+    """A hold at the gateway, as the courier sees it. It keeps none alive: a short run is over and gone before its
+    time."""
+
+    over: bool
+
+    def renew(self) -> None: ...
 
 
 class Courier:
@@ -43,7 +49,7 @@ class Courier:
 
     def _renew(self) -> None:
         self._owed: dict[str, Entry] = {}
-        self._renewals: weakref.WeakKeyDictionary[GatewayReservation, float] = weakref.WeakKeyDictionary()
+        self._renewals: weakref.WeakKeyDictionary[Renewable, float] = weakref.WeakKeyDictionary()
         self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._stopped = False
@@ -55,24 +61,21 @@ class Courier:
 
     def owe(self, entry: Entry) -> None:
         """Have *entry*, which is in the spool, delivered."""
-        self._call(lambda: self._owed.setdefault(entry.id, entry))
+        self.soon(lambda: self._owed.setdefault(entry.id, entry))
 
-    def renew(self, reservation: "GatewayReservation", seconds: float) -> None:
+    def renew(self, hold: Renewable, seconds: float) -> None:
         """Have a hold renewed in so many seconds."""
         due = time.monotonic() + max(seconds, _SHORTEST_RENEWAL)
-        reference = weakref.ref(reservation)
+        reference = weakref.ref(hold)
 
         def note() -> None:
-            if (reserved := reference()) is not None:  # a short run is over and gone by now
-                self._renewals[reserved] = due
+            if (held := reference()) is not None:
+                self._renewals[held] = due
 
-        self._call(note)
+        self.soon(note)
 
-    def settle_late(self, reservation: "GatewayReservation") -> None:
-        """Have spend told that came after its scope was left."""
-        self._call(reservation.settle_late)
-
-    def _call(self, action: Callable[[], object]) -> None:
+    def soon(self, action: Callable[[], object]) -> None:
+        """Have something done: such as to tell of spend that came after its scope was left."""
         self._calls.put(action)
         if self._thread is None:
             self.start()
@@ -117,12 +120,11 @@ class Courier:
 
     def _renew_due(self) -> None:
         now = time.monotonic()
-        for reservation, due in list(self._renewals.items()):
-            if reservation.over:
-                del self._renewals[reservation]
-            elif due <= now:
-                del self._renewals[reservation]
-                reservation.renew()
+        for hold, due in list(self._renewals.items()):
+            if hold.over or due <= now:
+                del self._renewals[hold]
+                if not hold.over:
+                    hold.renew()
 
     # ---- what is owed ----
 
@@ -163,9 +165,9 @@ class Courier:
             if refused.reason == "unauthorized":  # the key may be given its rights back
                 self._later(refused)
                 return False
-            self._put_aside(entry, refused)
+            self.put_aside(entry, refused)
         except ActGuardError as refused:
-            self._put_aside(entry, refused)
+            self.put_aside(entry, refused)
         self._failures = 0
         return True
 
@@ -175,7 +177,8 @@ class Courier:
         self._next_try = time.monotonic() + _PAUSES[min(self._failures, len(_PAUSES) - 1)]
         self._failures += 1
 
-    def _put_aside(self, entry: Entry, error: ActGuardError) -> None:
+    def put_aside(self, entry: Entry, error: ActGuardError) -> None:
+        """Keep what the gateway will never take for a person to look at."""
         logger.error("The gateway does not take what was spent; it is put aside in %s: %s", self.spool.folder, error)
         self.spool.refuse(entry, str(error))
 

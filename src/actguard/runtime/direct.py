@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 from actguard.budget.policy import number, text, whole_number
 from actguard.events.envelope import uuid7
@@ -44,7 +44,7 @@ def reserve_body(
     if token_limit is not None:
         body["token_limit"] = whole_number("token_limit", token_limit)
     if cost_limit is not None:
-        body["cost_limit"] = whole_number("cost_limit", cost_limit)
+        body["cost_limit"] = whole_number("cost_limit", cost_limit, "thousandths of a dollar")
     return body
 
 
@@ -62,6 +62,7 @@ def settle_body(
         ActGuardUsageError: a wrong argument.
     """
     text("reserve_id", reserve_id, optional=False)
+    check_fits("reserve_id", reserve_id)
     body: dict[str, Any] = {"reserve_id": reserve_id}
     for argument, count in (
         ("input_tokens", input_tokens),
@@ -71,12 +72,13 @@ def settle_body(
         if type(count) is not int or count < 0:
             raise ActGuardUsageError(f"{argument} must be a whole number, 0 or more, not {count!r}", argument=argument)
         body[argument] = count
-    if isinstance(usage_breakdown, (str, Mapping)) or not all(isinstance(line, Mapping) for line in usage_breakdown):  # pyright: ignore[reportUnnecessaryIsInstance]
+    lines: Any = usage_breakdown  # no iterator: it would be read up here, and its spend told to nobody
+    if not isinstance(lines, Sequence) or not all(isinstance(line, Mapping) for line in cast("list[Any]", lines)):
         raise ActGuardUsageError("usage_breakdown must be a list of mappings", argument="usage_breakdown")
     body["usage_breakdown"] = [dict(line) for line in usage_breakdown]
     body |= {name: value for name, value in more.items() if value is not None}
     try:
-        said = json.dumps(body, sort_keys=True)
+        said = json.dumps(body, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError):
         raise ActGuardUsageError("a settle may hold only what JSON can", argument="usage_breakdown") from None
     return body, f"{reserve_id[:150]}:{sha256(said.encode()).hexdigest()[:32]}"

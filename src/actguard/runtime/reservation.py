@@ -14,8 +14,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from actguard.budget.account import Account, calm_tokens, calm_usd
-from actguard.budget.backing import Ask, Listener
+from actguard.budget.account import Account, Listener, calm_tokens, calm_usd
+from actguard.budget.backing import Ask
 from actguard.budget.scope import Hold
 from actguard.events.envelope import uuid7
 from actguard.exceptions import ActGuardError, ActGuardPaymentRequired, BudgetExceededError, BudgetTransportError
@@ -29,6 +29,8 @@ from actguard.transport.spool import Entry
 PICO_PER_MICRO = PICO_PER_USD // 1_000_000
 _DEFAULT_TTL_MS = 900_000
 _LONGEST_TTL_S = 86_400
+_MOST_MICROS = 10**15  # what a request may name; a guard with a larger limit is a guard that limits nothing
+_MOST_TOKENS = 10**12
 
 Kept = tuple[str, dict[str, Any], Entry | None]
 """A settle request: its key, its body, and what is on disk of it."""
@@ -63,9 +65,9 @@ class GatewayReservation:
         identity, ask = self._identity, self._ask
         body = {name: value for name, value in identity._asdict().items() if value is not None}
         if ask.pico != math.inf:
-            body["usd_limit_micros"] = max(1, -int(-ask.pico // PICO_PER_MICRO))
+            body["usd_limit_micros"] = min(max(1, -int(-ask.pico // PICO_PER_MICRO)), _MOST_MICROS)
         if ask.tokens != math.inf:
-            body["token_limit"] = max(1, int(ask.tokens))
+            body["token_limit"] = min(max(1, int(ask.tokens)), _MOST_TOKENS)
         if ask.when_short != "deny":
             body["when_short"] = ask.when_short
         return RESERVE, body, identity.reserve_id
@@ -113,7 +115,7 @@ class GatewayReservation:
         """Take spend that is to be told; called from anywhere, takes no lock."""
         self.breakdown.add(account.name, spend)
         if self._left or len(self.breakdown) >= PART:
-            self._remote.courier.settle_late(self)
+            self._remote.courier.soon(self.settle_late)
 
     def extend(self, pico: int, tokens: int) -> None:
         if not self._offline:
@@ -259,13 +261,14 @@ class GatewayReservation:
         if self._offline:
             self._owe(kept)
             return None
-        for index, (key, body, _) in enumerate(kept):
+        for index, (key, body, entry) in enumerate(kept):
             try:
                 self._remote.settle(body, key)
             except Unanswered as away:
                 self._owe(kept[index:])
                 return away
-            except (ActGuardPaymentRequired, BudgetExceededError):
+            except (ActGuardPaymentRequired, BudgetExceededError) as refused:
+                self._remote.courier.put_aside(entry or Entry(key, SETTLE, body, 0.0), refused)
                 self._remote.spool.done(key)
                 self._owe(kept[index + 1 :])
                 raise

@@ -3,7 +3,7 @@
 import os
 import re
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import Any, Literal, Protocol, Self, get_args
 
 from actguard.budget.account import Account
 from actguard.budget.backing import Ask, Backing
@@ -19,10 +19,8 @@ from actguard.exceptions import (
     ScopeValidationError,
 )
 from actguard.runtime.backing import RunBacking, ScopeListener
+from actguard.runtime.remote import Remote
 from actguard.transport.names import check_fits
-
-if TYPE_CHECKING:
-    from actguard.runtime.client import Client
 
 _PLAN_KEY = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _LONGEST_NAME = 200
@@ -31,13 +29,23 @@ _LONGEST_PLAN_KEY = 100
 WhenShort = Literal["shrink", "deny"]
 
 
+class OpensRuns(Protocol):
+    """A client, as its runs see it."""
+
+    remote: Remote | None
+
+    def open_run(self, run_id: str, user_id: str | None) -> RunBacking:
+        """What stands behind a run that is entered now."""
+        ...
+
+
 class ClientRun:
     """A run, active while it is entered; `with` and `async with`. Made by `Client.run`.
 
     Each task and each thread that works on it inherits it; two of them with runs of their own do not meet.
     """
 
-    def __init__(self, client: "Client", user_id: str | None, run_id: str | None) -> None:
+    def __init__(self, client: OpensRuns, user_id: str | None, run_id: str | None) -> None:
         text("user_id", user_id)
         text("run_id", run_id)
         if client.remote is not None:
@@ -88,7 +96,7 @@ class ClientBudgetGuard(BudgetGuard):
     """A BudgetGuard that belongs to a client, and is entered inside one of its runs. Made by `Client.budget_guard`."""
 
     def __init__(
-        self, client: "Client", *, plan_key: str | None = None, when_short: WhenShort = "deny", **options: Any
+        self, client: OpensRuns, *, plan_key: str | None = None, when_short: WhenShort = "deny", **options: Any
     ) -> None:
         super().__init__(**options)
         if self.name is not None and len(self.name) > _LONGEST_NAME:

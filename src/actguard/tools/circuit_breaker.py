@@ -6,6 +6,7 @@ from typing import Any, ClassVar, cast
 
 from actguard.exceptions import CircuitBreakerConfigurationError, CircuitOpenError, ToolGuardError
 from actguard.pipeline import settings
+from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import Args, Ending, Guard, Kwargs, OnStoreError, Part, called, named, positive, whole
 from actguard.pipeline.target import Target
 from actguard.stores.protocol import (
@@ -28,7 +29,7 @@ _Error = CircuitBreakerConfigurationError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CircuitBreaker(Guard):
+class CircuitBreaker(Decorator):
     """Stop calling a dependency after *max_fails* failures in a row, for *reset_timeout* seconds; then try it with
     a few probes, and go on when they succeed.
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from actguard.exceptions import ConcurrencyExceeded, ToolGuardError
 from actguard.pipeline import settings
+from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import Ending, Guard, OnStoreError, Part, named, positive, whole
 from actguard.pipeline.target import Target
 from actguard.stores.protocol import LeaseGive, LeaseTake, NoPlace, Receipt, Refusal, Store
@@ -20,7 +21,7 @@ _TURN_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Concurrency(Guard):
+class Concurrency(Decorator):
     """At most *limit* calls at the same time.
 
     Args:

@@ -19,6 +19,7 @@ from actguard.exceptions import (
 )
 from actguard.pipeline import arguments, settings
 from actguard.pipeline.at_once import AnswersAtOnce
+from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import (
     Answer,
     Args,
@@ -78,7 +79,7 @@ Reconciled = Executed | NotExecuted | StillUnknown
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Idempotent(Guard):
+class Idempotent(Decorator):
     """Run the function once for each key.
 
     Args:

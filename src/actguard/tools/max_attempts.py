@@ -10,6 +10,7 @@ from actguard.exceptions import (
     MissingRuntimeContextError,
     ToolGuardError,
 )
+from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import Args, Ending, Guard, Kwargs, OnStoreError, Part, choice, named, whole
 from actguard.pipeline.outcome import is_steering
 from actguard.pipeline.target import Target
@@ -24,7 +25,7 @@ KEPT_S = 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MaxAttempts(Guard):
+class MaxAttempts(Decorator):
     """At most *calls* calls in a run.
 
     Args:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from actguard.exceptions import ActGuardUsageError, LoopDetected, ToolGuardError
 from actguard.pipeline import arguments
+from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import Answer, Ending, Guard, OnStoreError, Part, called, positive, whole
 from actguard.pipeline.target import Target
 from actguard.stores.protocol import CounterGive, CounterSeen, CounterTake, Receipt, Refusal, UsedUp
@@ -17,7 +18,7 @@ _ENDLESS = 1 << 62
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class NoRepeat(Guard):
+class NoRepeat(Decorator):
     """At most *max_identical* calls with the same arguments in a run.
 
     The first call too many is not made: it returns a sentence for the model ("this exact call was made 3 times

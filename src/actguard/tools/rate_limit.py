@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from actguard.exceptions import ActGuardUsageError, RateLimitExceeded, ToolGuardError
+from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import (
     Ending,
     Guard,
@@ -26,7 +27,7 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RateLimit(Guard):
+class RateLimit(Decorator):
     """At most *max_calls* calls in *period* seconds.
 
     Args:

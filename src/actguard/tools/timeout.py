@@ -19,6 +19,7 @@ from actguard.exceptions import (
 )
 from actguard.pipeline.deadline import deadline as _deadline
 from actguard.pipeline.deadline import remaining as remaining
+from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import Guard, Part, called, choice, positive, whole
 from actguard.pipeline.target import Target
 from actguard.tools.bounded import Bounded, Overrun
@@ -31,7 +32,7 @@ _workers = Workers()
 
 
 @dataclass(frozen=True, eq=False)
-class Timeout(Guard):
+class Timeout(Decorator):
     """Give the function *seconds*.
 
     A coroutine is cancelled; if it does not listen, its caller goes on after *grace* seconds more. A thread cannot be
@@ -329,10 +330,11 @@ def _timed_in_pool(
                 future.add_done_callback(lambda future: orphans.ended(future.exception() or future.result()))
                 raise _left(guard, target, started=True)
         try:
-            return future.result()
+            result = future.result()
         except ActGuardToolError as inner:
             inner.unstarted = None
             raise
+        return _bounded_further(guard, target, result, deadline, orphans)
 
     return timed
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from actguard.exceptions import ActGuardUsageError
 from actguard.transport.answers import Unanswered, explained, read, too_late
 from actguard.transport.attempts import Attempts, asked_pause
+from actguard.transport.names import header_key
 
 if TYPE_CHECKING:
     import httpx2
@@ -113,7 +114,7 @@ class GatewayTransport:
         started = time.monotonic()
         headers = {"authorization": self._authorization, "content-type": "application/json"}
         if key is not None:
-            headers["idempotency-key"] = key
+            headers["idempotency-key"] = header_key(key)
         answer = bytearray()
         try:
             with self._connections().stream(

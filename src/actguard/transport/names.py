@@ -1,6 +1,7 @@
 """Names on the wire: at most 200 characters, none of them a control character. Pure."""
 
 import re
+from hashlib import sha256
 from typing import Final
 
 from actguard.exceptions import ActGuardUsageError
@@ -29,3 +30,10 @@ def check_fits(argument: str, value: str | None, longest: int = LONGEST) -> None
             f"gateway: {value[:80]!r}",
             argument=argument,
         )
+
+
+def header_key(key: str) -> str:
+    """*key* as a header can carry it: the same for the same one."""
+    if key.isascii() and key.isprintable() and key == key.strip():
+        return key
+    return sha256(key.encode(errors="backslashreplace")).hexdigest()

@@ -101,7 +101,9 @@ class _Served:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         parameters = scope.get("path_params", {})
-        request = Request(scope["path"], scope["headers"], query_string=scope["query_string"], parameters=parameters)
+        request = Request(
+            scope["path"], dict(scope["headers"]), query_string=scope["query_string"], parameters=parameters
+        )
         try:
             request.body = await read_body(receive)
         except Refused as refused:

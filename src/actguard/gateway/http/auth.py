@@ -9,6 +9,7 @@ from actguard.gateway.http.wire import Refused, Request
 from actguard.gateway.keys import parse_key
 from actguard.gateway.storage.store import Row, Store, StoreDown
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 _REMEMBERED_S: Final = 0.5
@@ -47,9 +48,10 @@ class Authenticator:
         self._rate: Final = rate
         self._clock: Final = clock
         self._known: dict[str, _Known] = {}
-        self._admitted: dict[str, _Admitted] = {}
+        self._admitted: dict[bytes, _Admitted] = {}
+        """By the header's value."""
         self._asked: dict[str, asyncio.Task[_Known]] = {}
-        self._renewed: dict[str, asyncio.Task[None]] = {}
+        self._renewed: dict[bytes, asyncio.Task[None]] = {}
         self._changes = 0
         self._buckets: dict[str, tuple[float, float]] = {}
 
@@ -57,7 +59,7 @@ class Authenticator:
         """Who sent *request*; raises `Refused` with 401 or 429."""
         caller = self.remembered(request)
         if caller is None:
-            caller = await self._admit(request.header(b"authorization"))
+            caller = await self._admit(request.headers.get(b"authorization", b""))
             if self._rate:
                 self._meter(caller.key_id)
         return caller
@@ -67,7 +69,7 @@ class Authenticator:
 
         A key in use is asked for again before that has run out: nobody waits for the store but a key's first request.
         """
-        said = request.header(b"authorization")
+        said = request.headers.get(b"authorization", b"")
         admitted = self._admitted.get(said)
         if admitted is None:
             return None
@@ -87,7 +89,7 @@ class Authenticator:
         self._asked.pop(key_id, None)
         self._admitted.clear()
 
-    async def _renew(self, said: str) -> None:
+    async def _renew(self, said: bytes) -> None:
         try:
             await self._admit(said, anew=True)
         except Refused:
@@ -97,8 +99,8 @@ class Authenticator:
         finally:
             del self._renewed[said]
 
-    async def _admit(self, said: str, *, anew: bool = False) -> Caller:
-        scheme, _, text = said.partition(" ")
+    async def _admit(self, said: bytes, *, anew: bool = False) -> Caller:
+        scheme, _, text = said.decode("latin-1").partition(" ")
         key = parse_key(text.strip()) if scheme.lower() == "bearer" else None
         if key is None:
             raise _unauthorized("Send a key: Authorization: Bearer ag_live_...; `actguard keys create` makes one.")
@@ -145,7 +147,7 @@ class Authenticator:
         self._buckets[key_id] = (left - 1, now)
 
 
-def _remember(memory: dict[str, T], name: str, what: T) -> None:
+def _remember(memory: dict[K, T], name: K, what: T) -> None:
     if len(memory) >= _MOST_REMEMBERED:
         memory.clear()
     memory[name] = what

@@ -168,12 +168,13 @@ class Connection(asyncio.Protocol):
             "raw_path": url.path,
             "query_string": url.query or b"",
             "root_path": "",
-            "headers": heard.headers,
+            "headers": [*heard.headers.items()],
             "client": self._transport.get_extra_info("peername"),
             "server": self._transport.get_extra_info("sockname"),
         }
         bodies = [heard.body]
-        status, headers, content = 500, [], bytearray()
+        status, content = 500, bytearray()
+        headers: list[tuple[bytes, bytes]] = []
 
         async def receive() -> Message:
             if bodies:

@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
+from actguard.events.catalog import GATEWAYS_OWN
 from actguard.gateway.billing import TooMuch, needs_prices
 from actguard.gateway.http.auth import Caller
 from actguard.gateway.http.bodies import (
+    Decoder,
     Envelope,
     EventsBody,
     ExtendBody,
@@ -33,11 +35,11 @@ from actguard.gateway.rollups import add_events, count_said, name_said
 MOST_EVENTS: Final = 1000
 _LONGEST_KEY: Final = 255
 
-_reserve = msgspec.json.Decoder(ReserveBody)
-_settle = msgspec.json.Decoder(SettleBody)
-_extend = msgspec.json.Decoder(ExtendBody)
-_release = msgspec.json.Decoder(ReleaseBody)
-_events = msgspec.json.Decoder(EventsBody)
+_reserve = Decoder(ReserveBody)
+_settle = Decoder(SettleBody)
+_extend = Decoder(ExtendBody)
+_release = Decoder(ReleaseBody)
+_events = Decoder(EventsBody)
 _identified = msgspec.json.Decoder(Identified)
 _envelope = msgspec.json.Decoder(Envelope)
 
@@ -154,6 +156,8 @@ async def events(gateway: Gateway, caller: Caller, request: Request) -> Reply:
         try:
             msgspec.json.decode(raw)  # all of it is kept, so all of it must be readable
             envelope = _envelope.decode(raw)
+            if envelope.category == "budget" and envelope.name in GATEWAYS_OWN:
+                raise msgspec.ValidationError(f"budget.{envelope.name} is what the gateway alone tells")
             rows.append(_event_row(caller, envelope, raw, now))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             rejected.append({"index": index, "id": _id_of(raw), "error": f"not a valid event: {error}"[:300]})

@@ -1,6 +1,5 @@
 """An endpoint at work: for who may, counted and logged, and never a stack trace for an answer."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -54,7 +53,7 @@ class Served:
             work = self._begun(caller, request)
             if not isinstance(work, Operation):
                 return self._awaited(request, work)
-            self._gateway.writer.apply(work).add_done_callback(partial(self._replied, request, work, done))
+            self._gateway.writer.submit(work, partial(self._replied, request, work, done))
         except Exception as error:  # noqa: BLE001 - every error has an answer
             done(self.failed(request, error))
         return None
@@ -87,14 +86,12 @@ class Served:
             return self.failed(request, error)
         return self._finished(request, reply)
 
-    def _replied(self, request: Request, operation: Operation, done: Done, replied: "asyncio.Future[Reply]") -> None:
-        error = replied.exception()
-        if error is not None:
-            done(self.failed(request, error))
+    def _replied(self, request: Request, operation: Operation, done: Done, said: Reply | Exception) -> None:
+        if isinstance(said, Exception):
+            done(self.failed(request, said))
             return
-        reply = replied.result()
-        self._gateway.metrics.ledger(operation, reply)
-        done(self._finished(request, reply))
+        self._gateway.metrics.ledger(operation, said)
+        done(self._finished(request, said))
 
     def _finished(self, request: Request, reply: Reply, headers: Mapping[str, str] = _NONE) -> Answer:
         seconds = time.perf_counter() - request.started

@@ -1,7 +1,7 @@
 """The endpoints of people: keys, budgets, balance, spend, runs, events, all of the caller's own workspace."""
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -9,7 +9,7 @@ import msgspec
 
 from actguard.gateway import accounts, reports
 from actguard.gateway.http.auth import Caller
-from actguard.gateway.http.bodies import BudgetBody, BudgetKeyBody, CreditBody, NewKeyBody, WorkspaceBody
+from actguard.gateway.http.bodies import BudgetBody, BudgetKeyBody, CreditBody, Decoder, NewKeyBody, WorkspaceBody
 from actguard.gateway.http.data import body_hash, idempotency_key
 from actguard.gateway.http.gateway import Gateway
 from actguard.gateway.http.wire import Refused, Request, decoded
@@ -18,11 +18,13 @@ from actguard.gateway.ledger.windows import SECOND
 from actguard.gateway.storage.store import Transaction
 
 _DAY: Final = 86_400 * SECOND
-_new_key = msgspec.json.Decoder(NewKeyBody)
-_budget = msgspec.json.Decoder(BudgetBody)
-_budget_key = msgspec.json.Decoder(BudgetKeyBody)
-_credit = msgspec.json.Decoder(CreditBody)
-_workspace = msgspec.json.Decoder(WorkspaceBody)
+_LAST: Final = int(datetime(9999, 12, 30, tzinfo=UTC).timestamp()) * SECOND
+_new_key = Decoder(NewKeyBody)
+_budget = Decoder(BudgetBody)
+_budget_key = Decoder(BudgetKeyBody)
+_BUDGET_KEY: Final = BudgetKeyBody.__struct_fields__
+_credit = Decoder(CreditBody)
+_workspace = Decoder(WorkspaceBody)
 
 
 async def create_key(gateway: Gateway, caller: Caller, request: Request) -> Reply:
@@ -77,7 +79,10 @@ async def put_budget(gateway: Gateway, caller: Caller, request: Request) -> Repl
 
 
 async def remove_budget(gateway: Gateway, caller: Caller, request: Request) -> Reply:
-    body = decoded(_budget_key, request.body)
+    said = request.body or msgspec.json.encode(
+        {name: request.query(name) for name in _BUDGET_KEY if request.query(name)}
+    )
+    body = decoded(_budget_key, said)  # a DELETE has no body where a client or a proxy does not send one
     removed = await gateway.writer.write(
         lambda t: t.run(
             "remove_budget",
@@ -163,9 +168,10 @@ async def events(gateway: Gateway, caller: Caller, request: Request) -> Reply:
 
 
 def _span(request: Request) -> tuple[int, int]:
-    """`since` and `until`, by default the last thirty days."""
+    """`since` and `until`, by default the last thirty days; within the days that every time zone has a name for."""
     until = _moment(request, "until", time.time_ns() // 1000 + _DAY)
-    return _moment(request, "since", until - 31 * _DAY), until
+    since = _moment(request, "since", until - 31 * _DAY)
+    return min(max(since, 0), _LAST), min(max(until, 0), _LAST)
 
 
 def _moment(request: Request, name: str, default: int) -> int:

@@ -15,7 +15,7 @@ class Metrics:
     def __init__(self) -> None:
         self._requests: Counter[tuple[str, int]] = Counter()
         self._seconds: dict[str, list[float]] = {}
-        self._ledger: Counter[tuple[str, str]] = Counter()
+        self._ledger: Counter[tuple[type[Operation], str]] = Counter()
         self._events: Counter[str] = Counter()
 
     def request(self, route: str, status: int, seconds: float) -> None:
@@ -28,7 +28,7 @@ class Metrics:
 
     def ledger(self, operation: Operation, reply: Reply) -> None:
         said = reply.body.get("status") or reply.body.get("code") or ""
-        self._ledger[type(operation).__name__.lower(), str(said)] += 1
+        self._ledger[type(operation), said] += 1
 
     def events(self, result: str, count: int) -> None:
         self._events[result] += count
@@ -47,7 +47,8 @@ class Metrics:
             lines.append(f'actguard_request_seconds_sum{{route="{route}"}} {seen[-1]:.6f}')
             lines.append(f'actguard_request_seconds_count{{route="{route}"}} {total:g}')
         lines.append("# TYPE actguard_ledger_total counter")
-        for (operation, said), count in sorted(self._ledger.items()):
+        ledger = sorted((kind.__name__.lower(), said, count) for (kind, said), count in self._ledger.items())
+        for operation, said, count in ledger:
             lines.append(f'actguard_ledger_total{{operation="{operation}",result="{said}"}} {count}')
         lines.append("# TYPE actguard_events_total counter")
         lines += [

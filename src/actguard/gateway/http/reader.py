@@ -1,9 +1,10 @@
 """Whole requests out of what arrives in pieces, each within limits. Knows nothing of sockets and clocks."""
 
 from collections import deque
-from typing import Final, NamedTuple
+from typing import Final
 
 import httptools
+from msgspec import Struct
 
 from actguard.gateway.http.wire import LARGEST_BODY, PATIENCE, Answer, answer, failure, too_large
 
@@ -11,12 +12,13 @@ LARGEST_HEAD: Final = 1 << 16
 _OF_A_BODY: Final = (b"content-length", b"transfer-encoding")
 
 
-class Heard(NamedTuple):
+class Heard(Struct):
     """A request as it came."""
 
     method: str
     url: str
-    headers: list[tuple[bytes, bytes]]
+    headers: dict[bytes, bytes]
+    """By their names in small letters. Of those that were sent twice, the last."""
     body: bytes
     keep_alive: bool
     refusal: Answer | None = None
@@ -36,7 +38,7 @@ class Reader:
         self._closed = False
         self._head_read = False
         self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
         self._size = 0
         self._unread = 0
@@ -63,13 +65,13 @@ class Reader:
     def _refuse(self, refusal: Answer) -> None:
         if not self._closed:
             self._closed, self.begun = True, False
-            self.heard.append(Heard("", "", [], b"", keep_alive=False, refusal=refusal))
+            self.heard.append(Heard("", "", {}, b"", keep_alive=False, refusal=refusal))
 
     # What the parser calls.
 
     def on_message_begin(self) -> None:
         self.begun, self._head_read, self.asks_to_continue = True, False, False
-        self._url, self._headers, self._body = b"", [], []
+        self._url, self._headers, self._body = b"", {}, []
         self._size = self._unread = 0
 
     def on_url(self, url: bytes) -> None:
@@ -77,13 +79,15 @@ class Reader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._head_read:  # what follows a body is of no use here
-            self._headers.append((name.lower(), value))
+            self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         self._head_read = True
-        said = dict(self._headers)
-        if said.get(b"expect", b"").lower() == b"100-continue" and self._parser.get_http_version() == "1.1":
-            if int(said.get(b"content-length", b"0")) > LARGEST_BODY:
+        expected = self._headers.get(b"expect")
+        if expected is None or expected.lower() != b"100-continue":
+            return  # as nearly always
+        if self._parser.get_http_version() == "1.1":
+            if int(self._headers.get(b"content-length", b"0")) > LARGEST_BODY:
                 self._refuse(answer(too_large().reply))
             else:
                 self.asks_to_continue = True
@@ -102,7 +106,7 @@ class Reader:
             return
         parser = self._parser
         upgrade = parser.should_upgrade()
-        if upgrade and any(name in _OF_A_BODY for name, _ in self._headers):
+        if upgrade and any(name in _OF_A_BODY for name in self._headers):
             self._refuse(answer(failure(400, "malformed", "Only HTTP/1.1 is spoken here: do not ask to upgrade.")))
             return
         keep_alive = not upgrade and parser.should_keep_alive() and parser.get_http_version() == "1.1"

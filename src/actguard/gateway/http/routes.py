@@ -45,7 +45,7 @@ ENDPOINTS: Final = (
     Endpoint("GET", "/api/v1/budgets", management.list_budgets, "admin", "All budgets and what is left", None, _DATA),
     Endpoint("PUT", "/api/v1/budgets", management.put_budget, "admin", "Set a budget", bodies.BudgetBody, _DATA),
     Endpoint("DELETE", "/api/v1/budgets", management.remove_budget, "admin", "Remove a budget", bodies.BudgetKeyBody,
-             _DATA),
+             _DATA, ("scope", "key", "window")),
     Endpoint("GET", "/api/v1/balance", management.get_balance, "admin", "The prepaid balance", None, _DATA),
     Endpoint("POST", "/api/v1/balance", management.add_credit, "admin", "Pay in", bodies.CreditBody, _DATA),
     Endpoint("GET", "/api/v1/workspace", management.get_workspace, "admin", "Name and time zone", None, _DATA),

@@ -2,15 +2,16 @@
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from itertools import count
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs
 from uuid import uuid4
 
 import msgspec
 
+from actguard.gateway.http.bodies import Decoder
 from actguard.gateway.ledger.operations import Reply
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ class Refused(Exception):  # noqa: N818 - an answer, on its way out
         self.headers = headers or {}
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct):
     """What is sent back, whole."""
 
     status: int
@@ -48,34 +49,27 @@ class Answer(NamedTuple):
     content: bytes
 
 
-class Request:
+class Request(msgspec.Struct):
     """A request, with its body in memory."""
 
-    __slots__ = ("_headers", "body", "id", "key_id", "parameters", "path", "query_string", "started")
+    path: str
+    headers: Mapping[bytes, bytes]
+    """By their names in small letters."""
+    body: bytes = b""
+    query_string: bytes = b""
+    parameters: Mapping[str, str] = {}
+    key_id: str = ""
+    """Whose it is, once that is known."""
+    id: str = ""
+    started: float = msgspec.field(default_factory=time.perf_counter)
 
-    def __init__(
-        self,
-        path: str,
-        headers: Iterable[tuple[bytes, bytes]],
-        body: bytes = b"",
-        *,
-        query_string: bytes = b"",
-        parameters: Mapping[str, str] = _NONE,
-    ) -> None:
-        self.path: Final = path
-        self.parameters: Final = parameters
-        self.query_string: Final = query_string
-        self.body = body
-        self.key_id = ""
-        """Whose it is, once that is known."""
-        self.started: Final = time.perf_counter()
-        self._headers: Final = dict(headers)
+    def __post_init__(self) -> None:
         said = self.header(b"x-request-id")
-        self.id: Final = said if said and _REQUEST_ID.fullmatch(said) else f"{_process}{next(_numbers):08x}"
+        self.id = said if said and _REQUEST_ID.fullmatch(said) else f"{_process}{next(_numbers):08x}"
 
     def header(self, name: bytes) -> str:
         """Its value; empty when it was not sent."""
-        value = self._headers.get(name)
+        value = self.headers.get(name)
         return value.decode("latin-1") if value is not None else ""
 
     def query(self, name: str, default: str = "") -> str:
@@ -116,7 +110,7 @@ def too_large() -> Refused:
     return Refused(413, "too_large", f"A body may have up to {LARGEST_BODY} bytes.", {"connection": "close"})
 
 
-def decoded(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
+def decoded(decoder: Decoder[T], body: bytes) -> T:
     """What *body* says; 400 when it is no JSON, 422 when it is not what is expected."""
     try:
         return decoder.decode(body)

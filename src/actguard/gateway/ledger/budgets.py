@@ -1,17 +1,7 @@
 """Which budgets a request counts against, and in which of their windows."""
 
-from typing import NamedTuple
-
-from actguard.gateway.ledger.rows import EACH, Budget, CounterKey, Working
-from actguard.gateway.ledger.windows import Window, window_at
-
-
-class Applied(NamedTuple):
-    """A budget that applies to a request, and its counter in the present window."""
-
-    budget: Budget
-    window: Window
-    key: CounterKey
+from actguard.gateway.ledger.rows import EACH, Applied, CounterKey, Working
+from actguard.gateway.ledger.windows import window_at
 
 
 def applicable(rows: Working, workspace: int, agent: str, user_id: str, plan_key: str) -> list[Applied]:

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from actguard.gateway.ledger.budgets import Applied
 from actguard.gateway.ledger.operations import MICROS_PER_CU, Reply
-from actguard.gateway.ledger.rows import EACH, Counter, Hold, Working
+from actguard.gateway.ledger.rows import EACH, Applied, Counter, Hold, Working
 from actguard.gateway.ledger.windows import rfc3339
 
 

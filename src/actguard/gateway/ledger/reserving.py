@@ -3,11 +3,10 @@
 from typing import Final
 
 from actguard.gateway.ledger.booking import book, changed
-from actguard.gateway.ledger.budgets import Applied
 from actguard.gateway.ledger.keys import keep_answers
 from actguard.gateway.ledger.operations import Extend, Reply, Reserve
 from actguard.gateway.ledger.replies import error, granted, refused, unknown_hold
-from actguard.gateway.ledger.rows import RESERVE_KEYED, Counter, Hold, Place, Working
+from actguard.gateway.ledger.rows import RESERVE_KEYED, Applied, Counter, Hold, Place, Working
 from actguard.gateway.ledger.windows import window_at
 
 _EVERYTHING: Final = 2**62

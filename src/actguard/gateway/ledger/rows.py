@@ -1,12 +1,11 @@
 """The rows of the ledger: what a store loads before a batch and writes after it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
 
-if TYPE_CHECKING:
-    from actguard.gateway.ledger.budgets import Applied
+from actguard.gateway.ledger.windows import Window
 
 Scope = Literal["workspace", "agent", "user", "plan", "balance"]
 State = Literal["open", "settled", "released", "expired", "settled_late"]
@@ -62,6 +61,14 @@ class Budget(Struct, frozen=True):
     token_limit: int | None = None
     observe: bool = False
     """Counts and tells, but refuses nobody."""
+
+
+class Applied(NamedTuple):
+    """A budget that applies to a request, and its counter in the present window."""
+
+    budget: Budget
+    window: Window
+    key: CounterKey
 
 
 class Hold(Struct):
@@ -124,7 +131,7 @@ class Answer(Struct, frozen=True):
 class Place(NamedTuple):
     """The budgets of an agent, a user and a plan, and the counters of each in the same order."""
 
-    applied: "list[Applied]"
+    applied: list[Applied]
     counters: list[Counter]
     numbers: tuple[int, ...]
 

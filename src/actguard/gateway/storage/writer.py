@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from actguard.gateway.ledger.operations import Operation, Reply
 from actguard.gateway.storage.store import Store, StoreDown, Transaction
@@ -29,10 +29,9 @@ class Overloaded(Exception):  # noqa: N818 - a state that passes
     """More requests wait for the store than should."""
 
 
-class _Job(NamedTuple):
-    future: "asyncio.Future[Any]"
-    operation: Operation | None
-    work: "Callable[[Transaction], Any] | None"
+_Work = Callable[[Transaction], Any]
+_Job = tuple[Operation | None, _Work | None, Callable[[Any], None]]
+"""What is asked of the ledger, or what else is to be done, and who is told. Neither: holds are to be ended."""
 
 
 class Writer:
@@ -59,29 +58,46 @@ class Writer:
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def apply(self, operation: Operation) -> "asyncio.Future[Reply]":
-        """What the ledger will say; it is durable when it does."""
-        return self._submit(operation, None)
+    def submit(self, operation: Operation, done: Callable[[Reply | Exception], None]) -> None:
+        """Have *done* called from the event loop with what the ledger says, durable by then, or with its failure."""
+        self._submit(operation, None, done)
+
+    async def apply(self, operation: Operation) -> Reply:
+        """What the ledger says; it is durable when it does."""
+        reply: Reply = await self._said(operation, None)
+        return reply
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Do *work* in a transaction of its own, between two batches."""
-        result: T = await self._submit(None, work)
+        result: T = await self._said(None, work)
         return result
 
     async def reap(self) -> None:
         """End the holds whose time has come, as one more batch."""
-        await self._submit(None, None)
+        await self._said(None, None)
 
-    def _submit(self, operation: Operation | None, work: Callable[[Transaction], Any] | None) -> "asyncio.Future[Any]":
+    def _said(self, operation: Operation | None, work: _Work | None) -> "asyncio.Future[Any]":
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def done(answer: Any) -> None:
+            if future.done():
+                return
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+        self._submit(operation, work, done)
+        return future
+
+    def _submit(self, operation: Operation | None, work: _Work | None, done: Callable[[Any], None]) -> None:
         if self.waiting >= MOST_WAITING:
             raise Overloaded
-        assert self._loop is not None
-        future: asyncio.Future[Any] = self._loop.create_future()
         self.waiting += 1
         if not self._gathered:
+            assert self._loop is not None
             self._loop.call_soon(self._hand_over)
-        self._gathered.append(_Job(future, operation, work))
-        return future
+        self._gathered.append((operation, work, done))
 
     def _hand_over(self) -> None:
         if self._gathered:
@@ -94,13 +110,15 @@ class Writer:
         while waiting or not ending:
             ending = self._receive(waiting) or ending
             batch: list[_Job] = []
-            while waiting and waiting[0].operation is not None and len(batch) < LARGEST_BATCH:
+            operations: list[Operation] = []
+            while waiting and (operation := waiting[0][0]) is not None and len(batch) < LARGEST_BATCH:
+                operations.append(operation)
                 batch.append(waiting.popleft())
             if batch:
-                self._answer(batch, self._apply(batch))
+                self._answer(batch, self._apply(operations))
             elif waiting:
                 job = waiting.popleft()
-                self._answer([job], [self._do(job.work)])
+                self._answer([job], [self._do(job[1])])
 
     def _receive(self, waiting: "deque[_Job]") -> bool:
         """Add all that was submitted, at least something; whether the end has come."""
@@ -113,21 +131,20 @@ class Writer:
         except Empty:
             return False
 
-    def _apply(self, batch: list[_Job]) -> "list[Any]":
-        operations = [job.operation for job in batch if job.operation is not None]
+    def _apply(self, operations: list[Operation]) -> "list[Any]":
         self.batches += 1
         self.operations += len(operations)
         try:
             return [*self._store.apply(operations)]
         except StoreDown as error:
-            return [error] * len(batch)
+            return [error] * len(operations)
         except Exception as error:  # noqa: BLE001 - one request must not take down those that were beside it
-            if len(batch) == 1:
+            if len(operations) == 1:
                 _log.exception("an operation of the ledger failed")
                 return [error]
-            return [answer for job in batch for answer in self._apply([job])]
+            return [answer for operation in operations for answer in self._apply([operation])]
 
-    def _do(self, work: Callable[[Transaction], Any] | None) -> Any:
+    def _do(self, work: _Work | None) -> Any:
         try:
             return self._store.write(work) if work is not None else self._store.apply(())
         except Exception as error:  # noqa: BLE001 - is raised where it was submitted
@@ -139,10 +156,8 @@ class Writer:
 
     def _deliver(self, jobs: list[_Job], answers: "list[Any]") -> None:
         self.waiting -= len(jobs)
-        for job, answer in zip(jobs, answers, strict=True):
-            if job.future.done():
-                continue
-            if isinstance(answer, BaseException):
-                job.future.set_exception(answer)
-            else:
-                job.future.set_result(answer)
+        for (_, _, done), answer in zip(jobs, answers, strict=True):
+            try:
+                done(answer)
+            except Exception:  # noqa: BLE001 - what one client does must not keep the next one's answer
+                _log.exception("an answer could not be given")

@@ -5,12 +5,11 @@ Cached tokens stand beside `input_tokens`, not in it. Streams report cumulativel
 advisor (another model), an attempt of another model that declined after it had begun to answer.
 """
 
-from typing import Any
-
 from actguard.budget.usage import NOTHING, Bill, Line, MalformedUsage, Usage
 from actguard.providers.body import NOTHING_SAID, Body, is_list, is_object, objects, part_of, text_of, utf8_length
 from actguard.providers.counting import SHORT_LIVED, SLOT, Table, collect, new, no_counts, usage_from
 from actguard.providers.endpoint import Endpoint
+from actguard.providers.reader import Reader
 
 Context = tuple[tuple[str, str], ...]
 
@@ -34,41 +33,18 @@ def read(endpoint: Endpoint, body: Body, model: str) -> Bill | None:
     return None
 
 
-class StreamReader:
+class StreamReader(Reader):
     """Follows one stream, event by event; or the lines of a message batch's results, which add up."""
 
-    __slots__ = (
-        "_ended",
-        "_model",
-        "_reply",
-        "_results",
-        "_start",
-        "delta_bytes",
-        "delta_events",
-        "error",
-        "malformed",
-        "terminal",
-    )
+    __slots__ = ("_ended", "_results", "_start")
 
     def __init__(self, endpoint: Endpoint, model: str) -> None:
-        self._model = model
-        self._reply: dict[str, Any] = {}  # what a reply in one piece would have said
+        super().__init__(endpoint, model)
         self._start: Body = NOTHING_SAID  # the usage it began with
         self._results: list[Body] | None = [] if endpoint.name == "messages.batches.results" else None
         self._ended = False
-        self.terminal = False
-        """The provider said that this was the end, and its usage is complete. Results of a batch never say so."""
-        self.error = False
-        """An error was reported within the stream."""
-        self.malformed: str | None = None
-        """What was wrong with the usage, once `bill` found that it cannot be."""
-        self.delta_bytes = 0
-        """UTF-8 bytes of text, arguments and thinking so far."""
-        self.delta_events = 0
-        """Events that carried at least one output token: a sure lower bound of the output."""
 
     def feed(self, event: Body) -> None:
-        """Take note of one parsed event."""
         if self._results is not None:
             self._results.append(event)
             return
@@ -87,20 +63,6 @@ class StreamReader:
             self._ended = True
         elif kind == "error":
             self.error = True
-
-    def bill(self) -> Bill | None:
-        """What has been reported so far. None if nothing was, or nothing that can be; `terminal` is then taken back."""
-        try:
-            bill = self._bill()
-        except MalformedUsage as malformed:
-            self.malformed, bill = str(malformed), None
-        self.terminal = self.terminal and bill is not None
-        return bill
-
-    @property
-    def response_id(self) -> str | None:
-        """The provider's id of the reply, as soon as it was said."""
-        return text_of(self._reply, "id")
 
     def _bill(self) -> Bill | None:
         if self._results is None:

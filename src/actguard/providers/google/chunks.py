@@ -13,7 +13,8 @@ from actguard.budget.usage import NOTHING, Bill, Usage
 from actguard.providers.body import is_object
 from actguard.providers.call import Call, current_call
 from actguard.providers.faults import log_once
-from actguard.providers.wire import StreamReader, parse_json
+from actguard.providers.reader import Reader
+from actguard.providers.wire import parse_json
 
 _G = TypeVar("_G")
 _KEEP = 1 << 20  # characters kept unread at most, for the case that the stream ends early
@@ -170,7 +171,7 @@ class ChunkTap:
                     del kept[:-1]
         self._catch_up()
 
-    def _feed(self, reader: StreamReader, said: Any) -> None:
+    def _feed(self, reader: Reader, said: Any) -> None:
         try:
             event = parse_json(said) if isinstance(said, str) else self._parse(said)
             if is_object(event):

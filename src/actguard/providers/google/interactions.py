@@ -19,8 +19,8 @@ from typing import Any
 
 from actguard.context import current_frame
 from actguard.providers.body import is_object
-from actguard.providers.call import Call, current_call
-from actguard.providers.deferred import deferred, settle_deferred
+from actguard.providers.call import Call, current_call, deferred
+from actguard.providers.deferred import settle_deferred
 from actguard.providers.endpoint import Kind
 from actguard.providers.gate import aadmit, admit
 from actguard.providers.google.continuation import watch_interactions

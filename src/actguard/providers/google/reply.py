@@ -21,6 +21,7 @@ from actguard.providers.google.counts import (
     in_camels,
     interaction_tokens,
 )
+from actguard.providers.reader import Reader
 
 
 def read(endpoint: Endpoint, body: Body, model: str) -> Bill | None:
@@ -36,44 +37,19 @@ def read(endpoint: Endpoint, body: Body, model: str) -> Bill | None:
     return None if reader is None else reader(body, model)
 
 
-class StreamReader:
+class StreamReader(Reader):
     """Follows one stream, event by event. Of each count the last one said holds: they may shrink, and some chunks leave
     some out."""
 
-    __slots__ = (
-        "_endpoint",
-        "_finished",
-        "_going",
-        "_grounding",
-        "_model",
-        "_reply",
-        "delta_bytes",
-        "delta_events",
-        "error",
-        "malformed",
-        "terminal",
-    )
+    __slots__ = ("_finished", "_going", "_grounding")
 
     def __init__(self, endpoint: Endpoint, model: str) -> None:
-        self._endpoint = endpoint
-        self._model = model
-        self._reply: dict[str, Any] = {}  # what a reply in one piece would have said
+        super().__init__(endpoint, model)
         self._grounding: dict[str, dict[str, Any]] = {}  # by candidate
         self._going: set[str] = set()  # candidates that have begun
         self._finished: set[str] = set()  # and ended
-        self.terminal = False
-        """The provider said that this was the end, and its usage is complete."""
-        self.error = False
-        """An error was reported within the stream."""
-        self.malformed: str | None = None
-        """What was wrong with the usage, once `bill` found that it cannot be."""
-        self.delta_bytes = 0
-        """UTF-8 bytes of text, arguments and thoughts so far."""
-        self.delta_events = 0
-        """Events that carried at least one output token: a sure lower bound of the output."""
 
     def feed(self, event: Body) -> None:
-        """Take note of one parsed event."""
         kind = event.get("event_type")
         if event.get("error") is not None or kind == "error":
             self.error = True
@@ -84,24 +60,17 @@ class StreamReader:
         else:
             self._chunk(event)
 
-    def bill(self) -> Bill | None:
-        """What has been reported so far. None if nothing was, or nothing that can be; `terminal` is then taken back."""
+    @property
+    def response_id(self) -> str | None:
+        return text_of(self._reply, "responseId") or text_of(self._reply, "id")
+
+    def _bill(self) -> Bill | None:
         reply = self._reply
         if self._grounding:
             reply = {**reply, "candidates": [{"groundingMetadata": one} for one in self._grounding.values()]}
         if not self.terminal and "status" in reply and not (reply.get("agent") or reply.get("background")):
             reply = {**reply, "status": None}  # it ends with this stream; an agent goes on without
-        try:
-            bill = read(self._endpoint, reply, self._model) if reply else None
-        except MalformedUsage as malformed:
-            self.malformed, bill = str(malformed), None
-        self.terminal = self.terminal and bill is not None
-        return bill
-
-    @property
-    def response_id(self) -> str | None:
-        """The provider's id of the reply, as soon as it was said."""
-        return text_of(self._reply, "responseId") or text_of(self._reply, "id")
+        return read(self._endpoint, reply, self._model) if reply else None
 
     def _chunk(self, event: Body) -> None:
         reply = self._reply

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple, cast
 from actguard.budget.account import Account
 from actguard.context import current_frame
 from actguard.providers.body import is_object
-from actguard.providers.call import Call, current_call
+from actguard.providers.call import Call, current_call, deferred
 from actguard.providers.counting import new
-from actguard.providers.deferred import deferred, settle_deferred
+from actguard.providers.deferred import settle_deferred
 from actguard.providers.endpoint import Endpoint, Kind
 from actguard.providers.gate import aadmit, admit, unmetered
 from actguard.providers.google import interactions

@@ -5,11 +5,11 @@ of the provider used is billed beside `usage`, in `tool_usage`; it becomes lines
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 from actguard.budget.usage import NOTHING, Bill, Line, MalformedUsage, Usage
 from actguard.money import PICO_PER_USD, from_usd
-from actguard.providers.body import Body, count_of, is_object, objects, part_of, text_of, utf8_length
+from actguard.providers.body import Body, count_of, is_object, objects, part_of, utf8_length
 from actguard.providers.counting import SLOT, new
 from actguard.providers.endpoint import Endpoint
 from actguard.providers.openai.counts import (
@@ -21,6 +21,7 @@ from actguard.providers.openai.counts import (
     tokens_of,
     usage_of,
 )
+from actguard.providers.reader import Reader
 
 
 def read(endpoint: Endpoint, body: Body, model: str) -> Bill | None:
@@ -43,43 +44,18 @@ def usage_chunk_only(event: Body) -> bool:
     return event.get("choices") == [] and is_object(event.get("usage"))
 
 
-class StreamReader:
+class StreamReader(Reader):
     """Follows one stream, event by event. Counts are cumulative on this wire: a later report replaces an earlier."""
 
-    __slots__ = (
-        "_endpoint",
-        "_finished",
-        "_going",
-        "_images",
-        "_model",
-        "_reply",
-        "delta_bytes",
-        "delta_events",
-        "error",
-        "malformed",
-        "terminal",
-    )
+    __slots__ = ("_finished", "_going", "_images")
 
     def __init__(self, endpoint: Endpoint, model: str) -> None:
-        self._endpoint = endpoint
-        self._model = model
-        self._reply: dict[str, Any] = {}  # what a reply in one piece would have said
+        super().__init__(endpoint, model)
         self._images: list[Body] = []  # they come one by one, each with its own usage
         self._going: set[str] = set()  # choices that have begun
         self._finished: set[str] = set()  # and ended
-        self.terminal = False
-        """The provider said that this was the end, and its usage is complete."""
-        self.error = False
-        """An error was reported within the stream."""
-        self.malformed: str | None = None
-        """What was wrong with the usage, once `bill` found that it cannot be."""
-        self.delta_bytes = 0
-        """UTF-8 bytes of text, arguments and reasoning so far."""
-        self.delta_events = 0
-        """Events that carried at least one output token: a sure lower bound of the output."""
 
     def feed(self, event: Body) -> None:
-        """Take note of one parsed event."""
         kind = event.get("type")
         if event.get("error") is not None or kind == "error":
             self.error = True
@@ -91,20 +67,6 @@ class StreamReader:
             self._thread(what, event)
         else:
             self._chunk(event)
-
-    def bill(self) -> Bill | None:
-        """What has been reported so far. None if nothing was, or nothing that can be; `terminal` is then taken back."""
-        try:
-            bill = self._bill()
-        except MalformedUsage as malformed:
-            self.malformed, bill = str(malformed), None
-        self.terminal = self.terminal and bill is not None
-        return bill
-
-    @property
-    def response_id(self) -> str | None:
-        """The provider's id of the reply, as soon as it was said."""
-        return text_of(self._reply, "id")
 
     def _bill(self) -> Bill | None:
         if self._images:

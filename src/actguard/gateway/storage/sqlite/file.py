@@ -34,7 +34,13 @@ class OneGateway:
         self._held: int | None = None
 
     def acquire(self) -> None:
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        except OSError as error:  # a system that says it is writable, and is not: /proc, a disk that is full
+            raise StoreError(
+                f"{self._path} cannot be made ({error.strerror or error}): name a file in a folder of yours with "
+                "--database."
+            ) from error
         try:
             _lock(handle)
         except OSError as error:
