@@ -15,13 +15,13 @@ from actguard.stores.protocol import Kind
 class Ends:
     """See the module. A key may be added more than once; all of them are taken."""
 
-    __slots__ = ("_count", "_heap", "_lines", "next")
+    __slots__ = ("_heap", "_lines", "count", "next")
 
     def __init__(self) -> None:
         self.clear()
 
     def add(self, end: float, kind: Kind, key: str) -> None:
-        self._count += 1
+        self.count += 1
         line = self._lines.get(kind)
         if line and line[-1][0] <= end:
             line.append((end, key))
@@ -43,16 +43,17 @@ class Ends:
             heapreplace(heap, (line[0][0], kind, True, line[0][1]))
         else:
             heappop(heap)
-        self._count -= 1
+        self.count -= 1
         self.next = heap[0][0] if heap else inf
         return kind, key
 
     def clear(self) -> None:
-        self._count = 0
+        self.count = 0
+        """How many they are: `len`, for whoever asks before every new key."""
         self._heap: list[tuple[float, Kind, bool, str]] = []  # the bool: it stands first in its line
         self._lines: dict[Kind, deque[tuple[float, str]]] = {}
         self.next = inf
         """When the first one ends."""
 
     def __len__(self) -> int:
-        return self._count
+        return self.count

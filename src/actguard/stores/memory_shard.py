@@ -111,7 +111,7 @@ class Shard:
 
     def add(self, kind: Kind, key: str, state: T, end: float) -> T:
         """Keep *state* at *key*, where there is nothing so far."""
-        if len(self.ends) >= self.room:
+        if self.ends.count >= self.room:
             raise StoreFullError(
                 f"MemoryStore holds {self.room} live keys in one of its parts and takes no new one; "
                 "give it more with MemoryStore(max_keys=...)"
