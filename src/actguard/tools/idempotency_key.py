@@ -1,9 +1,9 @@
 """The parts of an idempotency key: how far it reaches, what tells calls apart, and what calls with it must agree in."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Literal, Protocol
 
 from actguard.context import current_frame
 from actguard.exceptions import InvalidIdempotentToolError, MissingIdempotencyKeyError
@@ -16,11 +16,23 @@ from actguard.tools.canonical import digest, record_digest
 from actguard.tools.max_attempts import no_run, session_id
 from actguard.tools.scope import key_prefix
 
-if TYPE_CHECKING:
-    from actguard.tools.idempotent import Idempotent
+
+class Keyed(Protocol):
+    """The options that keys are made by; `Idempotent` says what they mean."""
+
+    kind: ClassVar[str]
+
+    @property
+    def key(self) -> Literal["arg", "derived"] | Callable[..., Any]: ...
+    @property
+    def key_arg(self) -> str: ...
+    @property
+    def fingerprint(self) -> Literal["args"] | Sequence[str] | None: ...
+    @property
+    def scope(self) -> Literal["run", "session", "global"]: ...
 
 
-def reach(guard: "Idempotent", target: Target) -> Callable[[], str]:
+def reach(guard: Keyed, target: Target) -> Callable[[], str]:
     """What gives the beginning of a key: everything before what tells calls apart, as far as the key reaches."""
     begin = key_prefix(guard.kind, target.tool_id)
     if guard.scope == "global":
@@ -47,12 +59,12 @@ def _counted(text: str) -> str:
     return f"{len(text)}:{text}"
 
 
-def takes_key(guard: "Idempotent", target: Target) -> bool:
+def takes_key(guard: Keyed, target: Target) -> bool:
     """Whether the function has a parameter for the key."""
     return target.signature is not None and guard.key_arg in target.signature.parameters
 
 
-def key_reader(guard: "Idempotent", target: Target) -> Callable[[Args, Kwargs], str]:
+def key_reader(guard: Keyed, target: Target) -> Callable[[Args, Kwargs], str]:
     """What reads the key of a call.
 
     Raises:
@@ -95,7 +107,7 @@ def key_reader(guard: "Idempotent", target: Target) -> Callable[[Args, Kwargs], 
     return key
 
 
-def whole_key_reader(guard: "Idempotent", target: Target) -> Callable[[Args, Kwargs], str]:
+def whole_key_reader(guard: Keyed, target: Target) -> Callable[[Args, Kwargs], str]:
     """What makes the key under which a call is remembered: how far it reaches, and what tells calls apart."""
     where, key = reach(guard, target), key_reader(guard, target)
     plain = arguments.position(target, guard.key_arg) if guard.key == "arg" else None
@@ -112,7 +124,7 @@ def whole_key_reader(guard: "Idempotent", target: Target) -> Callable[[Args, Kwa
     return plain_key
 
 
-def fingerprinter(guard: "Idempotent", target: Target) -> Callable[[Args, Kwargs], str] | None:
+def fingerprinter(guard: Keyed, target: Target) -> Callable[[Args, Kwargs], str] | None:
     """What makes a text of the arguments that further calls must agree in; None: they need not."""
     if guard.fingerprint is None or guard.key == "derived":
         return None
@@ -145,7 +157,7 @@ def _takes_anything(target: Target) -> str | None:
 
 
 def giving_key(
-    guard: "Idempotent", target: Target, key: Callable[..., str]
+    guard: Keyed, target: Target, key: Callable[..., str]
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]] | None:
     """What hands the key to the function, if it has a parameter for it."""
     if not takes_key(guard, target):
