@@ -6,9 +6,7 @@ from actguard import Client, emit_event
 from tests.fake_gateway import FakeGateway, until
 
 
-def test_every_request_has_a_key_and_no_other_has_the_same(
-    gateway: FakeGateway, make: Callable[..., Client]
-) -> None:
+def test_every_request_has_a_key_and_no_other_has_the_same(gateway: FakeGateway, make: Callable[..., Client]) -> None:
     gateway.ttl_ms = 600
     client = make(gateway, max_retries=0)
     with client.run(), client.budget_guard(usd_limit=1) as guard:
