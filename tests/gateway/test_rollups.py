@@ -10,7 +10,7 @@ from actguard.gateway import accounts, reports, rollups
 from actguard.gateway.config import Settings
 from actguard.gateway.ledger.operations import Settle
 from actguard.gateway.ledger.windows import SECOND
-from actguard.gateway.rollups import DAY, HOUR, add_events, count_said, name_said, next_hour, write_hour
+from actguard.gateway.rollups import DAY, HOUR, Event, add_events, count_said, name_said, next_hour, write_hour
 from actguard.gateway.storage.store import Crossed, Transaction
 from actguard.gateway.storage.writer import Writer
 from actguard.gateway.upkeep import tidy
@@ -20,16 +20,16 @@ from tests.gateway.test_ledger import reserve
 SPAN = (NOON - DAY, NOON + 40 * DAY)
 
 
-def event(id: str, at: int = NOON, workspace: int = 1, **fields: Any) -> dict[str, Any]:
-    said = {
+def event(id: str, at: int = NOON, workspace: int = 1, **fields: Any) -> Event:
+    said: dict[str, Any] = {
         "ts": "", "agent": "bot", "user_id": "alice", "run_id": "r", "category": "llm", "name": "usage",
         "provider": "openai", "model": "gpt-4o", "scope_name": "", "tool_name": "", "usd_micros": 10,
         "input_tokens": 100, "cached_input_tokens": 40, "output_tokens": 5, "body": "{}",
     } | fields  # fmt: skip
-    return {"workspace": workspace, "id": id, "ingested_at": at, **said}
+    return Event(workspace=workspace, id=id, ingested_at=at, **said)
 
 
-def store(ledger: Ledger, *events: dict[str, Any]) -> int:
+def store(ledger: Ledger, *events: Event) -> int:
     return ledger.store.write(lambda t: add_events(t, events))
 
 

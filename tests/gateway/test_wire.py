@@ -150,6 +150,19 @@ def test_events_are_stored_once_and_a_bad_one_spoils_no_batch(agent: Caller, adm
     assert agent.post("events", {"events": [event(f"n{n}") for n in range(1001)]}).status == 413
 
 
+def test_an_event_is_kept_as_it_was_sent_or_rejected(agent: Caller, admin: Caller) -> None:
+    """Nobody looks at its payload before it is asked for: what could not be told again then is not taken."""
+    said = b'{"id":"%s","category":"llm","name":"usage","run_id":"kept","payload":%s}'
+    payloads = [b'{"big":1e999,"deep":[[0]],"text":"\\u0000\xc3\xa9"}', b'"\xff"', b'"\xed\xa0\x80"', b'"\\x"']
+    sent = b'{"events":[%s]}' % b",".join(said % (b"%d" % n, payload) for n, payload in enumerate(payloads[:3]))
+    told = agent.post("events", sent).body
+    assert (told["accepted"], [r["index"] for r in told["rejected"]]) == (1, [1, 2])
+    assert agent.post("events", b'{"events":[%s]}' % (said % (b"x", payloads[3]))).status == 400
+
+    (found,) = admin.get("events?run_id=kept").body["events"]
+    assert found["payload"] == {"big": float("inf"), "deep": [[0]], "text": "\x00é"}
+
+
 def test_the_gateway_tells_of_its_own_decisions_as_events(agent: Caller, admin: Caller) -> None:
     rid = agent.post("reserve", {"run_id": "told", "usd_limit_micros": 100}).body["reserve_id"]
     agent.post("settle", {"reserve_id": rid, **GPT, "output_tokens": 0})

@@ -3,7 +3,7 @@
 import asyncio
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
@@ -72,7 +72,7 @@ async def test_coroutines_and_generators_know_it_too() -> None:
         return await call()
 
     @timeout(60)
-    async def items() -> Any:
+    async def items() -> AsyncIterator[float | None]:
         yield actguard.remaining()
 
     @timeout(60)

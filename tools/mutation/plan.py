@@ -26,6 +26,7 @@ PLAN: dict[str, tuple[str, ...]] = {
         "tests/tools/test_failure_kinds.py",
         "tests/tools/test_failures.py",
         "tests/tools/test_faults.py",
+        "tests/tools/test_fingerprints.py",
         "tests/tools/test_guard_options.py",
         "tests/tools/test_refusals.py",
         "tests/tools/test_kept_results.py",

@@ -42,6 +42,8 @@ _SLOWEST = 5.0
 """Seconds: a test that takes longer is not run on mutants."""
 _STILL = 12.0
 """Seconds without any work after which a mutant waits for something that never comes; no test here waits as long."""
+_FAILED = 70
+"""The exit code of a process in which not even pytest could be run."""
 _FIRST = 20
 """So many tests say which file is read first."""
 _LONGEST = 12.0
@@ -130,12 +132,21 @@ class _Watcher:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
         self._measured.switch_context(item.nodeid)
-        begin = time.perf_counter()
+        begin, delayed = time.perf_counter(), _delayed()
         try:
             return (yield)
         finally:
-            self.seconds[item.nodeid] = time.perf_counter() - begin
+            self.seconds[item.nodeid] = time.perf_counter() - begin - (_delayed() - delayed)
             self._measured.switch_context("")
+
+
+def _delayed() -> float:
+    """Seconds in which this process could have run, and others did: without them, a test takes as long on a busy
+    machine as on any."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 @dataclass
@@ -158,6 +169,8 @@ class Runner:
             if outcome != "killed":
                 break
             (name,) = self._kills
+            if not name:
+                raise RuntimeError(f"the tests of {self.module} could not be read")
             unsure.append(name)
             del self.known.seconds[name]
             self._kills.clear()
@@ -178,6 +191,8 @@ class Runner:
         code, said = _forked(work, 40 + 5 * usual, _STILL)
         if code is None or (code < 0 and not said):
             return "timeout"
+        if code == _FAILED:
+            raise RuntimeError("the tests could not be run, whatever the change: is the environment whole?")
         if said == "broken":
             return "broken"
         if code == 0:
@@ -271,7 +286,7 @@ def _forked(
     gc.freeze()  # what is loaded by now is never looked through again
     child = os.fork()
     if child == 0:
-        code = 70
+        code = _FAILED
         try:
             os.setsid()
             os.close(reading)

@@ -5,7 +5,7 @@ grants and charges all of it or nothing; the first denial is raised, all of them
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -44,7 +44,7 @@ class Enforce(Decorator):
         for rule in self.rules:
             rule.validate(shape)
         judge = _Judge(self, shape)
-        return Part(guard=self, check=judge.check, acheck=judge.acheck, quick=judge.quick if judge.plain else None)
+        return Part(guard=self, check=judge.check, acheck=judge.acheck, quick=judge.quick())
 
     def explain(self) -> str:
         return ", ".join(map(repr, self.rules))
@@ -111,12 +111,6 @@ class _Judge:
         listed = {kind for rule in self._rules for kind in rule.lists}
         self._lists = () if "*" in listed else tuple(sorted(listed))
         self._fetches = bool(listed)
-        self._quick = tuple(
-            (shape.getters[rule.arg], rule.kind, rule.rank)
-            for rule in self._rules
-            if isinstance(rule, RequireFact) and rule.plain
-        )
-        self.plain = len(self._quick) == len(self._rules)
 
     def check(self, args: Args, kwargs: Kwargs) -> Undo | None:
         life = here("enforce", self._shape.name)
@@ -147,22 +141,33 @@ class _Judge:
         receipt = _charged(verdict)
         return None if receipt is None else lambda: _aio(life.store, "facts_give_back", life.key, receipt)
 
-    def quick(self, args: Args, kwargs: Kwargs) -> bool:
-        """The yes of plain rules: each asks for one fact, and the store, which is here, has them all."""
-        life: Life | None = current_frame().session
-        if life is None or life.ended or life.hold is None:
-            return False
-        for get, kind, rank in self._quick:
-            try:
-                value = get(args, kwargs)
-            except Exception:  # noqa: BLE001 - it is looked at with more care, and then refused
+    def quick(self) -> Callable[[Args, Kwargs], bool] | None:
+        """What gives the yes of plain rules: each asks for one fact, and the store, which is here, has them all."""
+        needs = tuple(
+            (self._shape.getters[rule.arg], rule.kind, rule.rank)
+            for rule in self._rules
+            if isinstance(rule, RequireFact) and rule.plain
+        )
+        if len(needs) < len(self._rules):
+            return None
+
+        def holds(args: Args, kwargs: Kwargs) -> bool:
+            life: Life | None = current_frame().session
+            if life is None or life.ended or (hold := life.hold) is None:
                 return False
-            if type(value) is str:
-                if len(value) > LONGEST or not life.hold(life.key, (kind, "s:" + value), rank):
+            for get, kind, rank in needs:
+                try:
+                    value = get(args, kwargs)
+                except Exception:  # noqa: BLE001 - it is looked at with more care, and then refused
                     return False
-            elif type(value) is not int or not life.hold(life.key, (kind, encode(value)), rank):
-                return False
-        return True
+                if type(value) is str:
+                    if len(value) > LONGEST or not hold((kind, "s:" + value), rank):
+                        return False
+                elif type(value) is not int or not hold((kind, encode(value)), rank):
+                    return False
+            return True
+
+        return holds
 
     def _ask(self, call: Call) -> list[Denial | Question | None]:
         asked: list[Denial | Question | None] = []

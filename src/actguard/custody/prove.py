@@ -172,14 +172,10 @@ def track(*, untrusted: bool = False, **options: Any) -> Track:
     return Track(untrusted=untrusted, **options)
 
 
-def _plain(guard: Prove | Track, reader: Reader | None) -> tuple[str, tuple[str, ...], Prove] | None:
-    """Kind and path of a `prove` without any extras."""
-    if not isinstance(guard, Prove) or reader is None or reader.only is None:
-        return None
+def _has_extras(guard: Prove) -> bool:
+    """Whether there is more to its facts than kind, path and time."""
     extras = (guard.when, guard.normalize, guard.max_uses)
-    if callable(guard.trust) or guard.trust == "text" or any(extra is not None for extra in extras):
-        return None
-    return (*reader.only, guard)
+    return callable(guard.trust) or guard.trust == "text" or any(extra is not None for extra in extras)
 
 
 class _Prover:
@@ -202,7 +198,6 @@ class _Prover:
         self._ran = Fact((RAN, encode(target.name)), LASTING, level("trust", "user"))
         self._marks = isinstance(guard, Track)
         self._rank = 0 if isinstance(guard, Track) or callable(guard.trust) else level("trust", guard.trust)
-        self._plain = _plain(guard, self._reader)
 
     def part(self) -> Part[Any]:
         """The hooks."""
@@ -213,32 +208,40 @@ class _Prover:
             after=self._after,
             aafter=self._aafter,
             quick=self._is_open,
-            quick_after=self._quickly if self._plain is not None else None,
+            quick_after=self._quickly(),
         )
 
     def _is_open(self, args: Args, kwargs: Kwargs) -> bool:
         life: Life | None = current_frame().session
         return life is not None and not life.ended
 
-    def _quickly(self, result: Any) -> bool:
-        """Prove what is nothing but mappings, lists and short values, in a store that is here; False: it is not."""
-        life: Life | None = current_frame().session
-        if life is None or life.ended or life.mint is None or self._plain is None:
-            return False
-        kind, path, guard = self._plain
-        if self._target.name in order_rules.required:
-            return False
-        form = cast("Any", type(result))
-        value = result.get(path[0]) if form is dict and len(path) == 1 and path[0] != EACH else None
-        if type(value) is str and len(value) <= LONGEST:  # one record, one id: as most reads are
-            life.mint(life.key, kind, ["s:" + value], guard.ttl, self._rank, self._name)
+    def _quickly(self) -> Callable[[Any], bool] | None:
+        """What proves nothing but mappings, lists and short values, in a store that is here, or says that it cannot."""
+        guard, only = self._guard, None if self._reader is None else self._reader.only
+        if not isinstance(guard, Prove) or only is None or _has_extras(guard):
+            return None
+        (kind, path), ttl, most = only, guard.ttl, guard.max_items
+        tool, rank, name, required = self._target.name, self._rank, self._name, order_rules.required
+        field = path[0] if len(path) == 1 and path[0] != EACH else None
+
+        def proves(result: Any) -> bool:
+            life: Life | None = current_frame().session
+            if life is None or life.ended or (mint := life.mint) is None or tool in required:
+                return False
+            form: type[Any] = type(result)  # pyright: ignore[reportUnknownVariableType]
+            value = result.get(field) if field is not None and form is dict else None
+            # One record, one id: as most reads are.
+            if type(value) is str and len(value) <= LONGEST and value.isascii() and value.strip():
+                mint(life.key, kind, ["s:" + value], ttl, rank, name)
+                return True
+            found: list[str] = []
+            if not plainly(result, path, 0, found, most):
+                return False
+            if found:
+                mint(life.key, kind, found, ttl, rank, name)
             return True
-        found: list[str] = []
-        if not plainly(result, path, 0, found, guard.max_items):
-            return False
-        if found:
-            life.mint(life.key, kind, found, guard.ttl, self._rank, self._name)
-        return True
+
+        return proves
 
     def _check(self, args: Args, kwargs: Kwargs) -> None:
         here(self._guard.kind, self._target.name)

@@ -64,7 +64,8 @@ class Life:
         self.entries = 0
         self.ended = False
         self.prompts: tuple[Prompt, ...] = ()
-        self.hold: Callable[[str, tuple[str, str], int], bool] | None = getattr(store, "facts_hold", None)
+        hold = getattr(store, "facts_hold", None)
+        self.hold: Callable[[tuple[str, str], int], bool] | None = None if hold is None else hold(self.key)
         """The quick way to a yes of a store that is here."""
         self.mint: Callable[[str, str, list[str], float, int, str], None] | None = getattr(store, "facts_mint", None)
 

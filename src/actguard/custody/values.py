@@ -37,7 +37,7 @@ def encode(value: Any) -> str:
     if type(value) is str:
         return keys.encode_text(value)
     if type(value) is int:
-        return f"i:{value}" if -(10**18) < value < 10**18 else keys.encode(value)
+        return keys.encode_int(value)
     return keys.encode(_comparable(value, 0))
 
 

@@ -139,6 +139,9 @@ def runs(transaction: Transaction, workspace: int, since: int, until: int, run_i
     ]
 
 
+_as_sent = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
 def events(
     transaction: Transaction, workspace: int, since: int, until: int, run_id: str, category: str, most: int
 ) -> list[dict[str, Any]]:
@@ -146,7 +149,7 @@ def events(
     span: dict[str, Any] = {"workspace": workspace, "since": since, "until": until, "run_id": run_id, "most": most}
     found: list[tuple[int, dict[str, Any]]] = []
     for _, at, body in transaction.rows("stored_events", **span, category=category):
-        event: dict[str, Any] = msgspec.json.decode(body)
+        event: dict[str, Any] = {**_as_sent(body)}
         found.append((at, event | {"tenant_id": str(workspace), "ingested_at": rfc3339(at)}))
     if category in ("", "budget"):
         for row in transaction.rows("transitions", **span):

@@ -6,11 +6,12 @@
 What an event says is told, what the ledger says is billed; the two are kept apart.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from actguard.gateway.ledger.windows import SECOND
 from actguard.gateway.storage.store import Crossed, Row, Store, Transaction
@@ -31,43 +32,71 @@ _MOST_TOKENS: Final = 10**12
 _LONGEST_NAME: Final = 200
 
 
-def add_events(transaction: Transaction, rows: Sequence[dict[str, Any]]) -> int:
-    """Store *rows*, all of one workspace, and add to the sums. Returns how many were not known yet.
+class Event(msgspec.Struct):
+    """An event as it is stored; what follows its body is in the sums alone."""
+
+    workspace: int
+    id: str
+    ts: str
+    ingested_at: int
+    agent: str
+    user_id: str
+    run_id: str
+    category: str
+    name: str
+    provider: str
+    model: str
+    scope_name: str
+    usd_micros: int | None
+    body: str
+    tool_name: str = ""
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+
+
+_STORED: Final = slice(Event.__struct_fields__.index("body") + 1)
+_encode: Final = msgspec.json.Encoder().encode
+_astuple: Final = msgspec.structs.astuple
+
+
+def add_events(transaction: Transaction, events: Sequence[Event]) -> int:
+    """Store *events*, all of one workspace, and add to the sums. Returns how many were not known yet.
 
     Raises:
         Crossed: another gateway has just stored one of them.
     """
-    if not rows:
+    if not events:
         return 0
-    ids = json.dumps([row["id"] for row in rows])
-    known = {id for (id,) in transaction.rows("known_events", workspace=rows[0]["workspace"], ids=ids)}
-    new = {row["id"]: row for row in rows if row["id"] not in known}
+    ids = _encode([event.id for event in events]).decode()
+    known = {id for (id,) in transaction.rows("known_events", workspace=events[0].workspace, ids=ids)}
+    new = {event.id: event for event in events if event.id not in known}
     if not new:
         return 0
-    if transaction.run_many("add_event", [*new.values()]) != len(new):
+    if transaction.run_many("add_event", [_astuple(event)[_STORED] for event in new.values()]) != len(new):
         raise Crossed
     transaction.run_many("add_to_event_rollups", sums_of(new.values()))
     return len(new)
 
 
-_PLACE: Final = itemgetter("ingested_at", "category", "name", "agent", "tool_name", "provider", "model", "scope_name")
-_AMOUNTS: Final = itemgetter("usd_micros", "input_tokens", "cached_input_tokens", "output_tokens")
-_COLUMNS: Final = ("dim", "bucket", "event", "key", "n",
-                   "usd_micros", "input_tokens", "cached_input_tokens", "output_tokens")  # fmt: skip
+_place: Final = attrgetter("ingested_at", "category", "name", "agent", "tool_name", "provider", "model", "scope_name")
+_Amounts = tuple[int, ...]
+"""Micro-dollars, and tokens: input, cached, output."""
 
 
-def sums_of(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What *rows* add to the sums; spend is divided by everything, other events by who and which tool.
+def sums_of(events: Iterable[Event]) -> list[Row]:
+    """What *events* add to the sums; spend is divided by everything, other events by who and which tool.
 
     In the order of the key: so every gateway locks them in the same, and none waits for another in a circle.
     """
     workspace = 0
-    alike: defaultdict[tuple[Any, ...], list[tuple[int | None, ...]]] = defaultdict(list)
-    users: defaultdict[tuple[Any, ...], list[tuple[int | None, ...]]] = defaultdict(list)
-    for row in rows:  # what costs time here costs it once for each event, what is below once for each that differs
-        workspace, place, amounts = row["workspace"], _PLACE(row), _AMOUNTS(row)
-        alike[place].append(amounts)
-        users[(*place[:3], row["user_id"])].append(amounts)
+    alike: defaultdict[tuple[Any, ...], list[_Amounts]] = defaultdict(list)
+    users: defaultdict[tuple[Any, ...], list[_Amounts]] = defaultdict(list)
+    for event in events:  # what costs time here costs it for each event, what is below for each that differs
+        workspace, place = event.workspace, _place(event)
+        said = (event.usd_micros or 0, event.input_tokens, event.cached_input_tokens, event.output_tokens)
+        alike[place].append(said)
+        users[(*place[:3], event.user_id)].append(said)
     sums: dict[tuple[Any, ...], list[int]] = {}
     for (at, category, name, agent, tool, provider, model, scope), amounts in alike.items():
         dims = {"agent": agent, "tool": tool}
@@ -81,12 +110,11 @@ def sums_of(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     for (at, category, name, user), amounts in users.items():
         if user:
             _add(sums, ("user", at - at % DAY, f"{category}.{name}", user), _summed(amounts))
-    same = {"workspace": workspace}
-    return [same | dict(zip(_COLUMNS, (*place, *sums[place]), strict=True)) for place in sorted(sums)]
+    return [(workspace, *place, *sums[place]) for place in sorted(sums)]
 
 
-def _summed(amounts: list[tuple[int | None, ...]]) -> list[int]:
-    return [len(amounts), *(sum(filter(None, column)) for column in zip(*amounts, strict=True))]
+def _summed(amounts: list[_Amounts]) -> list[int]:
+    return [len(amounts), *map(sum, zip(*amounts, strict=True))]
 
 
 def _add(sums: dict[tuple[Any, ...], list[int]], place: tuple[Any, ...], counts: list[int]) -> None:
@@ -211,8 +239,6 @@ def write_hour(transaction: Transaction, over: HourOver) -> bool:
     moved = transaction.run("move_rollups" if over.since else "begin_rollups", **span, since=over.since)
     if not moved:
         return False
-    columns = ("dim", "bucket", "key", "charges", "usd_micros", "tokens", "overrun_micros")
-    rows = [dict(zip(columns, row, strict=True)) | {"workspace": over.workspace} for row in over.sums]
-    if rows:  # an hour may have reserves alone
-        transaction.run_many("add_charge_rollup", rows)
+    if over.sums:  # an hour may have reserves alone
+        transaction.run_many("add_charge_rollup", [(over.workspace, *row) for row in over.sums])
     return True

@@ -34,7 +34,7 @@ class Single(NamedTuple):
 
 @runtime_checkable
 class AnswersAtOnce(Store, Protocol):
-    """A store in this process, which can be asked and told one thing without more ado."""
+    """A store in this process, which can be asked and told one thing without more ado, and names who holds what."""
 
     def asker(self, kind: Kind) -> Callable[[Any], Any]: ...
     def key_asker(self, like: Step, *, receipts: bool) -> Callable[[str], Any]: ...

@@ -107,12 +107,12 @@ class Plan:
         self.several = several(takers, only.store) if only is not None and self.direct and not self.lined else None
         self.finish = _finisher(only.store) if only is not None else _never
 
-        # No step at all, and checks that can be made at once: custody with facts in memory.
+        # No step at all, and checks, if any, that can be made at once: a timeout, or custody with facts in memory.
         here = not (watched or self.groups or self.starters or self.timed) and len(self.afters) <= 1
         gates = tuple(part.quick for part, _ in self.checks if part.quick is not None)
         exits = [part.quick_after for part, _ in self.afters if part.quick_after is not None]
-        here = here and bool(gates) and len(gates) == len(self.checks) and len(exits) == len(self.afters)
-        self.gates: tuple[Callable[[Args, Kwargs], bool], ...] = gates if here else ()
+        here = here and len(gates) == len(self.checks) and len(exits) == len(self.afters)
+        self.gates: tuple[Callable[[Args, Kwargs], bool], ...] | None = gates if here else None
         self.exit: Callable[[Any], bool] | None = exits[0] if here and exits else None
         self.call: Callable[[Args, Kwargs], Any] = _never
         """How a synchronous function is called; the one place where that is written is `run.py`."""

@@ -42,7 +42,7 @@ def compiled(plan: Plan) -> Callable[[Args, Kwargs], Any]:
     """How a synchronous function is called under *plan*."""
     if plan.single is not None:
         return _sync_single(plan, plan.single)
-    if plan.gates:
+    if plan.gates is not None:
         return _sync_gated(plan, plan.gates)
     if plan.several is not None:
         return _sync_several(plan, plan.several)
@@ -181,7 +181,8 @@ def _async(function: Planned) -> Callable[..., Any]:
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         plan = function.plan or function.compile()
         if plan.single is None:
-            if plan.gates and all(gate(args, kwargs) for gate in plan.gates):
+            gates = plan.gates
+            if gates is not None and (not gates or all(gate(args, kwargs) for gate in gates)):
                 try:
                     result = await (plan.body(*args, **kwargs) if kwargs else plan.body(*args))
                 except BaseException as error:

@@ -1,8 +1,8 @@
 """What a client with a gateway has: the way there, the spool for what could not go, and a courier for both."""
 
+import inspect
 import logging
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -182,7 +182,7 @@ class Remote:
 
 def _level_of_the_program() -> int:
     """How far above the caller the program's own code is: it should be told where in it something happened."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("actguard."):
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("actguard."):
         level, frame = level + 1, frame.f_back
     return level

@@ -4,9 +4,9 @@ Keys are spread over shards, so that no table grows large. Each has a lock of it
 takes the locks of all its shards, in order; but where the interpreter runs one thread at a time anyway, they share one
 lock: more of them would not let more calls through, and cost a call of several guards as much as the guards.
 
-What is over is found by a heap of ends: every write looks at the first few, so that what is kept is in proportion to
-what is used, and no call pays for many others; where there are no calls, a thread does it. Time is monotonic: setting
-the clock changes nothing.
+What is over is found by its end (`stores/ends.py`): every write looks at the first few, so that what is kept is in
+proportion to what is used, and no call pays for many others; where there are no calls, a thread does it. Time is
+monotonic: setting the clock changes nothing.
 """
 
 import logging
@@ -79,7 +79,7 @@ class MemoryStore(MemoryFacts):
             shard = shards[hash(step[0]) % _SHARDS]
             with shard.lock:
                 now = clock()
-                if (ends := shard.ends) and ends[0][0] <= now:
+                if shard.ends.next <= now:
                     shard.sweep(now)  # before the key is looked up: it may be one of those that are over
                 return take(shard, step, now)
 
@@ -97,7 +97,7 @@ class MemoryStore(MemoryFacts):
             shard = shards[hash(key) % _SHARDS]
             with shard.lock:
                 now = clock()
-                if (ends := shard.ends) and ends[0][0] <= now:
+                if shard.ends.next <= now:
                     shard.sweep(now)
                 return take(shard, key, now)
 
@@ -129,7 +129,7 @@ class MemoryStore(MemoryFacts):
                 try:
                     for one, take in zip(given, takes, strict=True):
                         shard = kept[hash(one if type(one) is str else one[0]) % _SHARDS]
-                        if (ends := shard.ends) and ends[0][0] <= now:
+                        if shard.ends.next <= now:
                             shard.sweep(now)
                         answer = take(shard, one, now)
                         if type(answer) in REFUSALS:
@@ -155,7 +155,7 @@ class MemoryStore(MemoryFacts):
             shard = shards[hash(key) % _SHARDS]
             with shard.lock:
                 now = clock()
-                if (ends := shard.ends) and ends[0][0] <= now:
+                if shard.ends.next <= now:
                     shard.sweep(now)
                 return done(shard, key, owner, ttl_s, result, now)
 
@@ -181,7 +181,7 @@ class MemoryStore(MemoryFacts):
         try:
             for step in steps:
                 shard = self._shards[hash(step[0]) % _SHARDS]
-                if (ends := shard.ends) and ends[0][0] <= now:
+                if shard.ends.next <= now:
                     shard.sweep(now)
                 answer = TAKE[type(step)](shard, step, now)
                 if type(answer) in REFUSALS and not step.observe:
@@ -198,7 +198,7 @@ class MemoryStore(MemoryFacts):
         shard, write = self._shards[hash(report[0]) % _SHARDS], WRITE[type(report)]
         with shard.lock:
             now = self._clock()
-            if shard.ends and shard.ends[0][0] <= now:
+            if shard.ends.next <= now:
                 shard.sweep(now)
             try:
                 return write(shard, report, now)

@@ -53,10 +53,15 @@ class MemoryFacts:
         with lock:
             return machine.check(session, needs, spends, self._clock(), commit=commit)
 
-    def facts_hold(self, session: str, key: Key, min_trust: int) -> bool:
-        """Whether `facts_check` would meet such a need without charging anything: the quick way to a yes."""
-        _, machine = self._fact_shards[hash(session) % _SHARDS]  # without the lock: one look-up changes nothing
-        return machine.holds(session, key, min_trust, self._clock())
+    def facts_hold(self, session: str) -> Callable[[Key, int], bool]:
+        """What says, of a fact and the least trust, whether `facts_check` would meet such a need of *session* without
+        charging anything: the quick way to a yes."""
+        clock, holds = self._clock, self._fact_shards[hash(session) % _SHARDS][1].holds
+
+        def hold(key: Key, min_trust: int) -> bool:
+            return holds(session, key, min_trust, clock())  # without the lock: one look-up changes nothing
+
+        return hold
 
     def facts_give_back(self, session: str, receipt: Receipt) -> None:
         lock, machine = self._fact_shards[hash(session) % _SHARDS]

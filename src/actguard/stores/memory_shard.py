@@ -1,4 +1,4 @@
-"""One part of a store in memory: its tables, a lock around them, and a heap of ends to find what is over.
+"""One part of a store in memory: its tables, a lock around them, and the ends by which what is over is found.
 
 The functions at the end carry out one step or one report each; they are called with the shard's lock held.
 """
@@ -6,13 +6,13 @@ The functions at the end carry out one step or one report each; they are called 
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
 from math import inf
 from typing import Any, TypeVar, cast
 
 from actguard.exceptions import StoreFullError
 from actguard.stores.breaker import QUIET, CircuitMachine
 from actguard.stores.counter import CounterMachine
+from actguard.stores.ends import Ends
 from actguard.stores.idempotency import IdempotencyMachine
 from actguard.stores.leases import LeaseMachine
 from actguard.stores.protocol import (
@@ -100,7 +100,7 @@ class Shard:
         self.records: dict[str, IdempotencyMachine] = {}
         self.leases: dict[str, LeaseMachine] = {}
         self.tables: dict[Kind, dict[str, Any]] = {kind: getattr(self, name) for kind, name in _TABLES.items()}
-        self.ends: list[tuple[float, Kind, str]] = []
+        self.ends = Ends()
         self.given: dict[str, Callable[[], Any]] = {}
         """Who is told when a place at a key is given back. Changed without the lock: also by what is collected."""
 
@@ -111,7 +111,7 @@ class Shard:
 
     def add(self, kind: Kind, key: str, state: T, end: float) -> T:
         """Keep *state* at *key*, where there is nothing so far."""
-        if len(self.ends) >= self.room:
+        if self.ends.count >= self.room:
             raise StoreFullError(
                 f"MemoryStore holds {self.room} live keys in one of its parts and takes no new one; "
                 "give it more with MemoryStore(max_keys=...)"
@@ -123,15 +123,15 @@ class Shard:
 
     def expect(self, end: float, kind: Kind, key: str) -> None:
         """Look at *key* when *end* is over."""
-        heappush(self.ends, (end, kind, key))
+        self.ends.add(end, kind, key)
         if not self.sweeper.running:
             self.sweeper.begin()
 
     def sweep(self, now: float, most: int = _SWEPT_AT_ONCE) -> int:
         """Forget what is over, at most *most*; how many ends were looked at."""
         ends, looked = self.ends, 0
-        while looked < most and ends and ends[0][0] <= now:
-            _, kind, key = heappop(ends)
+        while looked < most and ends.next <= now:
+            kind, key = ends.take()
             looked += 1
             table = self.tables[kind]
             state = table.get(key)
@@ -140,7 +140,7 @@ class Shard:
             if state.until <= now:
                 del table[key]
             elif state.until < inf:
-                heappush(ends, (state.until, kind, key))
+                ends.add(state.until, kind, key)
         return looked
 
     def shrink(self) -> None:

@@ -18,6 +18,7 @@ from actguard.exceptions import (
     ToolGuardError,
 )
 from actguard.pipeline import arguments, settings
+from actguard.pipeline.at_once import AnswersAtOnce
 from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import (
     Answer,
@@ -174,10 +175,12 @@ class Idempotent(Decorator):
         key = whole_key_reader(self, target)
         fingerprint = fingerprinter(self, target)
         ttl_s = float(self.ttl_s)
+        names_owners = isinstance(store, AnswersAtOnce)
+        by_key = names_owners and fingerprint is None
 
         def step(args: Args, kwargs: Kwargs) -> IdempotencyBegin:
             payload = fingerprint(args, kwargs) if fingerprint else None
-            owner = new_owner() if store.blocking else ""  # a store in memory gives one itself
+            owner = "" if names_owners else new_owner()
             fields = (key(args, kwargs), owner, ttl_s, lease_s, payload, False)
             return fast_new(IdempotencyBegin, fields)  # type: ignore[no-any-return]
 
@@ -230,7 +233,6 @@ class Idempotent(Decorator):
                 return IdempotencyRelease(step.key, owner)
             return IdempotencyLost(step.key, owner, ttl_s, type(error).__qualname__)
 
-        by_key = fingerprint is None and not store.blocking
         return Part(
             guard=self,
             asks="idempotency",
@@ -244,7 +246,7 @@ class Idempotent(Decorator):
             fill=giving_key(self, target, key_reader(self, target)) if self.key != "arg" else None,
             started=started if lease_s != inf else None,
             report=report,
-            keep=None if store.blocking else results.copied,
+            keep=results.copied if names_owners and codec is None else None,
             keep_s=ttl_s,
             lost=_lease_lost,
         )

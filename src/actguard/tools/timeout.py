@@ -224,10 +224,10 @@ def _until(seconds: float) -> float:
 
 
 def _timed_async(guard: Timeout, target: Target, body: Callable[..., Any], orphans: _Orphans) -> Callable[..., Any]:
-    seconds, grace = guard.seconds, guard.grace
+    seconds, grace, bounded = guard.seconds, guard.grace, guard.max_orphans is not None
 
     async def timed(*args: Any, **kwargs: Any) -> Any:
-        if guard.max_orphans is not None:
+        if bounded:
             orphans.check()
         token = _deadline.set(_until(seconds))
         try:

@@ -30,7 +30,7 @@ from actguard.gateway.http.wire import Refused, Request, decoded
 from actguard.gateway.ledger.operations import MICROS_PER_CU, Extend, Release, Reply, Reserve, Settle
 from actguard.gateway.ledger.windows import SECOND
 from actguard.gateway.reports import remaining
-from actguard.gateway.rollups import add_events, count_said, name_said
+from actguard.gateway.rollups import Event, add_events, count_said, name_said
 
 MOST_EVENTS: Final = 1000
 _LONGEST_KEY: Final = 255
@@ -41,7 +41,7 @@ _extend = Decoder(ExtendBody)
 _release = Decoder(ReleaseBody)
 _events = Decoder(EventsBody)
 _identified = msgspec.json.Decoder(Identified)
-_envelope = msgspec.json.Decoder(Envelope)
+_envelope = Decoder(Envelope)
 
 
 def reserve(gateway: Gateway, caller: Caller, request: Request) -> Reserve:
@@ -150,22 +150,18 @@ async def events(gateway: Gateway, caller: Caller, request: Request) -> Reply:
     if len(batch) > MOST_EVENTS:
         raise Refused(413, "too_large", f"A batch may have up to {MOST_EVENTS} events.")
     now = time.time_ns() // 1000
-    rows: list[dict[str, Any]] = []
+    known: list[Event] = []
     rejected: list[dict[str, Any]] = []
     for index, raw in enumerate(batch):
         try:
-            msgspec.json.decode(raw)  # all of it is kept, so all of it must be readable
-            envelope = _envelope.decode(raw)
-            if envelope.category == "budget" and envelope.name in GATEWAYS_OWN:
-                raise msgspec.ValidationError(f"budget.{envelope.name} is what the gateway alone tells")
-            rows.append(_event_row(caller, envelope, raw, now))
+            known.append(_event(caller, bytes(raw), now))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             rejected.append({"index": index, "id": _id_of(raw), "error": f"not a valid event: {error}"[:300]})
-    added = await gateway.writer.write(lambda transaction: add_events(transaction, rows)) if rows else 0
+    added = await gateway.writer.write(lambda transaction: add_events(transaction, known)) if known else 0
     gateway.metrics.events("accepted", added)
-    gateway.metrics.events("duplicate", len(rows) - added)
+    gateway.metrics.events("duplicate", len(known) - added)
     gateway.metrics.events("rejected", len(rejected))
-    return Reply(202, {"accepted": added, "duplicates": len(rows) - added, "rejected": rejected})
+    return Reply(202, {"accepted": added, "duplicates": len(known) - added, "rejected": rejected})
 
 
 async def tariff(gateway: Gateway, caller: Caller | None, request: Request) -> Reply:
@@ -190,27 +186,31 @@ def idempotency_key(request: Request) -> str | None:
     return key
 
 
-def _event_row(caller: Caller, event: Envelope, raw: msgspec.Raw, now: int) -> dict[str, Any]:
-    return {
-        "workspace": caller.workspace,
-        "id": event.id,
-        "ts": event.ts,
-        "ingested_at": now,
-        "agent": caller.agent,
-        "user_id": event.user_id or "",
-        "run_id": event.run_id or "",
-        "category": event.category,
-        "name": event.name,
-        "provider": event.provider or "",
-        "model": event.model or "",
-        "scope_name": event.scope_name or "",
-        "tool_name": name_said(event.tool_name),
-        "usd_micros": event.usd_micros,
-        "input_tokens": count_said(event.input_tokens),
-        "cached_input_tokens": count_said(event.cached_input_tokens),
-        "output_tokens": count_said(event.output_tokens),
-        "body": bytes(raw).decode(),
-    }
+def _event(caller: Caller, raw: bytes, now: int) -> Event:
+    text = raw.decode()  # all of it is kept, so all of it must be readable: what is not looked at, too
+    said = _envelope.decode(raw)
+    if said.category == "budget" and said.name in GATEWAYS_OWN:
+        raise msgspec.ValidationError(f"budget.{said.name} is what the gateway alone tells")
+    return Event(
+        workspace=caller.workspace,
+        id=said.id,
+        ts=said.ts,
+        ingested_at=now,
+        agent=caller.agent,
+        user_id=said.user_id or "",
+        run_id=said.run_id or "",
+        category=said.category,
+        name=said.name,
+        provider=said.provider or "",
+        model=said.model or "",
+        scope_name=said.scope_name or "",
+        usd_micros=said.usd_micros,
+        body=text,
+        tool_name=name_said(said.tool_name),
+        input_tokens=count_said(said.input_tokens),
+        cached_input_tokens=count_said(said.cached_input_tokens),
+        output_tokens=count_said(said.output_tokens),
+    )
 
 
 def _id_of(raw: msgspec.Raw) -> str | None:

@@ -39,7 +39,9 @@ class Transaction(Protocol):
         """How many rows it has changed."""
         ...
 
-    def run_many(self, name: str, rows: Sequence[Mapping[str, Any]]) -> int: ...
+    def run_many(self, name: str, rows: Sequence[Row]) -> int:
+        """The same for many *rows* at once, which the statement reads from a list in place of `:rows`."""
+        ...
 
 
 class Store(ABC):

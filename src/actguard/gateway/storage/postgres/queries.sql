@@ -47,11 +47,3 @@ INSERT INTO counters (workspace_id, scope, scope_key, window_kind, window_start)
 SELECT * FROM unnest(CAST(:a AS BIGINT[]), CAST(:b AS TEXT[]), CAST(:c AS TEXT[]), CAST(:d AS TEXT[]),
                      CAST(:e AS TEXT[]))
 ON CONFLICT DO NOTHING
-
--- name: add_event
-INSERT INTO events
-    (workspace_id, id, ts, ingested_at, agent, user_id, run_id, category, name, provider, model, scope_name,
-     usd_micros, body)
-VALUES (:workspace, :id, :ts, :ingested_at, :agent, :user_id, :run_id, :category, :name, :provider, :model, :scope_name,
-        :usd_micros, :body)
-ON CONFLICT (workspace_id, id) DO NOTHING

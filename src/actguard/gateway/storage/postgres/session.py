@@ -169,6 +169,13 @@ def statement(name: str) -> bytes:
     return re.sub(r":(\w+)", r"%(\1)s", statements("postgres")[name].replace("%", "%%")).encode()
 
 
+@cache
+def statement_for_one(name: str, width: int) -> bytes:
+    """A statement on `:rows` for one of them, of so many values: the driver sends it for all rows before it waits."""
+    values = f"({', '.join(['%s'] * width)})"
+    return statements("postgres")[name].replace("%", "%%").replace(":rows", values).encode()
+
+
 def _arrays(columns: tuple[str, ...]) -> str:
     return ", ".join(f"%s::{_type(column)}[]" for column in columns)
 

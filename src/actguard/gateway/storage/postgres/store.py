@@ -5,7 +5,7 @@ the same order, so a hot budget costs waiting and never a deadlock.
 """
 
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from psycopg import errors
 from psycopg.pq import TransactionStatus
 
 from actguard.gateway.ledger.batch import Session
-from actguard.gateway.storage.postgres.session import PostgresSession, statement
+from actguard.gateway.storage.postgres.session import PostgresSession, statement, statement_for_one
 from actguard.gateway.storage.store import (
     Crossed,
     Row,
@@ -157,9 +157,9 @@ class _Transaction:
     def run(self, name: str, /, **parameters: Any) -> int:
         return self.connection.execute(statement(name), parameters).rowcount
 
-    def run_many(self, name: str, rows: Sequence[Mapping[str, Any]]) -> int:
+    def run_many(self, name: str, rows: Sequence[Row]) -> int:
         with self.connection.cursor() as cursor:
-            cursor.executemany(statement(name), rows)
+            cursor.executemany(statement_for_one(name, len(rows[0])), rows)
             return cursor.rowcount
 
 

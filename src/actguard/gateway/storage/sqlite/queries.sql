@@ -69,10 +69,3 @@ VALUES :rows
 
 -- name: add_answers
 INSERT INTO answers VALUES :rows
-
--- name: add_event
-INSERT OR IGNORE INTO events
-    (workspace_id, id, ts, ingested_at, agent, user_id, run_id, category, name, provider, model, scope_name,
-     usd_micros, body)
-VALUES (:workspace, :id, :ts, :ingested_at, :agent, :user_id, :run_id, :category, :name, :provider, :model, :scope_name,
-        :usd_micros, :body)

@@ -1,14 +1,8 @@
-"""One batch of the ledger in SQLite. Nothing is locked row by row: there is one writer, and it remembers what it wrote.
-
-Rows are read and written many to a statement. Between two rows of `executemany` the interpreter may pass to another
-thread, and come back only when that one is done with its turn.
-"""
+"""One batch of the ledger in SQLite. Nothing is locked row by row: the one writer there is remembers what it wrote."""
 
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
-from functools import cache
-from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -16,11 +10,10 @@ from actguard.gateway.ledger.batch import Wanted
 from actguard.gateway.ledger.budgets import scopes_of
 from actguard.gateway.ledger.rows import Answer, Budget, Counter, CounterKey, Hold, Id, Whose, Working
 from actguard.gateway.storage.rows import decoded_hold, ended_row, granted_row, whole_row
+from actguard.gateway.storage.sqlite.many import run_on_many
 from actguard.gateway.storage.sqlite.memory import Memory
 from actguard.gateway.storage.store import Row, statements
 
-_TOGETHER: Final = 32
-"""Rows to a statement, and fewer for the rest: each number of rows is a statement to prepare."""
 _astuple = msgspec.structs.astuple
 
 
@@ -100,19 +93,7 @@ class SqliteSession:
 
     def _many(self, name: str, rows: Collection[Row]) -> list[Row]:
         """Run a statement on all *rows*, and return what it finds."""
-        if not rows:
-            return []
-        width, values = len(next(iter(rows))), [*chain.from_iterable(rows)]
         found: list[Row] = []
-        for first in range(0, len(rows), _TOGETHER):
-            part = values[first * width : (first + _TOGETHER) * width]
-            found += self._connection.execute(_statement(name, width, len(part) // width), part)
+        for cursor in run_on_many(self._connection, name, rows):
+            found += cursor
         return found
-
-
-@cache
-def _statement(name: str, width: int, count: int) -> str:
-    """A statement that reads its rows from a list in place of `:rows`."""
-    row = f"({', '.join('?' * width)})"
-    values: Any = ", ".join([row] * count)
-    return statements("sqlite")[name].replace(":rows", values)

@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from actguard.gateway.ledger.batch import Session
 from actguard.gateway.storage.sqlite.file import OneGateway, check_place
+from actguard.gateway.storage.sqlite.many import run_on_many
 from actguard.gateway.storage.sqlite.memory import Memory
 from actguard.gateway.storage.sqlite.session import SqliteSession
 from actguard.gateway.storage.store import Row, Store, StoreDown, StoreError, migrations, newer_schema, statements
@@ -166,9 +167,9 @@ class _Transaction:
         self.touched |= name not in _APART
         return self.connection.execute(statements("sqlite")[name], parameters).rowcount
 
-    def run_many(self, name: str, rows: Sequence[Mapping[str, Any]]) -> int:
+    def run_many(self, name: str, rows: Sequence[Row]) -> int:
         self.touched |= name not in _APART
-        return self.connection.executemany(statements("sqlite")[name], rows).rowcount
+        return sum(cursor.rowcount for cursor in run_on_many(self.connection, name, rows))
 
 
 @contextmanager
