@@ -65,6 +65,15 @@ def test_a_run_may_be_entered_again_when_it_was_left() -> None:
     assert current_frame().run is None
 
 
+def test_a_run_that_was_left_cannot_be_left_again() -> None:
+    run = Client().run(run_id="r1")
+    with run:
+        pass
+
+    with pytest.raises(MissingRuntimeContextError, match="'r1' is not entered"):
+        run.__exit__(None, None, None)
+
+
 def test_a_guard_outside_a_run_is_refused() -> None:
     with pytest.raises(MissingRuntimeContextError, match=r"client.run\(\)"):
         Client().budget_guard(usd_limit=1).__enter__()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from actguard.events.channel import NotNow
+from actguard.events.envelope import uuid7
 from actguard.events.sinks import Event
 from actguard.exceptions import ActGuardError
 from actguard.runtime.config import Patience
@@ -44,6 +45,7 @@ class GatewaySink:
                 said = self._transport.post(
                     PATH,
                     {"events": part},
+                    key=uuid7(),
                     timeout_s=self._patience.timeout_s,
                     max_retries=0 if self.failing and self.hurried else self._patience.max_retries,
                 )

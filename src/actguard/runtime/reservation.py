@@ -158,6 +158,7 @@ class GatewayReservation:
             answer = self._remote.transport.post(
                 EXTEND,
                 {"reserve_id": identity.reserve_id, "ttl_s": ttl_s},
+                key=uuid7(),
                 timeout_s=self._remote.config.budget.timeout_s,
                 max_retries=0,
             )

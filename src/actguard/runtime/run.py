@@ -73,6 +73,8 @@ class ClientRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if not self._entries:
+            raise MissingRuntimeContextError(f"Run {self.run_id!r} is not entered, or was left already.")
         here = current_frame()
         index = next((index for index, (entered, _) in enumerate(self._entries) if entered is here), -1)
         entered, previous = self._entries.pop(index)
