@@ -49,6 +49,26 @@ def say_hello(client: openai.OpenAI) -> None:
     client.chat.completions.create(**HELLO)
 
 
+def test_threads_that_enter_a_guard_at_once_share_one_budget() -> None:
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(50):
+            guard, together = BudgetGuard(usd_limit=1), threading.Barrier(4)
+
+            def work(_: int, guard: BudgetGuard = guard, together: threading.Barrier = together) -> Any:
+                together.wait(SECONDS)
+                with guard:
+                    inside = current_frame().scope
+                    together.wait(SECONDS)
+                return inside, current_frame()
+
+            with ThreadPoolExecutor(4) as pool:
+                assert list(pool.map(work, range(4))) == [(guard.account, OUTSIDE)] * 4
+    finally:
+        sys.setswitchinterval(often)
+
+
 # ---- helpers of a stream ---------------------------------------------------------------------------------------------
 
 
