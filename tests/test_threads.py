@@ -42,8 +42,77 @@ def look(seen: list[BudgetScope | None]) -> Callable[..., None]:
     return lambda *_: seen.append(current_frame().scope)
 
 
+HELLO: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 100}
+
+
 def say_hello(client: openai.OpenAI) -> None:
-    client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hello!"}])
+    client.chat.completions.create(**HELLO)
+
+
+def test_threads_that_enter_a_guard_at_once_share_one_budget() -> None:
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(50):
+            guard, together = BudgetGuard(usd_limit=1), threading.Barrier(4)
+
+            def work(_: int, guard: BudgetGuard = guard, together: threading.Barrier = together) -> Any:
+                together.wait(SECONDS)
+                with guard:
+                    inside = current_frame().scope
+                    together.wait(SECONDS)
+                return inside, current_frame()
+
+            with ThreadPoolExecutor(4) as pool:
+                assert list(pool.map(work, range(4))) == [(guard.account, OUTSIDE)] * 4
+    finally:
+        sys.setswitchinterval(often)
+
+
+# ---- helpers of a stream ---------------------------------------------------------------------------------------------
+
+
+def in_a_thread(work: Callable[[], None]) -> None:
+    done: list[None] = []
+    thread = threading.Thread(target=lambda: done.append(work()))
+    thread.start()
+    thread.join(2 * SECONDS)
+    assert done
+
+
+def in_a_pool(work: Callable[[], None]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result(2 * SECONDS)
+
+
+@pytest.mark.parametrize("run", [in_a_thread, in_a_pool])
+def test_a_call_in_a_thread_does_not_wait_for_a_stream_whose_reader_waits_for_the_thread(
+    run: Callable[[Callable[[], None]], None], llm_provider: LocalProvider
+) -> None:
+    client = llm_provider.openai()
+
+    with BudgetGuard(token_limit=150, wait_timeout=SECONDS) as guard:
+        with client.chat.completions.create(**HELLO, stream=True) as stream:
+            next(stream)
+            run(partial(say_hello, client))
+            assert list(stream)
+
+    assert (guard.calls, guard.estimated) == (2, False)
+
+
+async def test_a_call_in_a_task_does_not_wait_for_a_stream_whose_reader_waits_for_the_task(
+    llm_provider: LocalProvider,
+) -> None:
+    client = llm_provider.async_openai()
+
+    async with BudgetGuard(token_limit=200, wait_timeout=SECONDS) as guard:
+        async with await client.chat.completions.create(**HELLO, stream=True) as stream:
+            await anext(stream)
+            await asyncio.gather(*(client.chat.completions.create(**HELLO) for _ in range(2)))
+            await asyncio.to_thread(say_hello, llm_provider.openai())
+            assert [chunk async for chunk in stream]
+
+    assert (guard.calls, guard.estimated) == (4, False)
 
 
 # ---- threads --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Where the code that runs now stands: ONE ContextVar holding ONE immutable Frame.
+"""Where the code that runs now stands: ONE ContextVar holding ONE immutable Frame. Beside it: which streams are open.
 
 A frame is replaced, never changed, so whoever captured one (a task, a thread, a stream that ends later) keeps a
 consistent view for as long as it needs it.
@@ -41,6 +41,11 @@ current_frame = _frame.get
 """The frame of the running code. One ContextVar read; this is the whole cost of a call outside any guard."""
 
 enter_frame = _frame.set
+
+
+open_streams: ContextVar[tuple[int, ...]] = ContextVar("actguard.open_streams", default=())
+"""Numbers of the latest streams that were opened here, or where this task or thread was started. Who opened them may be
+waiting for what runs here, so nothing here waits for them (`Hold.waits_in_vain_for`)."""
 
 
 def leave_frame(token: Token[Frame], entered: Frame, previous: Frame) -> None:

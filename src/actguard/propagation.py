@@ -18,7 +18,7 @@ from contextvars import Context
 from types import MethodType
 from typing import Any, Protocol
 
-from actguard.context import OUTSIDE, Frame, current_frame, enter_frame, leave_frame
+from actguard.context import OUTSIDE, Frame, current_frame, enter_frame, leave_frame, open_streams
 
 
 class Patching(Protocol):
@@ -38,13 +38,15 @@ def observe(package: str, patches: Patching) -> None:
 
 def carrying(frame: Frame, work: Callable[..., Any]) -> Callable[..., Any]:
     """*work*, run in *frame* wherever it is called."""
+    streams = open_streams.get()
 
     def run(*args: Any, **kwargs: Any) -> Any:
         before = current_frame()
-        token = enter_frame(frame)
+        token, around = enter_frame(frame), open_streams.set(streams)
         try:
             return work(*args, **kwargs)
         finally:
+            open_streams.reset(around)
             leave_frame(token, frame, before)
 
     return run
@@ -90,7 +92,7 @@ def _start_in(frame: Frame, thread: threading.Thread, original: Callable[..., An
     attributes = vars(thread)
     absent = object()
     before = attributes.get("run", absent)
-    run = thread.run
+    run, streams = thread.run, open_streams.get()
 
     def take_back() -> None:
         if attributes.get("run") is stand_in:  # else somebody has put his own over it since
@@ -102,6 +104,7 @@ def _start_in(frame: Frame, thread: threading.Thread, original: Callable[..., An
     def enter_and_run(thread: threading.Thread) -> None:
         take_back()
         enter_frame(frame)  # for good: the context ends with the thread
+        open_streams.set(streams)
         run()
 
     stand_in = attributes["run"] = MethodType(enter_and_run, thread)  # a method, as others who wrap `run` expect it

@@ -149,6 +149,14 @@ async def test_who_waits_for_himself_is_let_through(admission):
     assert isinstance(await admission.ahold(call(scope, 90, task=1)), Hold)
 
 
+def test_nobody_waits_for_a_stream_that_was_open_where_he_was_started(admission):
+    scope = BudgetScope("s", limit_pico=100)
+    stream, helper = call(scope, 90, thread=1), call(scope, 90)
+    admission.hold(stream)
+    stream.stream, helper.around = 7, (6, 7)
+    assert admission.hold(helper, 10) is helper
+
+
 async def test_two_who_would_wait_for_each_other_do_not(admission):
     scope = BudgetScope("s", limit_pico=100)
 

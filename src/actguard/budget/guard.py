@@ -2,6 +2,7 @@
 
 import math
 import os
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -100,19 +101,23 @@ class BudgetGuard(Readings):
         self._account: Account | None = None
         self._reservations: list[Reservation] = []
         self._entries: list[tuple[Frame, Frame]] = []
+        self._coming_and_going = threading.RLock()  # the collector may close a generator inside it, which leaves too
 
     # ---- entering and leaving ----
 
     def __enter__(self) -> Self:
         frame = self._prepare()
         backing = self._backing(frame)
-        self._enter(frame, None if backing is None else backing.reserve(self._ask(frame)))
+        reservation = None if backing is None else backing.reserve(self._ask(frame))
+        with self._coming_and_going:
+            self._enter(frame, reservation)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        reservations = self._leave()
+        with self._coming_and_going:
+            reservations = self._leave()
         try:
             self._close(error)
         finally:
@@ -122,13 +127,16 @@ class BudgetGuard(Readings):
     async def __aenter__(self) -> Self:
         frame = self._prepare()
         backing = self._backing(frame)
-        self._enter(frame, None if backing is None else await backing.areserve(self._ask(frame)))
+        reservation = None if backing is None else await backing.areserve(self._ask(frame))
+        with self._coming_and_going:
+            self._enter(frame, reservation)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        reservations = self._leave()
+        with self._coming_and_going:
+            reservations = self._leave()
         try:
             self._close(error)
         finally:

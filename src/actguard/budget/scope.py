@@ -32,6 +32,7 @@ class Hold:
     """What one call asks for, and has set aside until it is settled or released. Changed only under the tree's lock."""
 
     __slots__ = (
+        "around",
         "bound_pico",
         "bound_tokens",
         "cap",
@@ -43,6 +44,7 @@ class Hold:
         "open",
         "parked",
         "scope",
+        "stream",
         "task",
         "thread",
     )
@@ -53,6 +55,10 @@ class Hold:
     """The asyncio task that opened it, by id; 0 for none."""
     thread: int
     """The thread that opened it, by ident."""
+    stream: int
+    """Its number, once it is a stream that its opener reads; 0 before."""
+    around: tuple[int, ...]
+    """The streams that were open where it was opened, or where its task or thread was started, by number."""
     estimate_pico: int
     """What default scopes set aside."""
     estimate_tokens: int
@@ -75,7 +81,8 @@ class Hold:
 
     def __init__(self, scope: "BudgetScope", measured: bool = True) -> None:
         self.scope = scope
-        self.task = self.thread = 0
+        self.task = self.thread = self.stream = 0
+        self.around = ()
         self.estimate_pico = self.estimate_tokens = 0
         self.bound_pico = self.bound_tokens = 0
         self.cap = None
@@ -99,9 +106,9 @@ class Hold:
         """Whether *other* can only end when its opener goes on, and that is who would wait.
 
         A synchronous caller blocks its whole thread. A task blocks only itself, and whatever runs on its thread
-        outside any task.
+        outside any task. And whoever reads a stream may, before he reads on, wait for tasks or threads that he started.
         """
-        if other.parked:
+        if other.parked or (other.stream and other.stream in self.around):
             return True
         if self.task and other.task:
             return self.task == other.task

@@ -11,6 +11,7 @@ reply never reaches the caller: it is logged once, and the call is charged by es
 from collections import OrderedDict
 from contextvars import ContextVar
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from actguard.budget.account import Account, Spend
@@ -18,6 +19,7 @@ from actguard.budget.hosts import Host
 from actguard.budget.pricing import merged
 from actguard.budget.scope import Charge, Hold, Refusal
 from actguard.budget.usage import Bill, MalformedUsage
+from actguard.context import open_streams
 from actguard.providers.endpoint import Endpoint
 from actguard.providers.faults import log_once
 from actguard.providers.quote import Quote, Request
@@ -28,6 +30,8 @@ current_call: ContextVar["tuple[Any, Call | None] | None"] = ContextVar("actguar
 
 _NOTHING_IMPOSSIBLE: frozenset[str] = frozenset()
 _MOST_DEFERRED = 10_000
+_MOST_STREAMS = 16  # at once, in one task and those that it was started by: beyond, it is no pile of helpers any more
+_numbers = count(1)
 _OUR_BYTES = 80  # what an output cap and a question for usage add to a body; neither is part of the prompt
 
 
@@ -125,6 +129,12 @@ class Call(Quote):
             raise account.error(refusal)
 
     # ---- the reply ----
+
+    def opened(self) -> None:
+        """It is a stream from here on: the end of `request` is not its end, and its caller's code runs before that."""
+        self.streaming = True
+        self.stream = next(_numbers)
+        open_streams.set((*open_streams.get()[1 - _MOST_STREAMS :], self.stream))
 
     def reply_bytes(self, body: bytes | str) -> None:
         """Settle by a reply; by estimate if it is no JSON, or does not say what it billed."""

@@ -15,6 +15,7 @@ from actguard.budget.admission import WaitTimeout
 from actguard.budget.hosts import Context, Host
 from actguard.budget.pricing import PLAIN_TEXT, Price, merged
 from actguard.budget.scope import Hold, Refusal
+from actguard.context import open_streams
 from actguard.exceptions import UnmeteredCallError
 from actguard.providers import processes
 from actguard.providers.call import Call
@@ -61,6 +62,7 @@ def admit(call: Call, *, wait: bool = True) -> None:
     """
     account = call.account
     call.thread = get_ident()
+    call.around = open_streams.get()
     if account.admission.try_hold(call) is call:
         return
     try:
@@ -78,6 +80,7 @@ async def aadmit(call: Call) -> None:
     """`admit` without blocking the event loop."""
     account = call.account
     call.thread = get_ident()
+    call.around = open_streams.get()
     call.task = _task_id()
     if account.admission.try_hold(call) is call:
         return

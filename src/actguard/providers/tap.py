@@ -167,7 +167,7 @@ class Tap:
         self._response = weakref.ref(response)
         self._finalizer = weakref.finalize(response, self._end_early)
         self._finalizer.atexit = False
-        self.call.streaming = True
+        self.call.opened()
         kind, attributes = response.__class__, response.__dict__
         if hasattr(kind, "iter_bytes"):
             attributes["iter_bytes"] = self._reading(response, "iter_bytes", self.passing)

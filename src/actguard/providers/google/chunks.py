@@ -72,7 +72,7 @@ class ChunkTap:
                 chunk = next(source, _END)
             finally:
                 current_call.reset(token)
-            self.call.streaming = True
+            self.call.opened()
             if chunk is not _END:
                 keep, seen, look_at, written = self._kept.append, 0, 0, hasattr(chunk, "body")
                 while True:

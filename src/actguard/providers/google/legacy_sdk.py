@@ -144,7 +144,7 @@ _LOST = frozenset({"DeadlineExceeded", "RetryError", "Cancelled"})
 
 
 def _tap(call: Call, model: Any) -> ChunkTap:
-    call.streaming = True
+    call.opened()
     return ChunkTap(call, model, _as_json)
 
 

@@ -203,7 +203,7 @@ def _around_astream(original: Callable[..., Any]) -> Callable[..., Any]:
             current_call.reset(token)
         if call is None:
             return source
-        call.streaming = True
+        call.opened()
         tap = ChunkTap(call, client)
         return tap.watched(tap.apassing(source))
 
