@@ -46,6 +46,11 @@ def test_a_dollar_limit_may_be_any_kind_of_number(limit):
     assert BudgetGuard(usd_limit=limit).usd_limit == pytest.approx(float(limit), abs=1e-12)
 
 
+def test_a_guard_that_was_not_entered_cannot_be_left():
+    with pytest.raises(ActGuardUsageError, match="enter the guard first"):
+        BudgetGuard().__exit__(None, None, None)
+
+
 def test_an_unset_limit_reads_infinite():
     guard = BudgetGuard()
     assert (guard.usd_limit, guard.token_limit) == (math.inf, math.inf)

@@ -119,6 +119,13 @@ def test_the_model_that_answered_is_listed_before_the_one_that_was_asked_for(boo
     assert cost_in(book, "nobody-knows", "azure", requested="gpt-4o") == 2.5
 
 
+@pytest.mark.parametrize(("region", "dollars"), [("global", 3), ("us", 3.3)])
+def test_on_bedrock_the_region_is_the_requests_as_the_reply_does_not_name_it(book, region, dollars):
+    asked = f"{region}.anthropic.claude-sonnet-4-5-20250929-v1:0"
+    assert cost_in(book, "claude-sonnet-4-5-20250929", "aws", requested=asked) == dollars
+    assert cost_in(book, "claude-haiku-4-5-20251001", "aws", requested=asked) == 1.1  # another model has answered
+
+
 def test_upper_case_and_paths_do_not_hide_a_price(book: PriceBook):
     book.set("Gemini-Mine", input=9, output=9)
     assert cost_in(book, "models/gemini-MINE", "google") == 9

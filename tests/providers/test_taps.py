@@ -81,7 +81,7 @@ def chat(*, first: dict[str, Any] | None = None, rest: dict[str, Any] | None = N
     return [*text, event(**head, choices=[], usage=used), b"data: [DONE]\n\n"]
 
 
-BODY = {"model": "gpt-5", "stream": True, "stream_options": {"include_usage": True}, "messages": []}
+BODY: dict[str, Any] = {"model": "gpt-5", "stream": True, "stream_options": {"include_usage": True}, "messages": []}
 
 
 def chat_read(guard: BudgetGuard, chunks: list[bytes], passed: list[bytes] | None = None) -> Reading:

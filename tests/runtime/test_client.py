@@ -221,6 +221,13 @@ def test_a_wrong_configuration_file_is_named_and_explained(tmp_path: Path, conte
     assert str(file) in str(caught.value)
 
 
+def test_a_folder_is_no_file_for_events(tmp_path: Path) -> None:
+    with pytest.raises(ActGuardUsageError, match="is a folder") as caught:
+        Client(events_file=tmp_path)
+
+    assert caught.value.argument == "events_file"
+
+
 @pytest.mark.parametrize(("options", "loaded"), [({}, False), ({"gateway_url": URL, "api_key": KEY}, True)])
 def test_what_requests_need_is_loaded_before_a_deadline_runs_and_only_with_a_gateway(
     options: dict[str, Any], loaded: bool

@@ -72,6 +72,7 @@ NONSENSE: Any = {
     "fractions": lambda usage: {key: value + 0.5 for key, value in usage.items()},
     "text": lambda usage: {key: str(value) for key, value in usage.items()},
     "booleans": lambda usage: dict.fromkeys(usage, True),
+    "one count an empty text": lambda usage: dict(zip(usage, (10, ""), strict=False)),
     "one count missing": lambda usage: dict(list(usage.items())[:1]),
     "empty": lambda usage: {},
 }

@@ -296,3 +296,41 @@ def test_a_share_of_the_limit_is_warned_about_by_a_warning_too(sdk):
 def test_a_mistake_in_a_callback_costs_nobody_his_reply(sdk):
     with BudgetGuard(token_limit=100, warn_at=0.1, on_warning=lambda guard: 1 / 0):
         assert sdk.call() is not None
+
+
+def test_a_callback_alone_is_called_when_most_of_the_limit_is_used(sdk):
+    seen: list[float] = []
+
+    with BudgetGuard(token_limit=100, on_warning=lambda guard: seen.append(guard.tokens_used / guard.token_limit)):
+        with pytest.raises(BudgetExceededError):
+            for _ in range(10):
+                sdk.call()
+
+    assert len(seen) == 1
+    assert seen[0] >= 0.8
+
+
+def test_a_callback_may_extend_a_budget_that_the_call_has_passed(sdk):
+    with BudgetGuard(token_limit=10, on_warning=lambda guard: guard.extend(tokens=1000)) as guard:
+        assert sdk.call() is not None
+        assert sdk.call() is not None
+
+    assert not guard.exceeded
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_warning_made_an_error_costs_nobody_his_reply(sdk, caplog):
+    with BudgetGuard(token_limit=100, warn_at=0.1) as guard:
+        assert sdk.call() is not None
+
+    assert not guard.estimated
+    assert [record.getMessage().split(";")[-1] for record in caplog.records] == [" telling so failed"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_warning_made_an_error_hides_no_refusal():
+    with BudgetGuard(usd_limit=1, warn_at=0.5, name="search") as guard:
+        with pytest.raises(BudgetExceededError, match="what was reported last is counted") as refused:
+            guard.add_cost(name="web-search", usd=2)
+
+    assert refused.value.phase == "after"

@@ -337,6 +337,13 @@ UNBOUNDED: Any = {
 }
 
 
+def test_a_budget_too_small_for_a_call_is_not_said_to_be_used_up(llm_provider):
+    with BudgetGuard(token_limit=20, strict=True, name="tiny"), pytest.raises(BudgetExceededError) as refused:
+        Api("chat", llm_provider)()
+
+    assert str(refused.value).startswith("Budget 'tiny' has too little left: 0 of 20 tokens spent")
+
+
 @pytest.mark.parametrize("what", UNBOUNDED)
 def test_what_nothing_bounds_is_refused_by_default(what, llm_provider):
     name, options = UNBOUNDED[what]
@@ -346,6 +353,13 @@ def test_what_nothing_bounds_is_refused_by_default(what, llm_provider):
             Api(name, llm_provider)(**options)
 
     assert llm_provider.requests == []
+
+
+def test_what_has_no_bound_is_named_once(llm_provider):
+    with BudgetGuard(usd_limit=1, strict=True), pytest.raises(UnmeteredCallError) as refused:
+        Api("responses", llm_provider)(tools=[{"type": "web_search"}])
+
+    assert str(refused.value).count("web_search") == 1
 
 
 @pytest.mark.parametrize("unbounded", ["estimate", 20_000])

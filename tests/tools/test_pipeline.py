@@ -292,7 +292,7 @@ def test_failures_and_runs_are_told_to_who_listens(run, heard):
 
     assert heard.events == [
         ("tool.invoke", {"tool_name": "<lambda>", "outcome": "success"}),
-        ("tool.failure", {"error_type": "KeyError", "tool_name": "<lambda>", "outcome": "failure"}),
+        ("tool.failure", {"error_type": "KeyError", "tool_name": "<lambda>", "outcome": "failed"}),
     ]
 
 

@@ -160,12 +160,16 @@ class Account(BudgetScope):
 
     # ---- told by a call ----
 
-    def error(self, refusal: Refusal, *, response: Any = None) -> BudgetExceededError:
+    def error(self, refusal: Refusal, *, response: Any = None, reported: bool = False) -> BudgetExceededError:
         """The public error for *refusal*; remembered by every guard between the call and the limit, which shows it to
-        its user even when a framework has swallowed or rewrapped it."""
+        its user even when a framework has swallowed or rewrapped it.
+
+        Args:
+            reported: the limit was passed by what the program itself reported, not by a call.
+        """
         stopped = refusal.scope
         assert isinstance(stopped, Account)
-        error = BudgetExceededError(describe(stopped, refusal), response=response, **stopped._fields(refusal))
+        error = BudgetExceededError(describe(stopped, refusal, reported), response=response, **stopped._fields(refusal))
         for account in self.accounts():
             if account.standing_block() is None:
                 account.blocked = error
@@ -239,13 +243,14 @@ class Account(BudgetScope):
             warnings.warn(message, BudgetWarning, stacklevel=3)
 
     def _warn(self, share: float) -> None:
-        if self.on_warning is None:
-            warnings.warn(f"{share:.0%} of budget {label(self)} is used", BudgetWarning, stacklevel=2)
-            return
+        message = f"{share:.0%} of budget {label(self)} is used"
         try:
-            self.on_warning()
-        except Exception:  # a mistake in a callback must not cost the caller a reply that was paid for
-            logger.exception("on_warning of budget %s failed", label(self))
+            if self.on_warning is None:
+                warnings.warn(message, BudgetWarning, stacklevel=2)
+            else:
+                self.on_warning()
+        except Exception:  # a mistake in a callback, a warning made an error: neither may cost a reply that is paid for
+            logger.exception("%s; telling so failed", message)
 
 
 def label(account: Account) -> str:
@@ -253,7 +258,7 @@ def label(account: Account) -> str:
     return repr(account.name or account.id)
 
 
-def describe(account: Account, refusal: Refusal) -> str:
+def describe(account: Account, refusal: Refusal, reported: bool = False) -> str:
     """One sentence: which budget, what of how much, and what happened to the call."""
     if refusal.limit_type == "usd":
         figures = f"{calm_usd(account.used_pico)} of {calm_usd(account.limit_pico)}"
@@ -262,15 +267,19 @@ def describe(account: Account, refusal: Refusal) -> str:
     whose = f" of user {account.user_id!r}" if account.user_id else ""
     spent = account.used_pico if refusal.limit_type == "usd" else account.used_tokens
     limit = account.limit_pico if refusal.limit_type == "usd" else account.limit_tokens
+    state = "is used up"
     if refusal.phase == "during":
         what = "the stream was ended, as it would have passed the limit"
+    elif reported:
+        what = "what was reported last is counted"
     elif refusal.phase == "after":
         what = "the last call was paid for; its reply is in .response unless it was streamed"
     elif spent < limit:
+        state = "has too little left"
         what = "what remains does not cover the call, which was not sent"
     else:
         what = "the call was not sent"
-    return f"Budget {label(account)}{whose} is used up: {figures} spent; {what}."
+    return f"Budget {label(account)}{whose} {state}: {figures} spent; {what}."
 
 
 def calm_usd(pico: float) -> str:

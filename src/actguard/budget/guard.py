@@ -37,6 +37,7 @@ from actguard.money import from_usd
 before_first_call: list[Callable[[], None]] = []
 """Run when a guard is entered, before anything in it: `providers.install` puts itself here. May raise."""
 
+_WARN_AT = 0.8
 _ARGUMENTS = ("user_id", "token_limit", "usd_limit", "name", "strict", "on_warning", "prices", "run_id")
 
 
@@ -50,7 +51,8 @@ class BudgetGuard(Readings):
         name: for messages, errors and breakdowns.
         strict: never let spend pass a limit: calls are held at a sound bound, and their output cap is lowered to what
             the remainder buys. Otherwise the call that reaches the limit is completed, and the next one refused.
-        on_warning: called once with the guard when `warn_at` of a limit is used, instead of a `BudgetWarning`.
+        on_warning: called once with the guard when `warn_at` of a limit is used (0.8 if not given), instead of a
+            `BudgetWarning`.
         prices: a PriceBook for this guard; `actguard.prices` if None.
         run_id: the run to count in; None: the active one, else a new one.
         **options: see `actguard.Policy`: wait_timeout, warn_at, unmetered, unknown_price, unbounded, on_abort,
@@ -81,6 +83,8 @@ class BudgetGuard(Readings):
         for option in options:
             if option not in OPTIONS:
                 raise no_such_option(option, _ARGUMENTS)
+        if on_warning is not None and options.get("warn_at") is None:
+            options["warn_at"] = _WARN_AT  # who wants to be told is told
         self._policy = Policy(**options)
         self._limit_tokens = math.inf if token_limit is None else whole_number("token_limit", token_limit)
         self._limit_pico = (
@@ -214,8 +218,7 @@ class BudgetGuard(Readings):
 
     def _close(self, error: BaseException | None) -> None:
         """Charge provisionally what still runs, and show the refusal that a framework may have hidden."""
-        account = self._account
-        assert account is not None
+        account = self._live()
         if not self._entries:
             for hold in account.admission.open_holds(account):
                 account.admission.settle(hold, hold.likely_charge(), final=False)
@@ -342,8 +345,8 @@ def _count(account: Account, spend: Spend) -> None:
     if account.listener is not None and counted:
         account.listener.spent(account, spend)
     account.warn_if_due()
-    if refusal is not None:
-        raise account.error(refusal)
+    if refusal is not None and refusal.scope.refused is not None:  # else `on_warning` has extended the budget
+        raise account.error(refusal, reported=True)
 
 
 def _parent(frame: Frame) -> Account | None:

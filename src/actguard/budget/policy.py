@@ -24,7 +24,8 @@ class Policy:
 
     Args:
         wait_timeout: seconds a call may wait for others in flight to settle; None: as long as any are in flight.
-        warn_at: share of a limit, above 0 and up to 1, at which `on_warning` is called once.
+        warn_at: share of a limit, above 0 and up to 1, at which `on_warning` is called once. None: 0.8 with one, else
+            never.
         unmetered: what to do with a billed call that cannot be metered (WebSockets, speech, ...).
             None: "block" under a limit, "warn" without one.
         unknown_price: what to do with a model without a known price. None: as `actguard.prices.unknown` says.

@@ -8,7 +8,8 @@
     actguard.prices.unknown = "most_expensive"                        # instead of refusing
 
 The first that knows a price gives it: what the program set (an exact name, then the latest matching pattern, then a
-resolver), a declared host, our overlay, genai-prices by the model that answered, then by the model that was asked for.
+resolver), a declared host, our overlay, genai-prices by the model that answered, then by the model that was asked for
+(on Bedrock, whose replies leave out the region, the other way round).
 Nobody's price is never zero: it is `None`, and the `unknown` policy says what then happens.
 """
 
@@ -356,7 +357,9 @@ class PriceBook:
         if price is None and self._parent is not None:
             return _ASK_PARENT
         if price is None:
-            listed = (self._catalog.find(provider, name, context, at) for name in models)
+            # Bedrock answers with less of the name than the request had: without the region, which has a price.
+            names = models[::-1] if provider == "aws" and model in requested else models
+            listed = (self._catalog.find(provider, name, context, at) for name in names)
             price = next((found for found in listed if found is not None), None)
         return _remembered(price)
 

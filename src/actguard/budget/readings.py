@@ -133,7 +133,7 @@ class Readings:
     def __repr__(self) -> str:
         who = f" {self.name!r}" if self.name else ""
         user = f" for {self.user_id!r}" if self.user_id else ""
-        used = self._account.used_pico if self._account else 0
+        used = self._settled().used_pico if self._account else 0
         parts = [
             f"{calm_usd(used)} of {calm_usd(self._limit_pico)}" if self._limit_pico != math.inf else calm_usd(used),
             f"{calm_tokens(self.tokens_used)} of {calm_tokens(self._limit_tokens)} tokens"

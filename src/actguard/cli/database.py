@@ -81,9 +81,12 @@ def show(found: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str]], *,
 
 
 def dollars(micros: int) -> str:
-    """Two decimals, more where two would say nothing."""
+    """Two decimals; below a hundred dollars as many as it takes, so that what stands in a column can be added up."""
     usd = micros / 1_000_000
-    return f"${usd:,.2f}" if not micros or abs(usd) >= 0.01 else f"${usd:.6f}"
+    if abs(usd) >= 100:
+        return f"${usd:,.2f}"
+    whole, _, part = f"{usd:.6f}".partition(".")
+    return f"${whole}.{part.rstrip('0'):0<2}"
 
 
 def to_micros(usd: str) -> int:

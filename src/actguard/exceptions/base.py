@@ -10,7 +10,10 @@ _SIGNALS = re.compile(r"429|rate limit|too many requests|maximum context length|
 
 def unmistakable(text: str) -> str:
     """*text* with no signal in it that a framework would take for a throttled or over-long request."""
-    return _SIGNALS.sub(lambda found: f"{found[0][0]}·{found[0][1:]}", text)
+    calm = _SIGNALS.sub(lambda found: f"{found[0][0]}·{found[0][1:]}", text)
+    if _SIGNALS.search(repr(calm)):  # which writes what cannot be printed in figures
+        calm = "".join(letter if letter.isprintable() else "·" for letter in calm)
+    return calm
 
 
 def times(count: int) -> str:

@@ -5,7 +5,7 @@ import inspect
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from actguard.exceptions import ActGuardUsageError, InvalidToolError
 from actguard.pipeline import run, settings
@@ -60,6 +60,14 @@ class Pipeline:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Decorator(Guard):
     """A guard that is put on a function by calling it: what `rate_limit(...)` and the others return."""
+
+    if not TYPE_CHECKING:  # which find the options of a guard by its dataclass
+
+        def __new__(cls, *given, **options):
+            """`@rate_limit` is `@rate_limit()`, `rate_limit(function, wait=1)` is `rate_limit(wait=1)(function)`."""
+            if given and not cls.__match_args__:  # it has no option that is given by position
+                return cls(**options)(*given)
+            return object.__new__(cls)  # `super` would ask the class that slots have replaced
 
     def __call__(self, function: F) -> F:
         """*function* with this guard, around the guards that it has already."""

@@ -321,7 +321,7 @@ class Plan:
         """*report* had no effect: somebody else holds what this call held."""
         for part in parts:
             if part.lost is not None and (error := part.lost(report)) is not None:
-                self._tell("guard", "intervention", part, error, "failure")
+                self._tell("guard", "intervention", part, error, "failed")
 
     def leave(self, args: Args, kwargs: Kwargs, result: Any) -> Asking:
         """*result* on its way out, past everybody who looks at it."""
@@ -347,7 +347,7 @@ class Plan:
                 "failure",
                 {"error_type": type(error).__qualname__},
                 tool_name=self.target.name,
-                outcome="failure",
+                outcome="failed",
             )
 
     def _observed(self, part: Part[Any], error: ActGuardToolError) -> None:

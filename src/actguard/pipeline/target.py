@@ -97,8 +97,7 @@ def _refuse_what_is_no_function(thing: Any) -> None:
         )
     if not callable(thing):
         raise InvalidToolError(
-            f"a guard goes on a function, not on {thing!r} ({kind.__name__}); written as @guard without parentheses, "
-            "or on a property? Guard the function itself",
+            f"a guard goes on a function, not on {thing!r} ({kind.__name__}); on a property? Guard the function itself",
             argument="function",
         )
 

@@ -178,10 +178,10 @@ class Call(Quote):
             account.listener.spent(account, self._spend(charge, bill, response_id))
         if self.deferred_as is not None:
             self._no_longer_deferred()
-        if refusal is not None:
-            self.refusal = refusal
         if account.watched:
             account.warn_if_due()
+        if refusal is not None and refusal.scope.refused is not None:  # else `on_warning` has extended the budget
+            self.refusal = refusal
 
     def settle_later(
         self, bill: Bill | None, received: tuple[int, int] | None = None, response_id: str | None = None

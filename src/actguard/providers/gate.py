@@ -186,7 +186,7 @@ def _unbounded(call: Call) -> int:
     if unbounded == "block":
         raise UnmeteredCallError(
             f"Strict budget {label(account)} cannot bound the cost of this call: "
-            f"{', '.join((*facts.unbounded, *facts.server_tools)) or 'its input has no known size'}. "
+            f"{', '.join(facts.unbounded) or 'its input has no known size'}. "
             "BudgetGuard(unbounded=...) lets it through: a number of tokens to reserve, or 'estimate'.",
             reason="unbounded",
         )

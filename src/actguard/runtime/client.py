@@ -321,7 +321,7 @@ class Client:
     # ---- its end ----
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until everything that happened so far has been delivered.
+        """Wait until everything that happened so far has been delivered, also what ended processes have left.
 
         Args:
             timeout: seconds; None: as long as the options allow for one delivery.
@@ -332,7 +332,7 @@ class Client:
         deadline = time.monotonic() + (self.config.events.timeout_s if timeout is None else timeout)
         delivered = all_flushed(self._channels, deadline - time.monotonic())
         if self.remote is not None:
-            delivered = self.remote.courier.flush(max(0.05, deadline - time.monotonic())) and delivered
+            delivered = self.remote.courier.flush(max(0.05, deadline - time.monotonic()), others=True) and delivered
         return delivered
 
     async def aflush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as `flush` has it

@@ -82,6 +82,10 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("spool_dir", "ca_file", "events_file"):
             _set(self, name, _path(name, getattr(self, name)))
+        if self.events_file is not None and os.path.isdir(self.events_file):
+            raise ActGuardUsageError(
+                f"events_file must be a file, and {self.events_file} is a folder", argument="events_file"
+            )
         _set(self, "event_sinks", _sinks(self.event_sinks))
         _text("agent_id", self.agent_id)
         _choice("on_gateway_error", self.on_gateway_error, get_args(OnGatewayError))

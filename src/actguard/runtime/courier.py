@@ -184,10 +184,16 @@ class Courier:
 
     # ---- its end ----
 
-    def flush(self, seconds: float) -> bool:
-        """Deliver what is owed now. Returns whether nothing is left, in so many seconds."""
+    def flush(self, seconds: float, *, others: bool = False) -> bool:
+        """Deliver what is owed now. Returns whether nothing is left, in so many seconds.
+
+        Args:
+            others: what ended processes have left, too.
+        """
         if self._stopped:
             return not self._owed
+        if others:
+            self.start()  # what is left may take longer than *seconds*, and goes on behind them
         if self._thread is None or not self._thread.is_alive():
             with self._working:
                 return self._flush()
@@ -196,7 +202,7 @@ class Courier:
 
         def flush() -> None:
             try:
-                outcome.append(self._flush())
+                outcome.append(self._flush() and (not others or self._pay_for_orphans()))
             finally:
                 done.set()
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -152,11 +153,17 @@ class Remote:
             if self._warned:
                 return
             self._warned = True
+        if self.config.on_gateway_error == "closed":
+            meanwhile = "What was spent is kept, and delivered later; no guard is entered until the gateway answers."
+        else:
+            meanwhile = (
+                "Budgets go on under their local limits, and what is spent is delivered later. "
+                "Client(on_gateway_error='closed') stops instead."
+            )
         warnings.warn(
-            f"{error.message}. Budgets go on under their local limits, and what is spent is delivered later. "
-            "Client(on_gateway_error='closed') stops instead.",
+            f"{error.message.rstrip('.')}. {meanwhile}",
             GatewayWarning,
-            stacklevel=6,
+            stacklevel=_level_of_the_program(),
         )
 
     # ---- its end ----
@@ -171,3 +178,11 @@ class Remote:
         self.transport.forked()
         self.courier.forked()
         self._warning = threading.Lock()
+
+
+def _level_of_the_program() -> int:
+    """How far above the caller the program's own code is: it should be told where in it something happened."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("actguard."):
+        level, frame = level + 1, frame.f_back
+    return level

@@ -1,5 +1,6 @@
 """What requests may say. Fields that are not named here are ignored; limits are part of the types."""
 
+import inspect
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
@@ -189,14 +190,13 @@ class WorkspaceBody(Struct):
 
 def _unsearched(kind: Any) -> Any:
     """*kind*, where no name has the pattern of printable ones."""
-    origin, parts = get_origin(kind), get_args(kind)
-    if origin is Annotated:
+    generic: Any = get_origin(kind)
+    parts = get_args(kind)
+    if generic is Annotated:
         return Annotated[_unsearched(parts[0]), *map(_without_pattern, parts[1:])]
-    if origin in (list, dict):
-        return origin[*map(_unsearched, parts)]
-    if origin is Union:
-        return Union[*map(_unsearched, parts)]
-    if isinstance(kind, type) and issubclass(kind, Struct):
+    if get_origin(kind) in (list, dict, Union):
+        return generic[tuple(map(_unsearched, parts))]
+    if inspect.isclass(kind) and issubclass(kind, Struct):
         fields = [(each.name, _unsearched(each.type), _default(each)) for each in msgspec.structs.fields(kind)]
         return msgspec.defstruct(kind.__name__, fields, bases=(kind,))
     return kind

@@ -173,7 +173,8 @@ class Connection(asyncio.Protocol):
             "server": self._transport.get_extra_info("sockname"),
         }
         bodies = [heard.body]
-        status, headers, content = 500, [], bytearray()
+        status, content = 500, bytearray()
+        headers: list[tuple[bytes, bytes]] = []
 
         async def receive() -> Message:
             if bodies:

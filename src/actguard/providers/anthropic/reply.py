@@ -180,7 +180,7 @@ def _tokens(usage: Body) -> Usage:
         return new(Usage, (read_in, written) + _NO_PARTS)  # noqa: RUF005 - unpacking is slower
     counts = no_counts()
     collect(usage, _KEYS, counts)
-    if usage.get("output_tokens") is None or usage.get("input_tokens") is None:
+    if type(read_in) is not int or type(written) is not int:
         raise MalformedUsage("one count without the other")
     by_lifetime = counts[SHORT_LIVED] + counts[_STORED_1H]
     if by_lifetime > counts[_STORED]:

@@ -107,7 +107,7 @@ _REASONING, _STORED, _HALF_DAY = (
 
 
 def _says(usage: Body, *spellings: str) -> bool:
-    return any(usage.get(key) is not None for key in spellings)
+    return any(type(usage.get(key)) is int for key in spellings)  # not "", which is no count either
 
 
 def model_of(body: Body, model: str) -> str:
