@@ -81,11 +81,18 @@ async def catches() -> str:
     return "missed"
 
 
+async def catches_and_goes_on() -> str:
+    said = await catches()
+    await asyncio.sleep(0.001)
+    return f"{said}, and went on"
+
+
 @pytest.mark.parametrize(
     ("then", "outcome"),
     [
         (lambda: "done", "done"),
         (catches, "caught"),
+        (catches_and_goes_on, "caught, and went on"),
         (fails, LookupError),
         (fails_while_it_waits, LookupError),
         (is_cancelled, asyncio.CancelledError),

@@ -64,8 +64,9 @@ def test_one_store_may_be_meant(clock):
         own()
     assert circuits.state("one", store=store).state == "forced_open"
     assert circuits.state("one", store=actguard.MemoryStore()).state == "closed"
-    with pytest.raises(actguard.ActGuardUsageError):
+    with pytest.raises(actguard.ActGuardUsageError) as refused:
         circuits.state("one", store="redis://")
+    assert refused.value.argument == "store"
 
 
 def test_a_store_that_nobody_uses_any_more_is_not_kept(clock):

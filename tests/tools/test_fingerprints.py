@@ -1,11 +1,12 @@
 """What further calls must agree in is the same text, however quickly it was made."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actguard import idempotent
 from actguard.context import Frame, Run, inside
-from actguard.exceptions import IdempotencyPayloadMismatch
+from actguard.exceptions import IdempotencyPayloadMismatch, ToolGuardError
 from actguard.stores.memory import MemoryStore
 from actguard.tools.canonical import digest, record_digest
 
@@ -21,6 +22,20 @@ VALUES = st.recursive(
 @settings(max_examples=200, deadline=None)
 def test_a_record_whose_names_are_known_has_the_digest_that_any_mapping_has(names, record):
     assert record_digest(names)(record) == digest(record)
+
+
+def test_a_record_is_looked_into_as_deep_as_any_mapping():
+    def nested(depth):
+        value = []
+        for _ in range(depth):
+            value = [value]
+        return value
+
+    assert record_digest(["a"])({"a": nested(63)}) == digest({"a": nested(63)})
+    for digest_of in (record_digest(["a"]), digest):
+        with pytest.raises(ToolGuardError) as refused:
+            digest_of({"a": nested(64)})
+        assert (refused.value.code, refused.value.reason) == ("INVALID_ARGUMENT", "nested_too_deeply")
 
 
 def test_arguments_by_name_and_by_place_are_the_same_call_and_others_are_not():

@@ -147,6 +147,9 @@ def test_a_place_is_looked_for_every_twentieth_of_a_second_while_there_is_time()
     assert (waits.wait_s, waits.lined, waits.asks) == (7, True, "lease")
     assert waits.patience is not None
     assert [waits.patience(NoPlace(1.0), left) for left in (7, 0.02, 0, -1)] == [0.05, 0.02, None, None]
+    for wait in (0.01, 1):
+        assert part(concurrency(limit=1, wait=wait)).lined
+        assert part(rate_limit(wait=wait)).lined
     goes = part(concurrency(limit=1))
     assert (goes.wait_s, goes.lined, goes.patience) == (0.0, False, None)
 

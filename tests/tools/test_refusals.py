@@ -130,6 +130,21 @@ def test_attempts_count_in_each_run_session_or_conversation(heard):
             assert refused(in_session)
 
 
+def test_attempts_count_in_the_conversation_that_the_run_names(heard):
+    class Turn(Run):
+        thread_id = None
+
+    look = max_attempts(calls=1, per="thread")(lambda: "done")
+    for run_id, thread_id, passes in (("1", "a", True), ("2", "a", False), ("3", "b", True), ("4", None, True)):
+        turn = Turn(run_id, "alice", heard)
+        object.__setattr__(turn, "thread_id", thread_id)
+        with inside(Frame(run=turn)):
+            if passes:
+                assert look() == "done"
+            with pytest.raises(MaxAttemptsExceeded):
+                look()
+
+
 def test_functions_may_share_their_attempts_by_name(run):
     one, two = (max_attempts(calls=2, name="both")(function) for function in (lambda: 1, lambda: 2))
     alone = max_attempts(calls=2)(lambda: 3)
@@ -205,6 +220,20 @@ def test_polling_that_sees_a_change_repeats_nothing(run):
     assert [poll() for _ in range(4)] == ["10 %", "20 %", "30 %", "30 %"]
     with pytest.raises(LoopDetected):
         poll()
+
+
+def test_what_a_generator_yields_cannot_be_compared():
+    def items():
+        yield 1
+
+    async def aitems():
+        yield 1
+
+    for function in (items, aitems):
+        with pytest.raises(ActGuardUsageError) as caught:
+            no_repeat(compare_results=True)(function)
+        assert caught.value.argument == "compare_results"
+        assert no_repeat()(function)
 
 
 def test_what_names_a_parameter_that_is_not_there_is_refused_where_it_is_written():

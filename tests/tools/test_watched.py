@@ -27,6 +27,13 @@ def test_a_watched_timeout_lets_the_call_go_on_and_says_so(run, heard):
     assert [first["reason"], last["reason"]] == ["still_running", "ended_late"]
 
 
+def test_who_looks_after_watched_calls_keeps_no_program_from_ending(run):
+    timeout(60, mode="observe")(lambda: None)()
+    threads = [thread for thread in threading.enumerate() if thread.name == "actguard-watched"]
+    assert threads
+    assert all(thread.daemon for thread in threads)
+
+
 def told(heard):
     return [event for name, event in heard.events if name == "guard.intervention"]
 

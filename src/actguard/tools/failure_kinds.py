@@ -33,7 +33,6 @@ FAIL_ON_INFRA_ONLY = frozenset({FailureKind.TRANSPORT, FailureKind.TIMEOUT})
 
 
 STATUS = {
-    400: FailureKind.INVALID,
     401: FailureKind.AUTH,
     403: FailureKind.AUTH,
     404: FailureKind.NOT_FOUND,
@@ -44,8 +43,8 @@ STATUS = {
     425: FailureKind.OVERLOADED,
     429: FailureKind.THROTTLED,
     504: FailureKind.TIMEOUT,
-    529: FailureKind.OVERLOADED,
 }
+"""Any other from 400 on is INVALID, and from 500 on OVERLOADED."""
 
 CODES = {
     # botocore

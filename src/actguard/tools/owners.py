@@ -3,7 +3,7 @@
 import itertools
 import os
 
-_begin = ""
+_begin: str
 _numbers = itertools.count(1)
 
 
