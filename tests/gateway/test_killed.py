@@ -15,10 +15,13 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from actguard import Client
+from actguard.gateway.accounts import add_workspace
 from actguard.gateway.audit import audit
+from actguard.gateway.ledger.operations import Release, Reserve
 from tests.fake_gateway import until
 from tests.gateway.conftest import make_store, start_postgres
 from tests.gateway.killed_client import cost
@@ -148,6 +151,31 @@ def own_postgres() -> Iterator[OwnPostgres]:
     yield postgres
     postgres.stop()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_what_postgres_has_answered_outlives_its_end_in_the_same_moment(own_postgres: OwnPostgres) -> None:
+    """COMMIT does not wait for the disk; the answer does. Nothing else flushes the log before the server is killed."""
+    with psycopg.connect(own_postgres.server.url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+        connection.execute("ALTER SYSTEM SET wal_writer_flush_after = '1GB'")
+        connection.execute("SELECT pg_reload_conf()")
+    for turn in range(3):
+        store = make_store(own_postgres.server.url, None)
+        store.open()
+        workspace = store.write(lambda t: add_workspace(t, "w", "UTC", 1))
+        ids = [f"r{turn}.{number}" for number in range(5)]
+        for id in ids:
+            (granted,) = store.apply([Reserve(workspace=workspace, agent="bot", reserve_id=id, usd=1)])
+            assert granted.status == 200
+        own_postgres.kill()
+        own_postgres.restart()
+        store.close()
+
+        after = make_store(own_postgres.server.url, None)
+        after.open()
+        released = after.apply([Release(workspace=workspace, agent="bot", reserve_id=id) for id in ids])
+        assert [reply.status for reply in released] == [200] * len(ids)
+        after.close()
 
 
 def killed_at_random(targets: list[Callable[[], None]], done: Callable[[], int], at_work: Callable[[], bool]) -> int:

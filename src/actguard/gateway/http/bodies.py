@@ -8,10 +8,10 @@ from msgspec import Meta, Struct
 
 T = TypeVar("T")
 
-_PRINTABLE = r"^[^\x00-\x1f\x7f]*$(?!\n)"
+PRINTABLE = r"^[^\x00-\x1f\x7f]*$(?!\n)"
 """`$` alone lets a line end pass."""
-Id = Annotated[str, Meta(min_length=1, max_length=200, pattern=_PRINTABLE, description="an identifier")]
-Name = Annotated[str, Meta(max_length=200, pattern=_PRINTABLE)]
+Id = Annotated[str, Meta(min_length=1, max_length=200, pattern=PRINTABLE, description="an identifier")]
+Name = Annotated[str, Meta(max_length=200, pattern=PRINTABLE)]
 PlanKey = Annotated[str, Meta(max_length=100, pattern=r"^[a-z0-9][a-z0-9_-]*$(?!\n)")]
 Micros = Annotated[int, Meta(ge=0, le=10**15, description="micro-dollars")]
 Units = Annotated[int, Meta(ge=0, le=10**12, description="1000 CU are a dollar")]
@@ -29,7 +29,7 @@ class Decoder(Generic[T]):
 
     def __init__(self, kind: type[T]) -> None:
         self._whole: Final = msgspec.json.Decoder(kind)
-        self._unsearched: Final = msgspec.json.Decoder(_unsearched(kind))
+        self._unsearched: Final = msgspec.json.Decoder(unsearched(kind))
 
     def decode(self, body: bytes) -> T:
         decoder = self._whole if b"\\" in body or b"\x7f" in body else self._unsearched
@@ -188,22 +188,22 @@ class WorkspaceBody(Struct):
     time_zone: Id
 
 
-def _unsearched(kind: Any) -> Any:
+def unsearched(kind: Any) -> Any:
     """*kind*, where no name has the pattern of printable ones."""
     generic: Any = get_origin(kind)
     parts = get_args(kind)
     if generic is Annotated:
-        return Annotated[_unsearched(parts[0]), *map(_without_pattern, parts[1:])]
+        return Annotated[unsearched(parts[0]), *map(_without_pattern, parts[1:])]
     if get_origin(kind) in (list, dict, Union):
-        return generic[tuple(map(_unsearched, parts))]
+        return generic[tuple(map(unsearched, parts))]
     if inspect.isclass(kind) and issubclass(kind, Struct):
-        fields = [(each.name, _unsearched(each.type), _default(each)) for each in msgspec.structs.fields(kind)]
+        fields = [(each.name, unsearched(each.type), _default(each)) for each in msgspec.structs.fields(kind)]
         return msgspec.defstruct(kind.__name__, fields, bases=(kind,))
     return kind
 
 
 def _without_pattern(note: Any) -> Any:
-    if isinstance(note, Meta) and note.pattern == _PRINTABLE:
+    if isinstance(note, Meta) and note.pattern == PRINTABLE:
         return Meta(min_length=note.min_length, max_length=note.max_length)
     return note
 

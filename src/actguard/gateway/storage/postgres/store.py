@@ -29,6 +29,11 @@ from actguard.gateway.storage.store import (
 _CONNECT_S: Final = 5
 _ONE_STARTS: Final = 7230411
 """The number of the advisory lock under which one process at a time brings the schema up to date."""
+_PLANS: Final = """
+SET plan_cache_mode = force_generic_plan;
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off
+"""
+"""Each statement is planned once, perhaps for empty tables: it must go by keys even so, and never read a whole one."""
 _Connection = psycopg.Connection[Row]
 
 
@@ -94,14 +99,21 @@ class PostgresStore(Store):
 
     @contextmanager
     def session(self) -> Generator[Session]:
-        """In pipeline mode: what is sent waits for the first answer that is needed, and the last wait is for COMMIT."""
+        """In pipeline mode: what is sent waits for the first answer that is needed, and the last wait is for the disk.
+
+        COMMIT itself does not wait for it, so other gateways need not either before they lock the same rows. What they
+        then read may not be on the disk yet; they write after it, though, and the log is flushed in its order. So each
+        session ends with a flush, whether it has written or not, and what it says is durable after that.
+        """
         with self._translated():
             connection = self._connected()
             try:
                 with connection.pipeline():
                     connection.execute("BEGIN")
+                    connection.execute(statement("commit_early"))
                     yield PostgresSession(connection, self._later, self._latest, self._clock)
                     connection.execute("COMMIT")
+                    connection.execute(statement("flush"))
             except BaseException:
                 if connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
                     connection.rollback()
@@ -110,6 +122,7 @@ class PostgresStore(Store):
     def _connected(self) -> _Connection:
         if self._writer is None or self._writer.closed:
             self._writer = self._connect()
+            self._writer.execute(_PLANS)
         return self._writer
 
     def _later(self, said: int) -> int:

@@ -11,7 +11,7 @@ from actguard.gateway.ledger.rows import Budget, Counter, CounterKey, Hold, Id, 
 from actguard.gateway.ledger.windows import SECOND
 
 _MOST_HOLDS: Final = 20_000
-_MOST_ROWS: Final = 50_000
+_MOST_ROWS: Final = 20_000
 """Of each other kind. What is forgotten is read again, so these bound memory and nothing else."""
 
 
