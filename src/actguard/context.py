@@ -22,6 +22,8 @@ class Run(NamedTuple):
     """Takes its events (events/emitter.py); None: nobody listens."""
     backing: Any = None
     """Asked before its outermost scopes are entered (budget/backing.py); None: nobody stands behind them."""
+    thread_id: str | None = None
+    """The conversation that it is a turn of."""
 
 
 class Frame(NamedTuple):

@@ -5,6 +5,7 @@ import pytest
 from actguard import (
     ActGuardUsageError,
     CircuitOpenError,
+    Client,
     ConcurrencyExceeded,
     FailureKind,
     LoopDetected,
@@ -130,15 +131,11 @@ def test_attempts_count_in_each_run_session_or_conversation(heard):
             assert refused(in_session)
 
 
-def test_attempts_count_in_the_conversation_that_the_run_names(heard):
-    class Turn(Run):
-        thread_id = None
-
+def test_attempts_count_in_the_conversation_that_the_run_names():
+    client = Client()
     look = max_attempts(calls=1, per="thread")(lambda: "done")
-    for run_id, thread_id, passes in (("1", "a", True), ("2", "a", False), ("3", "b", True), ("4", None, True)):
-        turn = Turn(run_id, "alice", heard)
-        object.__setattr__(turn, "thread_id", thread_id)
-        with inside(Frame(run=turn)):
+    for thread_id, passes in (("a", True), ("a", False), ("b", True), (None, True), (None, True)):
+        with client.run(thread_id=thread_id):
             if passes:
                 assert look() == "done"
             with pytest.raises(MaxAttemptsExceeded):

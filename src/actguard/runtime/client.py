@@ -131,17 +131,18 @@ class Client:
 
     # ---- runs and budgets ----
 
-    def run(self, user_id: str | None = None, run_id: str | None = None) -> ClientRun:
+    def run(self, user_id: str | None = None, run_id: str | None = None, *, thread_id: str | None = None) -> ClientRun:
         """A run: `with client.run(user_id="alice"):`, or `async with`.
 
         Args:
             user_id: for whom; guards and events inside inherit it.
             run_id: your own name for it; None: a new one.
+            thread_id: the conversation that it is a turn of; `max_attempts(per="thread")` counts in it.
 
         Raises:
             NestedRuntimeContextError: on entering it, a run is active here already.
         """
-        return ClientRun(self, user_id, run_id)
+        return ClientRun(self, user_id, run_id, thread_id)
 
     def budget_guard(
         self,

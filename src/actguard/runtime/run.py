@@ -45,16 +45,19 @@ class ClientRun:
     Each task and each thread that works on it inherits it; two of them with runs of their own do not meet.
     """
 
-    def __init__(self, client: OpensRuns, user_id: str | None, run_id: str | None) -> None:
+    def __init__(
+        self, client: OpensRuns, user_id: str | None, run_id: str | None, thread_id: str | None = None
+    ) -> None:
         text("user_id", user_id)
         text("run_id", run_id)
+        text("thread_id", thread_id)
         if client.remote is not None:
             check_fits("run_id", run_id)
             check_fits("user_id", user_id)
         self.client = client
         self.user_id = user_id
         self.run_id = run_id or f"run_{os.urandom(16).hex()}"
-        self._backing: RunBacking | None = None
+        self.thread_id = thread_id
         self._entries: list[tuple[Frame, Frame]] = []
 
     def __enter__(self) -> Self:
@@ -64,7 +67,7 @@ class ClientRun:
         for prepare in before_first_call:  # what is started in a run carries it, whether or not a guard was entered yet
             prepare()
         backing = self.client.open_run(self.run_id, self.user_id)
-        entered = frame._replace(run=Run(self.run_id, self.user_id, backing.emitter, backing))
+        entered = frame._replace(run=Run(self.run_id, self.user_id, backing.emitter, backing, self.thread_id))
         enter_frame(entered)
         self._entries.append((entered, frame))
         backing.started()

@@ -31,7 +31,7 @@ class MaxAttempts(Decorator):
     Args:
         calls: how many.
         per: "run"; "session": in a custody session, which may last for several runs; "thread": in a conversation, as
-            the run's `thread_id` names it (the run's id, where it has none).
+            `client.run(thread_id=)` names it; a run without one is a conversation of its own.
         count: "failures" gives a call back that returned.
         name: shares the count between all functions with the same name. None: each function has its own.
 
@@ -109,7 +109,7 @@ class MaxAttempts(Decorator):
         if self.per == "session":
             return session_id(self.kind, target)
         run = run_of(self.kind, target)
-        return str(getattr(run, "thread_id", None) or run.run_id)
+        return run.thread_id or run.run_id
 
 
 max_attempts = MaxAttempts
