@@ -251,7 +251,9 @@ def unboxed(text: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("codec", "result"), [("json", {"a": [1]}), ("pickle", {1, 2}), ((boxed, unboxed), 7)], ids=str
+    ("codec", "result"),
+    [("json", {"a": [1]}), ("pickle", {1, 2}), ((boxed, unboxed), 7)],
+    ids=("json", "pickle", "functions"),
 )
 def test_a_result_is_kept_as_text_and_given_back_as_it_was(shared: Any, run: Any, codec: Any, result: Any) -> None:
     done: list[int] = []
