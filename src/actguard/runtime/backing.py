@@ -102,7 +102,9 @@ class ScopeListener:
         if self._reservation is not None:
             self._reservation.explain(error)
         if self._events is not None:
-            self._events.emit("budget", "blocked" if error.phase == "before" else "limit_exceeded", *_refusal(error))
+            payload, fields = _refusal(error)
+            fields["plan_key"] = self.plan_key
+            self._events.emit("budget", "blocked" if error.phase == "before" else "limit_exceeded", payload, fields)
 
     def unfinished(self, account: Account, hold: Hold) -> None:
         if self._pid != os.getpid():
