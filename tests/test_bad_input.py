@@ -58,9 +58,14 @@ def test_an_unset_limit_reads_infinite():
     assert f"{guard.usd_limit:.2f}" == "inf"
 
 
+async def warn(guard):
+    """What nobody would await."""
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
+        ("on_warning", warn),
         ("user_id", 7),
         ("user_id", ""),
         ("name", b"x"),

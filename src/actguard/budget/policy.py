@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from inspect import iscoroutinefunction
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -177,3 +178,8 @@ def instance(argument: str, value: Any, kind: type) -> None:
 def callback(argument: str, value: Callable[..., Any] | None) -> None:
     if value is not None and not callable(value):
         raise ActGuardUsageError(f"{argument} must be callable, not {type(value).__name__}", argument=argument)
+    if value is not None and iscoroutinefunction(value):
+        raise ActGuardUsageError(
+            f"{argument} is called between two steps of a call, where nothing can be awaited: give a plain function",
+            argument=argument,
+        )
