@@ -17,9 +17,15 @@ from actguard.cli import main  # noqa: E402 - without click there is no command 
         ("run", "Error: Name a script, or a module with -m. See actguard run --help."),
         ("run absent.py", "Error: There is no file 'absent.py' to run. See actguard run --help."),
         ("run -m absent.module", "Error: There is no module 'absent.module' to run. See actguard run --help."),
-        ("run --usd 0 -m json", "Error: --usd must be positive and finite (dollars, such as 0.05), not 0.0. See"),
-        ("run --tokens -1 -m json", "Error: --tokens must be positive and finite (a whole number of tokens), not -1."),
-        ("run --plan Pro -m json", "Error: --plan must be lower-case letters"),
+        (
+            "run --usd 0 -m json",
+            "Error: --usd: usd_limit must be positive and finite (dollars, such as 0.05), not 0.0.",
+        ),
+        (
+            "run --tokens -1 -m json",
+            "Error: --tokens: token_limit must be positive and finite (a whole number",
+        ),
+        ("run --plan Pro -m json", "Error: --plan: plan_key must be lower-case letters"),
         ("run --usd many -m json", "Error: Invalid value for '--usd': 'many' is not a valid float."),
         ("budgets set workspace --usd -5", "Error: Invalid value for '--usd': '-5' is no amount of dollars: write 25"),
         ("budgets credit much", "Error: Invalid value for 'USD': 'much' is no amount of dollars: write 25 or 0.50"),

@@ -20,7 +20,7 @@ import click
 
 from actguard.budget.guard import BudgetGuard
 from actguard.budget.pricing import prices as price_book
-from actguard.exceptions import ActGuardError, ActGuardUsageError, BudgetExceededError
+from actguard.exceptions import ActGuardError, ActGuardUsageError, BudgetExceededError, NestedRuntimeContextError
 from actguard.runtime.client import Client
 
 _OPTIONS = {
@@ -101,8 +101,8 @@ def command(
             user_id=user, usd_limit=usd, token_limit=tokens, strict=strict, name=name or what, plan_key=plan
         )
     except ActGuardUsageError as wrong:
-        argument = wrong.argument or ""
-        raise click.UsageError(wrong.message.replace(argument, _OPTIONS.get(argument, argument)), ctx) from wrong
+        option = _OPTIONS.get(wrong.argument or "")
+        raise click.UsageError(f"{option}: {wrong.message}" if option else wrong.message, ctx) from wrong
     sys.exit(_run(client, guard, user, module, program, quiet=quiet))
 
 
@@ -123,6 +123,13 @@ def _run(
     except KeyboardInterrupt as interrupt:
         _show(interrupt)
         status = 130
+    except NestedRuntimeContextError:
+        click.echo(
+            "actguard: the program enters a run of its own, inside the one of `actguard run`: "
+            "start it with python, or take the run out of it.",
+            err=True,
+        )
+        status = 1
     except ActGuardError as error:
         click.echo(f"actguard: {error}", err=True)
         status = 1
