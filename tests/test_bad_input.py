@@ -226,6 +226,24 @@ def test_every_error_pickles_copies_and_speaks_to_a_model(error):
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+def test_every_error_tells_a_model_one_sentence(error):
+    told = error("Something about 'x' happened.").to_prompt()
+    assert not re.search(r"[.!?]\s", told)
+    assert told.endswith(".")
+
+
+def test_what_a_model_is_told_is_one_sentence_also_where_there_is_more_to_say():
+    late = exceptions.ToolTimeoutError(tool_name="send", timeout_s=1.0, still_running=True).to_prompt()
+    unpaid = exceptions.ActGuardPaymentRequired(topup_url="https://pay.example.com/x").to_prompt()
+    denied = exceptions.GuardError("'id' is unknown.", fix_hint="List them first.").to_prompt()
+    for told in (late, unpaid, denied):
+        assert not re.search(r"[.!?]\s", told)
+    assert "check before you call it again" in late
+    assert "https://pay.example.com/x" in unpaid
+    assert denied == "Blocked by policy: 'id' is unknown: List them first."
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
 def test_no_error_is_mistaken_for_a_connection_a_timeout_or_an_http_answer(error):
     assert issubclass(error, TimeoutError) == (error is exceptions.ToolTimeoutError)
     assert not issubclass(error, ConnectionError)

@@ -99,6 +99,7 @@ class Record:
         }
         if scope is not None:
             envelope |= scope_fields(scope)
+            envelope["user_id"] = getattr(scope, "user_id", None) or origin.user_id
         payload, fields = self.payload, self.fields
         if self.details is not None:
             said, more = self.details()
@@ -118,6 +119,7 @@ def scope_fields(scope: Any) -> dict[str, Any]:
         "scope_kind": "nested" if scope.parent else "root",
         "parent_scope_id": scope.parent.id if scope.parent else None,
         "root_scope_id": scope.root.id,
+        "plan_key": getattr(getattr(scope, "listener", None), "plan_key", None),
     }
 
 
