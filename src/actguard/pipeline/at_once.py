@@ -38,8 +38,10 @@ class AnswersAtOnce(Store, Protocol):
 
     def asker(self, kind: Kind) -> Callable[[Any], Any]: ...
     def key_asker(self, like: Step, *, receipts: bool) -> Callable[[str], Any]: ...
-    def several_asker(self, like: Sequence[Kind | Step]) -> Callable[[Sequence[Any]], list[Any] | Refused]: ...
-    def done_teller(self, ttl_s: float) -> Callable[[str, str, Any], bool]: ...
+    def several_asker(
+        self, like: Sequence[Kind | Step], *, receipts: Sequence[bool]
+    ) -> Callable[[Sequence[Any]], list[Any] | Refused]: ...
+    def done_teller(self, ttl_s: float) -> Callable[[Any, Any], bool]: ...
     def finish_one(self, report: Report) -> bool: ...
 
 
@@ -63,7 +65,7 @@ class Several(NamedTuple):
     reads: tuple[Callable[[Args, Kwargs], Any], ...]
     """What varies from call to call, for each: the key, or the whole step."""
     ask: Callable[[Sequence[Any]], "list[Any] | Refused"]
-    """Of what was read: the receipts, or the first refusal."""
+    """Of what was read: the receipts (or None, as above), or the first refusal."""
     steps: tuple[Callable[[Any], Step], ...]
     """What was read, as steps."""
     tellers: tuple[tuple[int, Tell, bool], ...]
@@ -80,7 +82,7 @@ def several(parts: Sequence[Part[Any]], store: Store) -> Several | None:
         for index, (part, way) in enumerate(zip(parts, ways, strict=True))
         if way.tell is not None
     ]
-    ask = store.several_asker([way.like for way in ways])
+    ask = store.several_asker([way.like for way in ways], receipts=[way.tell is not None for way in ways])
     return Several(tuple(way.read for way in ways), ask, tuple(way.step for way in ways), tuple(tellers))
 
 
@@ -114,10 +116,10 @@ def _teller(part: Part[Any], store: AnswersAtOnce, step_of: Callable[[Any], Step
     return tell
 
 
-def _done_teller(keep: Callable[[Any], Any], ttl_s: float, done: Callable[[str, str, Any], bool]) -> Tell:
-    def tell(asked: Any, receipt: Any, result: Any, seconds: float) -> Report | None:
-        key, kept = asked if type(asked) is str else asked[0], keep(result)
-        return None if done(key, receipt.owner, kept) else IdempotencyDone(key, receipt.owner, ttl_s, kept)
+def _done_teller(keep: Callable[[Any], Any], ttl_s: float, done: Callable[[Any, Any], bool]) -> Tell:
+    def tell(asked: Any, claim: Any, result: Any, seconds: float) -> Report | None:
+        kept = keep(result)
+        return None if done(claim, kept) else IdempotencyDone(claim.key, claim.owner, ttl_s, kept)
 
     return tell
 

@@ -90,8 +90,10 @@ def _sync_several(plan: Plan, several: Several) -> Callable[[Args, Kwargs], Any]
         return [step_of(one) for step_of, one in zip(steps_of, asked, strict=True)]
 
     def call(args: Args, kwargs: Kwargs) -> Any:
+        asked: list[Any] = []
         try:
-            asked = [read(args, kwargs) for read in reads]
+            for read in reads:
+                asked.append(read(args, kwargs))  # noqa: PERF401 - a comprehension is one more call
         except ToolGuardError:
             return _sync_opened(plan, drive(plan.open(args, kwargs)), args, kwargs)  # where it is said who refused
         receipts = ask(asked)

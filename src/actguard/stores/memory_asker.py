@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actguard.stores.breaker import QUIET
-from actguard.stores.idempotency import IdempotencyMachine
-from actguard.stores.memory_shard import TAKE, Shard
+from actguard.stores.memory_shard import TAKE, Shard, claim
 from actguard.stores.protocol import (
     BreakerAcquire,
     Counted,
@@ -40,7 +39,7 @@ def taker(like: Step, *, receipts: bool = True) -> Take:
         return _counter(like, receipts)
     if isinstance(like, BreakerAcquire) and like.rules.failure_rate is None:
         return _breaker(like)
-    if isinstance(like, IdempotencyBegin):
+    if isinstance(like, IdempotencyBegin) and not like.owner:
         return _record(like)
     return _whole(like)
 
@@ -93,12 +92,11 @@ def _breaker(like: BreakerAcquire) -> Take:
 
 def _record(like: IdempotencyBegin) -> Take:
     _, owner, ttl_s, lease_s, fingerprint, _ = like
-    kept_s, whole = lease_s + ttl_s, _whole(like)
+    whole = _whole(like)
 
     def take(shard: Shard, key: str, now: float) -> Any:
         if key in shard.records:
             return whole(shard, key, now)
-        record = shard.add("idempotency", key, IdempotencyMachine(), now + kept_s)
-        return record.start(owner, ttl_s, lease_s, fingerprint, now)
+        return claim(shard, key, owner, ttl_s, lease_s, fingerprint, now)
 
     return take

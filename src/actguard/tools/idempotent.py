@@ -37,6 +37,7 @@ from actguard.pipeline.outcome import is_steering
 from actguard.pipeline.target import Target
 from actguard.stores.protocol import (
     Begun,
+    Claim,
     Done,
     IdempotencyBegin,
     IdempotencyDone,
@@ -221,8 +222,8 @@ class Idempotent(Decorator):
                 heartbeats.begin(step.owner, store, "idempotency", step.key, step.lease_s)
 
         def report(step: IdempotencyBegin, receipt: Receipt, ending: Ending) -> Report:
-            assert isinstance(receipt, Begun)
-            owner = receipt.owner or step.owner
+            assert isinstance(receipt, Begun | Claim)
+            owner = receipt.owner if isinstance(receipt, Claim) else step.owner
             if step.lease_s != inf:
                 heartbeats.end(owner)
             error = ending.error
