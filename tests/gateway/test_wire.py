@@ -336,6 +336,23 @@ def test_requests_are_named_counted_and_described(gateway: GatewayProcess) -> No
         assert isinstance(json.loads(line), dict), line
 
 
+def test_the_document_says_which_refusals_an_endpoint_has(gateway: GatewayProcess) -> None:
+    paths = Caller(gateway.port).send("GET", "/openapi.json").body["paths"]
+    refusals = {
+        f"{method.upper()} {path}": set(operation["responses"]) & {"402", "403", "404", "409"}
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+    }
+
+    assert refusals["POST /api/v1/reserve"] == {"402", "403", "409"}
+    assert refusals["POST /api/v1/extend"] == {"402", "404", "409"}
+    assert refusals["POST /api/v1/settle"] == refusals["POST /api/v1/release"] == {"404"}
+    assert refusals["GET /api/v1/budget"] == refusals["POST /api/v1/events"] == set()
+    for managed in ("GET /api/v1/keys", "PUT /api/v1/budgets", "POST /api/v1/balance", "GET /api/v1/spend"):
+        assert refusals[managed] == {"403"}
+    assert refusals["DELETE /api/v1/keys/{key_id}"] == {"403", "404"}
+
+
 def test_paying_in_twice_with_one_key_is_paying_in_once(tmp_path: Path) -> None:
     process = GatewayProcess(str(tmp_path / "paid.db"), tmp_path).start()
     admin, agent = process.admin(), process.agent()
