@@ -107,12 +107,12 @@ class PostgresSession:
     def _ask_budgets(self, whose: Iterable[Whose]) -> _Found:
         """The database's time, and the zones and budgets of *whose*."""
         scopes = {scope for each in whose for scope in scopes_of(*each)}
-        return self._connection.execute(statement("load_budgets"), _columns(scopes, "abc"))
+        return self._connection.execute(statement("load_budgets"), columns(scopes, "abc"))
 
     def _counters(self, rows: Working, numbers: list[int], keys: Sequence[CounterKey]) -> dict[CounterKey, Counter]:
         if not numbers and not keys:
             return {}
-        parameters = {"numbers": _array(numbers)} | _columns(keys, "abcde")
+        parameters = {"numbers": _array(numbers)} | columns(keys, "abcde")
         found: dict[CounterKey, Counter] = {}
         for number, *key, usd_held, usd_spent, tokens_held, tokens_spent in self._connection.execute(
             statement("load_counters"), parameters
@@ -125,7 +125,7 @@ class PostgresSession:
         """Run a statement whose parameters a, b, c, ... are the columns of *ids*."""
         if not ids:
             return None
-        return self._connection.execute(statement(name), _columns(ids, "abcde"))
+        return self._connection.execute(statement(name), columns(ids, "abcde"))
 
 
 def _add_budgets(rows: Working, told: list[Row]) -> None:
@@ -142,7 +142,7 @@ def _rows(found: "_Found | None") -> list[Row]:
     return found.fetchall() if found is not None else []
 
 
-def _columns(rows: Collection[Sequence[Any]], letters: str) -> dict[str, str]:
+def columns(rows: Collection[Sequence[Any]], letters: str) -> dict[str, str]:
     """The columns of *rows* by the letters that statements call them."""
     return dict(zip(letters, _arrays(rows, len(letters)), strict=False))
 
@@ -166,13 +166,6 @@ def _quoted(value: "str | bytes") -> str:
 def statement(name: str) -> bytes:
     """A statement with its parameters as psycopg names them."""
     return re.sub(r":(\w+)", r"%(\1)s", statements("postgres")[name].replace("%", "%%")).encode()
-
-
-@cache
-def statement_for_one(name: str, width: int) -> bytes:
-    """A statement on `:rows` for one of them, of so many values: the driver sends it for all rows before it waits."""
-    values = f"({', '.join(['%s'] * width)})"
-    return statements("postgres")[name].replace("%", "%%").replace(":rows", values).encode()
 
 
 def _parameters(columns: tuple[str, ...]) -> str:
