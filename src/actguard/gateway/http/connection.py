@@ -49,7 +49,7 @@ class Connection(asyncio.Protocol):
         self._gone: Final = asyncio.Event()
         self._answering: Heard | None = None
         self._stuck = self._ahead = self._stopped = self._heard_all = False
-        """The client does not read its answers; has sent requests ahead; the server ends; the client sends no more."""
+        """Whether the client does not read its answers, has sent some ahead, the server ends, the client has ended."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

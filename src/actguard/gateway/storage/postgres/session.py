@@ -15,6 +15,7 @@ import psycopg
 from actguard.gateway.ledger.batch import Wanted
 from actguard.gateway.ledger.budgets import scopes_of
 from actguard.gateway.ledger.rows import Answer, Budget, Counter, CounterKey, Hold, Whose, Working
+from actguard.gateway.storage.postgres.arrays import array, arrays
 from actguard.gateway.storage.rows import (
     ENDED,
     ENTRY,
@@ -64,8 +65,7 @@ class PostgresSession:
         known = self._by_ids("load_holds", wanted.holds)
         alike = self._by_ids("load_fingerprints", wanted.fingerprints)
         said = self._by_ids("load_answers", wanted.answers)
-        at = {"now": max(self._latest, self._clock()) if self._clock else None, "latest": self._latest}
-        due = self._connection.execute(statement("load_due"), at | {"most": wanted.most_due})
+        due = self._ask_due(wanted.most_due) if wanted.most_due else None
         told = asked.fetchall()
         rows = Working(self._later(told[0][0]))
         for hold in map(decoded_hold, _rows(known)):
@@ -76,7 +76,7 @@ class PostgresSession:
         for found in _rows(said):
             rows.answers[found[0], found[1]] = Answer(*found)
         _add_budgets(rows, told)
-        return rows, [*map(decoded_hold, due)]
+        return rows, [*map(decoded_hold, _rows(due))]
 
     def budgets(self, rows: Working, whose: Iterable[Whose]) -> None:
         _add_budgets(rows, self._ask_budgets(whose).fetchall())
@@ -96,13 +96,17 @@ class PostgresSession:
         amounts = [(c.number, c.usd_held, c.usd_spent, c.tokens_held, c.tokens_spent) for c in changed]
         if granted or ended or amounts or rows.entries:
             parts = ((granted, GRANTED), (ended, _ENDED), (amounts, _COUNTER), (rows.entries, ENTRY))
-            self._connection.execute(_save(), [each for part, names in parts for each in _arrays(part, len(names))])
+            self._connection.execute(_save(), [each for part, names in parts for each in arrays(part, len(names))])
         if rows.changed_holds:
             whole = [*map(whole_row, rows.changed_holds.values())]
-            self._connection.execute(_update("holds", HOLD_COLUMNS, 2).encode(), _arrays(whole, len(HOLD_COLUMNS)))
+            self._connection.execute(_update("holds", HOLD_COLUMNS, 2).encode(), arrays(whole, len(HOLD_COLUMNS)))
         if rows.new_answers:
             answers = [msgspec.structs.astuple(answer) for _, answer in sorted(rows.new_answers.items())]
-            self._connection.execute(_insert("answers", _ANSWER).encode(), _arrays(answers, len(_ANSWER)))
+            self._connection.execute(_insert("answers", _ANSWER).encode(), arrays(answers, len(_ANSWER)))
+
+    def _ask_due(self, most: int) -> _Found:
+        now = max(self._latest, self._clock()) if self._clock else None
+        return self._connection.execute(statement("load_due"), {"now": now, "latest": self._latest, "most": most})
 
     def _ask_budgets(self, whose: Iterable[Whose]) -> _Found:
         """The database's time, and the zones and budgets of *whose*."""
@@ -112,7 +116,7 @@ class PostgresSession:
     def _counters(self, rows: Working, numbers: list[int], keys: Sequence[CounterKey]) -> dict[CounterKey, Counter]:
         if not numbers and not keys:
             return {}
-        parameters = {"numbers": _array(numbers)} | columns(keys, "abcde")
+        parameters = {"numbers": array(numbers)} | columns(keys, "abcde")
         found: dict[CounterKey, Counter] = {}
         for number, *key, usd_held, usd_spent, tokens_held, tokens_spent in self._connection.execute(
             statement("load_counters"), parameters
@@ -144,22 +148,7 @@ def _rows(found: "_Found | None") -> list[Row]:
 
 def columns(rows: Collection[Sequence[Any]], letters: str) -> dict[str, str]:
     """The columns of *rows* by the letters that statements call them."""
-    return dict(zip(letters, _arrays(rows, len(letters)), strict=False))
-
-
-def _arrays(rows: Collection[Sequence[Any]], width: int) -> list[str]:
-    """The columns of *rows*, of which there are *width* if there are no rows."""
-    return [*map(_array, zip(*rows, strict=True))] if rows else ["{}"] * width
-
-
-def _array(values: Sequence[Any]) -> str:
-    """An array as Postgres reads it. The driver would search each element for what is to be quoted."""
-    return "{" + ",".join(["NULL" if v is None else str(v) if isinstance(v, int) else _quoted(v) for v in values]) + "}"
-
-
-def _quoted(value: "str | bytes") -> str:
-    text = value if isinstance(value, str) else f"\\x{value.hex()}"
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return dict(zip(letters, arrays(rows, len(letters)), strict=False))
 
 
 @cache
