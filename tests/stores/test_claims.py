@@ -27,6 +27,18 @@ INF = float("inf")
 LIKE = IdempotencyBegin("", "", 10.0, INF)
 
 
+def done_teller(store, ttl_s=10.0):
+    """Whether what is told of a claim has an effect; what had none is given back as the report that it was."""
+    tell = store.done_teller(ttl_s, lambda result: result, frozenset({int}))
+
+    def done(claim, result):
+        unwritten = tell(claim.key, claim, result, 0.0)
+        assert unwritten in (None, IdempotencyDone(claim.key, claim.owner, ttl_s, result))
+        return unwritten is None
+
+    return done
+
+
 def test_every_claim_without_a_name_is_given_one_of_its_own():
     store = MemoryStore()
     ask = store.key_asker(LIKE, receipts=True)
@@ -40,7 +52,7 @@ def test_every_claim_without_a_name_is_given_one_of_its_own():
 
 def test_only_who_was_given_the_key_says_that_it_was_done():
     store = MemoryStore()
-    ask, tell = store.key_asker(LIKE, receipts=True), store.done_teller(10.0)
+    ask, tell = store.key_asker(LIKE, receipts=True), done_teller(store)
     first = ask("k")
     assert isinstance(ask("k"), InProgress)
     for owner in ("", "somebody"):
@@ -73,7 +85,7 @@ def test_a_claim_can_be_ended_by_its_name_as_well():
 def test_a_key_that_is_over_and_not_swept_yet_is_claimed_anew():
     now = [100.0]
     store = MemoryStore(clock=lambda: now[0])
-    ask, tell = store.key_asker(LIKE, receipts=True), store.done_teller(10.0)
+    ask, tell = store.key_asker(LIKE, receipts=True), done_teller(store)
     first = ask("k")
     assert tell(first, 1)
     now[0] += 10.0
@@ -92,7 +104,7 @@ def test_a_key_that_is_over_and_not_swept_yet_is_claimed_anew():
 def test_what_was_done_is_told_the_short_way_as_the_long_one_tells_it():
     now = [100.0]
     short, long = MemoryStore(clock=lambda: now[0]), MemoryStore(clock=lambda: now[0])
-    tell = short.done_teller(3.0)
+    tell = done_teller(short, 3.0)
     chance = random.Random(3)
     claims: list[tuple[str, str, Any]] = []  # key, the name that it has in the other store, the claim
     told = set()

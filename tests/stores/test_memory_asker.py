@@ -124,14 +124,16 @@ def test_several_that_are_asked_at_once_are_answered_as_ever(monkeypatch, one):
 def test_a_store_that_is_full_gives_back_what_several_had_taken():
     store = MemoryStore(max_keys=1, clock=lambda: 5.0)
     ask = store.several_asker([CounterTake("", 1000, 60.0), "idempotency"], receipts=[False, True])
-    full = 0
+    full, begun = 0, []
     for number in range(100):
+        step = IdempotencyBegin(f"{number}", "me", 60.0, 60.0)
         try:
-            ask(["a", IdempotencyBegin(f"{number}", "me", 60.0, 60.0)])
+            ask(["a", step])
+            begun.append(step)
         except StoreFullError:
             full += 1
     assert full > 80
-    assert ask(["a", IdempotencyBegin("0", "me", 60.0, 60.0)]) == Refused(1, InProgress(60.0))
+    assert ask(["a", begun[0]]) == Refused(1, InProgress(60.0))
     with store._shard("a").lock:
         assert store._shard("a").counters["a"].used == 100 - full
 

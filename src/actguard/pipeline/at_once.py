@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from actguard.pipeline.guard import Args, Ending, Kwargs, Part
 from actguard.pipeline.waiting import ahead
-from actguard.stores.protocol import IdempotencyDone, Kind, Refused, Report, Step, Store, fast_new
+from actguard.stores.protocol import Kind, Refused, Report, Step, Store, fast_new
 
 Tell = Callable[[Any, Any, Any, float], Report | None]
 """Tells the store of a success: of what was read, the receipt, the result, and the seconds it took. Gives what was
@@ -41,7 +41,7 @@ class AnswersAtOnce(Store, Protocol):
     def several_asker(
         self, like: Sequence[Kind | Step], *, receipts: Sequence[bool]
     ) -> Callable[[Sequence[Any]], list[Any] | Refused]: ...
-    def done_teller(self, ttl_s: float) -> Callable[[Any, Any], bool]: ...
+    def done_teller(self, ttl_s: float, keep: Callable[[Any], Any], as_they_are: frozenset[type]) -> Tell: ...
     def finish_one(self, report: Report) -> bool: ...
 
 
@@ -107,19 +107,11 @@ def _teller(part: Part[Any], store: AnswersAtOnce, step_of: Callable[[Any], Step
     if report is None or part.quiet_success:
         return None
     if keep is not None:
-        return _done_teller(keep, part.keep_s, store.done_teller(part.keep_s))
+        return store.done_teller(part.keep_s, keep, part.kept_as_they_are)
 
     def tell(asked: Any, receipt: Any, result: Any, seconds: float) -> Report | None:
         told = report(step_of(asked), receipt, fast_new(Ending, (result, None, False, seconds, False)))
         return None if told is None or finish(told) else told
-
-    return tell
-
-
-def _done_teller(keep: Callable[[Any], Any], ttl_s: float, done: Callable[[Any, Any], bool]) -> Tell:
-    def tell(asked: Any, claim: Any, result: Any, seconds: float) -> Report | None:
-        kept = keep(result)
-        return None if done(claim, kept) else IdempotencyDone(claim.key, claim.owner, ttl_s, kept)
 
     return tell
 

@@ -114,6 +114,8 @@ class Part(Generic[S]):
     """Of a report that had no effect: what that means, if it is this part's, and somebody should know."""
     keep: Callable[[Any], Any] | None = None
     """Where all that `report` says of a success is what was done: of the result, what an `IdempotencyDone` holds."""
+    kept_as_they_are: frozenset[type] = frozenset()
+    """Of results of these types `keep` makes nothing else."""
     keep_s: float = 0.0
     """And for how long."""
     quiet: bool = False

@@ -100,7 +100,8 @@ class DurableStore:
                 if machine is not None and machine.until > records.now:
                     answer: Receipt | Refusal = machine.answer(step, records.now)
                 else:
-                    machine, answer = IdempotencyMachine(*step[1:5], records.now), BEGUN
+                    machine, answer = IdempotencyMachine(), BEGUN
+                    machine.claim(step.owner, step.ttl_s, step.lease_s, step.fingerprint, records.now)
                 if type(answer) in REFUSALS and not step.observe:
                     records.undo()
                     return Refused(len(receipts), cast("Refusal", answer))

@@ -26,24 +26,32 @@ LOST = "the process that ran it did not say how it came out"
 
 
 class IdempotencyMachine(Claim):
-    """See the module: a key that *owner* has claimed just now. A machine whose `until` is over is as good as none.
-
-    Args:
-        owner: his name; empty: none but that he was given this machine.
-    """
+    """See the module. A machine whose `until` is over is as good as none; a new one has to be claimed first."""
 
     __slots__ = ("_ended_by_hand", "_lease_end", "_name", "_ttl_s", "error", "fingerprint", "result", "state", "until")
 
-    def __init__(self, owner: str, ttl_s: float, lease_s: float, fingerprint: str | None, now: float) -> None:
-        self.state: Literal["new", "in_progress", "done", "unknown"] = "in_progress"
+    state: Literal["new", "in_progress", "done", "unknown"]
+    fingerprint: str | None
+    result: Any
+    error: str
+    until: float
+    """When it is forgotten."""
+    _name: str
+    _ttl_s: float
+    _lease_end: float
+    _ended_by_hand: bool
+
+    def claim(self, owner: str, ttl_s: float, lease_s: float, fingerprint: str | None, now: float) -> None:
+        """Begin. *owner* may be without a name, if he is told apart by having been given this machine."""
+        self.state = "in_progress"
         self.fingerprint = fingerprint
-        self.result: Any = None
+        self.result = None
         self.error = ""
         self._name = owner
         self._ttl_s = ttl_s
         self._ended_by_hand = False
         self._lease_end = end = now + lease_s
-        self.until = end + ttl_s  # when it is forgotten
+        self.until = end + ttl_s
 
     @property
     def owner(self) -> str:
@@ -65,7 +73,7 @@ class IdempotencyMachine(Claim):
 
     @classmethod
     def restored(cls, saved: tuple[Any, ...]) -> "IdempotencyMachine":
-        machine = cls("", 0.0, 0.0, None, 0.0)
+        machine = cls()
         (
             machine.state,
             machine._name,

@@ -30,6 +30,7 @@ from actguard.stores.protocol import (
     BreakerState,
     Circuit,
     Done,
+    IdempotencyDone,
     IdempotencyRecord,
     Kind,
     Receipt,
@@ -153,18 +154,27 @@ class MemoryStore(MemoryFacts):
 
         return ask if _ONE_LOCK else ask_with_many_locks
 
-    def done_teller(self, ttl_s: float) -> Callable[[Any, Any], bool]:
-        """`finish_one` of an `IdempotencyDone`, as a function of the claim and the result."""
+    def done_teller(
+        self, ttl_s: float, keep: Callable[[Any], Any], as_they_are: frozenset[type]
+    ) -> Callable[[Any, Any, Any, float], IdempotencyDone | None]:
+        """`finish_one` of an `IdempotencyDone`, as a pipeline's `Tell`.
+
+        Args:
+            keep: makes of a result what is kept.
+            as_they_are: results of these types are kept themselves.
+        """
         clock = self._clock
 
-        def tell(claim: Claimed, result: Any) -> bool:
-            shard = claim.shard
+        def tell(asked: Any, claim: Claimed, result: Any, seconds: float) -> IdempotencyDone | None:
+            kept, shard = result if type(result) in as_they_are else keep(result), claim.shard
             with shard.lock:
                 now = clock()
                 if shard.ends.next <= now:
                     shard.sweep(now)
                 # It may have been taken away meanwhile, by hand, and be somebody else's by now.
-                return shard.records.get(claim.key) is claim and ended(claim, "done", ttl_s, now, result)
+                if shard.records.get(claim.key) is claim and ended(claim, "done", ttl_s, now, kept):
+                    return None
+            return IdempotencyDone(claim.key, claim.owner, ttl_s, kept)
 
         return tell
 

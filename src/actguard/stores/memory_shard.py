@@ -259,7 +259,8 @@ def claim(
     """Carry out an `IdempotencyBegin` where there is no record that is not over."""
     if shard.ends.count >= shard.room:
         raise shard.full()
-    made = Claimed(owner, ttl_s, lease_s, fingerprint, now)
+    made = Claimed()
+    made.claim(owner, ttl_s, lease_s, fingerprint, now)
     made.key, made.shard = key, shard
     shard.records[key] = made
     if lease_s < inf:  # otherwise its end is known when the call has ended
@@ -287,7 +288,10 @@ def ended(
     if not record.end(state, now, ttl_s, result, error):
         return False
     if endless:
-        record.shard.expect(record.until, "idempotency", record.key)
+        shard = record.shard
+        shard.ends.add(record.until, "idempotency", record.key)
+        if not shard.sweeper.running:
+            shard.sweeper.begin()
     return True
 
 

@@ -11,7 +11,7 @@ from actguard.pipeline import arguments
 from actguard.pipeline.arguments import MISSING, Getter
 from actguard.pipeline.guard import Args, Kwargs
 from actguard.pipeline.target import Target
-from actguard.stores.keys import encode_int, encode_text
+from actguard.stores.keys import LARGE, LONGEST, encode_int, encode_text
 from actguard.tools.canonical import digest, record_digest
 from actguard.tools.max_attempts import no_run, session_id
 from actguard.tools.scope import key_prefix
@@ -47,9 +47,9 @@ def reach(guard: Keyed, target: Target) -> Callable[[], str]:
         run = current_frame().run
         if run is None:
             raise no_run(guard.kind, target)
-        known = latest
-        if known[0] != run.run_id:
-            known = latest = (run.run_id, f"{begin}{_counted(run.run_id)}/")
+        known, run_id = latest, run.run_id
+        if known[0] is not run_id:
+            known = latest = (run_id, f"{begin}{_counted(run_id)}/")
         return known[1]
 
     return run
@@ -115,8 +115,11 @@ def whole_key_reader(guard: Keyed, target: Target) -> Callable[[Args, Kwargs], s
 
     def plain_key(args: Args, kwargs: Kwargs) -> str:
         value = args[index] if len(args) > index else kwargs.get(name, default)
-        if type(value) is str and value.strip():
-            return where() + encode_text(value)
+        # What keys are as a rule, written here as `_encoded` would write it.
+        if type(value) is int and -LARGE < value < LARGE:
+            return f"{where()}i:{value}"
+        if type(value) is str and len(value) <= LONGEST and value.strip():
+            return f"{where()}s:{value}"
         return where() + _encoded(key(args, kwargs))
 
     return plain_key

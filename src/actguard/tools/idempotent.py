@@ -256,6 +256,7 @@ class Idempotent(Decorator):
             started=started if lease_s != inf else None,
             report=report,
             keep=results.copied if names_owners and codec is None else None,
+            kept_as_they_are=results.BARE,
             keep_s=ttl_s,
             lost=_lease_lost,
         )
