@@ -45,13 +45,13 @@ def _first(error: BaseException, ways: tuple[Callable[[BaseException], FailureKi
     return FailureKind.UNKNOWN
 
 
-def kind_of_answer(result: Any) -> FailureKind | None:
+def kind_of_answer(result: object) -> FailureKind | None:
     """The kind of failure that *result* tells of, if it is the answer of an HTTP client that does not raise.
 
     That is anything with a `status_code`; and with a `status`, what the standard library, urllib3 and aiohttp return.
     No `__getattr__` is asked: it may do anything.
     """
-    kind: type = type(result)
+    kind = type(result)
     for name in ("status_code", "status") if _root(kind) in _HTTP else ("status_code",):
         try:
             if name in getattr(result, "__dict__", ()) or hasattr(kind, name):
