@@ -58,9 +58,14 @@ def test_an_unset_limit_reads_infinite():
     assert f"{guard.usd_limit:.2f}" == "inf"
 
 
+async def warn(guard):
+    """What nobody would await."""
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
+        ("on_warning", warn),
         ("user_id", 7),
         ("user_id", ""),
         ("name", b"x"),
@@ -75,6 +80,9 @@ def test_an_unset_limit_reads_infinite():
         ("warn_at", math.nan),
         ("unmetered", "ignore"),
         ("unknown_price", "free"),
+        ("unknown_price", {}),
+        ("unknown_price", {"input": math.nan, "output": 1}),
+        ("unknown_price", {"input": 1, "outptu": 1}),
         ("unknown_host", "guess"),
         ("unbounded", "allow"),
         ("unbounded", -5),

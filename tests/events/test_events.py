@@ -274,6 +274,12 @@ def test_emitting_outside_a_run_does_nothing() -> None:
         lambda: emit_event("order", "placed", [1]),  # type: ignore[arg-type]
         lambda: emit_event("order", "placed", nope=1),
         lambda: emit_event("order", "placed", id="mine"),
+        lambda: emit_event("order", "placed", usd_micros=1.5),
+        lambda: emit_event("order", "placed", input_tokens=-1),
+        lambda: emit_event("order", "placed", output_tokens=True),
+        lambda: emit_event("order", "placed", model=5),
+        lambda: emit_event("order", "placed", evidence="x"),
+        lambda: emit_event("order", "placed", meta=[1]),
         lambda: emit_event("budget", "settled"),
         lambda: emit_event("budget", "reserved"),
         lambda: emit_violation(ValueError("x")),  # type: ignore[arg-type]

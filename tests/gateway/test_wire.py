@@ -112,6 +112,8 @@ def test_a_retry_without_any_key_is_the_same_hold_while_it_is_open(agent: Caller
     body = {"run_id": "r", "user_id": "u", "cost_limit": 5}
     first, again = agent.post("reserve", body).body, agent.post("reserve", body).body
     assert first["reserve_id"] == again["reserve_id"]
+    for same in ({"cost_limit": 5, "user_id": "u", "run_id": "r"}, body | {"plan_key": None}, body | {"unknown": 1}):
+        assert agent.post("reserve", same).body["reserve_id"] == first["reserve_id"]
     other = agent.post("reserve", body | {"cost_limit": 6}).body
     assert other["reserve_id"] != first["reserve_id"]
     agent.post("settle", {"reserve_id": first["reserve_id"]})

@@ -18,6 +18,8 @@ KEYS = (
 )
 FIELDS = frozenset(KEYS) - {"id", "ts", "tenant_id", "category", "name", "version", "payload"}
 """What who emits an event may say himself."""
+COUNTS = frozenset({"usd_micros", "input_tokens", "cached_input_tokens", "output_tokens"})
+"""Those of them that are whole numbers; all others but `evidence` and `meta` are text."""
 
 _DEEPEST = 8
 _LONGEST = 10_000

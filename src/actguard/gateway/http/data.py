@@ -40,7 +40,8 @@ def reserve(gateway: Gateway, caller: Caller, request: Request) -> Reserve:
     hashed = body_hash(request)
     fingerprint = None
     if key is None and body.reserve_id is None:
-        fingerprint = hashlib.sha256(f"{caller.agent}\n{caller.key_id}\n{hashed}".encode()).hexdigest()[:32]
+        whose = (caller.agent, caller.key_id, body.run_id, body.user_id or "", body.plan_key or "")
+        fingerprint = hashlib.sha256(msgspec.json.encode((*whose, usd, body.token_limit))).hexdigest()[:32]
     return Reserve(
         workspace=caller.workspace,
         agent=caller.agent,
