@@ -17,7 +17,7 @@ from actguard.gateway.storage.store import Row, Store, StoreDown, StoreError, mi
 
 _WAIT_S: Final = 5.0
 """For a command line that writes beside the gateway; two gateways never meet here."""
-_STATEMENTS: Final = 512
+_STATEMENTS: Final = 1024
 """Kept prepared; each of a batch's has a form for every number of rows."""
 _APART: Final = frozenset({"add_event", "add_to_event_rollups", "forget_events", "begin_rollups", "move_rollups",
                            "add_charge_rollup", "forget_answers", "add_answer", "add_key", "revoke_key"})  # fmt: skip
