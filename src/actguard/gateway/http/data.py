@@ -10,6 +10,8 @@ import time
 from collections.abc import Awaitable
 from typing import Final
 
+import msgspec
+
 from actguard.gateway.billing import TooMuch, needs_prices
 from actguard.gateway.http.auth import Caller
 from actguard.gateway.http.bodies import Decoder, ExtendBody, ReleaseBody, ReserveBody, SettleBody

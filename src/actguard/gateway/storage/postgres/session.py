@@ -106,21 +106,19 @@ class PostgresSession:
 
     def _ask_due(self, most: int) -> _Found:
         now = max(self._latest, self._clock()) if self._clock else None
-        return self._connection.execute(statement("load_due"), {"now": now, "latest": self._latest, "most": most})
+        return self._found("load_due", {"now": now, "latest": self._latest, "most": most})
 
     def _ask_budgets(self, whose: Iterable[Whose]) -> _Found:
         """The database's time, and the zones and budgets of *whose*."""
         scopes = {scope for each in whose for scope in scopes_of(*each)}
-        return self._connection.execute(statement("load_budgets"), columns(scopes, "abc"))
+        return self._found("load_budgets", columns(scopes, "abc"))
 
     def _counters(self, rows: Working, numbers: list[int], keys: Sequence[CounterKey]) -> dict[CounterKey, Counter]:
         if not numbers and not keys:
             return {}
         parameters = {"numbers": array(numbers)} | columns(keys, "abcde")
         found: dict[CounterKey, Counter] = {}
-        for number, *key, usd_held, usd_spent, tokens_held, tokens_spent in self._connection.execute(
-            statement("load_counters"), parameters
-        ):
+        for number, *key, usd_held, usd_spent, tokens_held, tokens_spent in self._found("load_counters", parameters):
             counter = Counter(number, CounterKey(*key), usd_held, usd_spent, tokens_held, tokens_spent)
             rows.counters[number] = found[counter.key] = counter
         return found
@@ -129,7 +127,11 @@ class PostgresSession:
         """Run a statement whose parameters a, b, c, ... are the columns of *ids*."""
         if not ids:
             return None
-        return self._connection.execute(statement(name), columns(ids, "abcde"))
+        return self._found(name, columns(ids, "abcde"))
+
+    def _found(self, name: str, parameters: dict[str, Any]) -> _Found:
+        """Run a statement. What it finds comes as the database has it: numbers need not become text in between."""
+        return self._connection.execute(statement(name), parameters, binary=True)
 
 
 def _add_budgets(rows: Working, told: list[Row]) -> None:

@@ -19,7 +19,7 @@ _WAIT_S: Final = 5.0
 """For a command line that writes beside the gateway; two gateways never meet here."""
 _CACHE_KIB: Final = 16_000
 """The writer's: what a transaction of events changes, all over an index if their ids are random, is written once."""
-_STATEMENTS: Final = 512
+_STATEMENTS: Final = 1024
 """Kept prepared; each of a batch's has a form for every number of rows."""
 _APART: Final = frozenset({"add_event", "add_to_event_rollups", "forget_events", "begin_rollups", "move_rollups",
                            "add_charge_rollup", "forget_answers", "add_answer", "add_key", "revoke_key"})  # fmt: skip
