@@ -66,7 +66,9 @@ class Life:
         hold = getattr(store, "facts_hold", None)
         self.hold: Callable[[tuple[str, str], int], bool] | None = None if hold is None else hold(self.key)
         """The quick way to a yes of a store that is here."""
-        self.mint: Callable[[str, str, list[str], float, int, str], None] | None = getattr(store, "facts_mint", None)
+        mint = getattr(store, "facts_mint", None)
+        self.mint: Callable[[str, list[str], float, int, str], None] | None = None if mint is None else mint(self.key)
+        """And the quick way of a read to its facts."""
 
     def said_by_user(self, kind: str, value: Any) -> bool:
         """Whether a prompt of the user's names *value* for *kind*."""

@@ -20,6 +20,8 @@ class Single(NamedTuple):
     """A part, and how its store is asked."""
 
     part: Part[Any]
+    fixed: str | None
+    """The key, if it is the same for every call; then nothing is read."""
     read: Callable[[Args, Kwargs], Any]
     """What varies from call to call: the key, or the whole step."""
     ask: Callable[[Any], Any]
@@ -52,11 +54,12 @@ def single(part: Part[Any], store: Store, lined: bool) -> Single | None:
     if part.key is not None and part.like is not None and not lined:
         tell = _teller(part, store, part.step_at)
         ask = store.key_asker(part.like, receipts=tell is not None)
-        return Single(part, part.key, ask, part.step_at, tell, part.quiet, store.finish_one)
+        return Single(part, part.fixed_key, part.key, ask, part.step_at, tell, part.quiet, store.finish_one)
     ask_step = store.asker(part.asks)
     if lined:
         ask_step = _in_line(ask_step, store)
-    return Single(part, part.step, ask_step, _itself, _teller(part, store, _itself), part.quiet, store.finish_one)
+    tell = _teller(part, store, _itself)
+    return Single(part, None, part.step, ask_step, _itself, tell, part.quiet, store.finish_one)
 
 
 class Several(NamedTuple):

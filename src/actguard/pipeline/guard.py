@@ -94,6 +94,8 @@ class Part(Generic[S]):
     step: Callable[[Args, Kwargs], S] | None = None
     key: Callable[[Args, Kwargs], str] | None = None
     like: S | None = None
+    fixed_key: str | None = None
+    """What `key` gives, where that is the same for every call."""
     refuse: Callable[[S, Refusal], ToolGuardError | Answer] | None = None
     patience: Callable[[Refusal, float], float | None] | None = None
     """Of a refusal, and the seconds that the call may still wait: how long to wait before asking again; None: not."""

@@ -47,12 +47,12 @@ def compiled(plan: Plan) -> Callable[[Args, Kwargs], Any]:
 
 
 def _sync_single(plan: Plan, single: Single) -> Callable[[Args, Kwargs], Any]:
-    part, read, ask, step_of, tell, quiet, _ = single
+    part, fixed, read, ask, step_of, tell, quiet, _ = single
     body, timed = plan.body, plan.timed
 
     def call(args: Args, kwargs: Kwargs) -> Any:
         try:
-            asked = read(args, kwargs)
+            asked = fixed or read(args, kwargs)
         except ToolGuardError as error:
             return plan.refusal(part, error).value
         receipt = ask(asked)
@@ -124,10 +124,14 @@ def _sync_several(plan: Plan, several: Several) -> Callable[[Args, Kwargs], Any]
 def _sync_gated(plan: Plan, gates: tuple[Callable[[Args, Kwargs], bool], ...]) -> Callable[[Args, Kwargs], Any]:
     body, leave = plan.body, plan.exit
 
+    def all_open(args: Args, kwargs: Kwargs) -> bool:
+        return all(gate(args, kwargs) for gate in gates)
+
+    opens = gates[0] if len(gates) == 1 else all_open
+
     def call(args: Args, kwargs: Kwargs) -> Any:
-        for gate in gates:
-            if not gate(args, kwargs):
-                return _sync_call(plan, args, kwargs)
+        if not opens(args, kwargs):
+            return _sync_call(plan, args, kwargs)
         try:
             result = body(*args, **kwargs) if kwargs else body(*args)
         except BaseException as error:
@@ -198,9 +202,9 @@ def _async(function: Planned) -> Callable[..., Any]:
             if isinstance(opened, Answer):
                 return await adrive(plan.leave(args, kwargs, opened.value)) if opened.replayed else opened.value
             return await _async_body(plan, opened)
-        part, read, ask, step_of, tell, quiet, _ = plan.single
+        part, fixed, read, ask, step_of, tell, quiet, _ = plan.single
         try:
-            asked = read(args, kwargs)
+            asked = fixed or read(args, kwargs)
         except ToolGuardError as error:
             return plan.refusal(part, error).value
         receipt = ask(asked)

@@ -102,8 +102,14 @@ class MemoryStore(MemoryFacts):
                     shard.sweep(now)
                 return take(shard, key, now)
 
+        latest = ("", shards[0])  # the key that was asked for last, and where it is: most circuits have one key
+
         def ask_circuit(key: str) -> Any:
-            if key not in shards[hash(key) % _SHARDS].circuits:
+            nonlocal latest
+            known = latest
+            if known[0] is not key:
+                known = latest = (key, shards[hash(key) % _SHARDS])
+            if key not in known[1].circuits:
                 return QUIET  # nothing ever failed there, and a look at a dict needs no lock
             return ask(key)
 

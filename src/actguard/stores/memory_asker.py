@@ -21,7 +21,7 @@ from actguard.stores.protocol import (
     UsedUp,
     fast_new,
 )
-from actguard.stores.rate import Sliding
+from actguard.stores.rate import Sliding, grain_of
 
 Take = Callable[[Shard, str, float], Any]
 """Carries out a step at a key, with the lock of its shard held, at a time: gives its receipt or its refusal."""
@@ -52,13 +52,13 @@ def _whole(like: Step) -> Take:
 def _rate(like: RateTake, receipts: bool) -> Take:
     _, limits, cost, _ = like
     limit, whole = limits[0], _whole(like)
-    most, period = limit.max_calls, limit.period
+    most, period, grain = limit.max_calls, limit.period, grain_of(limit)
 
     def take(shard: Shard, key: str, now: float) -> Any:
         log = shard.rates.get(key)
         if type(log) is not Sliding:
             return whole(shard, key, now)
-        if log.take(most, period, cost, now):
+        if log.take(most, period, grain, cost, now):
             return fast_new(Taken, (now, most - log.used)) if receipts else None
         return OverLimit(0, most - log.used, log.wait(limit, cost, now))
 

@@ -35,7 +35,7 @@ from actguard.stores.protocol import (
     Taken,
     fast_new,
 )
-from actguard.stores.rate import METERS, Meter, Sliding, remaining
+from actguard.stores.rate import METERS, Meter, Sliding, grain_of, remaining
 from actguard.stores.sweeper import Sweeper
 
 _SWEPT_AT_ONCE = 8
@@ -180,7 +180,7 @@ def _take_rate(shard: Shard, step: RateTake, now: float) -> Any:
         state = shard.state("rate", key, now, lambda: _meters(limits), now + longest)
     if isinstance(state, Sliding):
         limit = limits[0]
-        if state.take(limit.max_calls, limit.period, cost, now):
+        if state.take(limit.max_calls, limit.period, grain_of(limit), cost, now):
             return fast_new(Taken, (now, limit.max_calls - state.used))
         return OverLimit(0, limit.max_calls - state.used, state.wait(limit, cost, now))
     room = 1 << 62

@@ -146,7 +146,8 @@ class CircuitBreaker(Decorator):
 
     def bind(self, target: Target) -> Part[BreakerAcquire]:
         rules = self.rules()
-        key = key_maker(target, self.scope, key_prefix(self.kind, self.name))
+        begin = key_prefix(self.kind, self.name)
+        key = key_maker(target, self.scope, begin)
 
         names_probes = not self.store_under(settings.current().store).blocking  # then nobody needs a name before
 
@@ -174,6 +175,7 @@ class CircuitBreaker(Decorator):
             step=None if names_probes else named_step,
             key=key if names_probes else None,
             like=BreakerAcquire("", rules) if names_probes else None,
+            fixed_key=begin if self.scope is None else None,
             refuse=refuse,
             report=report,
             quiet=PLAIN if self.slow_call_s is None else frozenset(),
