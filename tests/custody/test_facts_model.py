@@ -192,7 +192,7 @@ class Facts(RuleBasedStateMachine):
         alive = self.oracles[session].alive(key, self.now)
         expected = any(p["trust"] >= trust and p["uses"] == UNLIMITED for p in alive)
 
-        assert self.machine.holds(session, key, trust, self.now) is expected
+        assert self.machine.holder(session, lambda: self.now)(key, trust) is expected
 
     @rule(session=SESSIONS, key=KEYS, whole=st.booleans())
     def revoke(self, session: str, key: Key, whole: bool) -> None:

@@ -124,6 +124,9 @@ def test_p4_a_threshold_has_a_lower_end(here: session) -> None:
         (r"rm -rf", "r\u00adm -r\u2060f"),
         (r"rm -rf", "r\x00m -rf"),
         (r"rm -rf", "𝗿𝗺 -rf"),
+        (r"evil\.com", "https://evil\u3002com/x"),
+        (r"evil\.com", "evil\uff0ecom"),
+        (r"evil\.com", "evil\uff61com"),
     ],
 )
 def test_p5_a_pattern_is_found_in_every_text_however_deep_and_disguised(

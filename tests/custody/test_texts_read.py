@@ -54,6 +54,10 @@ def refusal(function: Callable[..., Any], *args: Any, **kwargs: Any) -> GuardErr
         "_www.evil.example_",
         "x=www.evil.example",
         "x=javascript:alert",
+        "evil\u3002example/x",
+        "evil\uff0eexample/x",
+        "evil\uff61example/x",
+        "www\uff61evil\u3002example",
     ],
 )
 def test_what_a_program_would_make_a_link_of_must_be_known(here: session, link: str) -> None:
@@ -99,6 +103,17 @@ def test_a_word_that_is_too_long_and_could_be_a_link_is_refused(here: session, m
         assert needing(part)("x" * 5_000) == "sent"
 
 
+@pytest.mark.parametrize("stop", ["\u3002", "\uff0e", "\uff61"])
+def test_a_link_with_another_full_stop_is_that_link_and_itself(here: session, stop: str) -> None:
+    here.add_fact("part", "https://ours.example/a")
+    link = f"https://ours{stop}example/a"
+    assert refusal(needing("url"), link).code == "MISSING_FACT"
+
+    here.add_fact("part", link)
+    assert needing("url")(link) == "sent"
+    assert refusal(needing("url"), f"https://evil{stop}example/a").code == "MISSING_FACT"
+
+
 # ---- addresses ----
 
 
@@ -122,6 +137,14 @@ def test_an_address_is_known_without_what_stands_around_it(here: session) -> Non
 
 
 # ---- parts of one's own ----
+
+
+@pytest.mark.parametrize("name", ["evil\u3002com", "evil\uff0ecom", "evil\uff61com", "e\u200bvil.com", "ｅｖｉｌ.com"])
+def test_a_pattern_finds_what_is_disguised(here: session, name: str) -> None:
+    here.add_fact("part", "ours.com")
+
+    assert needing(re.compile(r"\b[a-z]+\.com\b"))("see ours.com") == "sent"
+    assert refusal(needing(re.compile(r"\b[a-z]+\.com\b")), f"see {name}").code == "MISSING_FACT"
 
 
 def test_a_pattern_finds_its_group_or_the_whole(here: session) -> None:

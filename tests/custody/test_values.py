@@ -308,6 +308,8 @@ def test_these_are_none(value: Any) -> None:
         ("caf\u00e9\t", "cafe\t"),
         ("\ud800a\ue000", "a"),
         ("\u65e5\u672c", "\u65e5\u672c"),
+        ("a\u3002b\uff0ec\uff61d", "a.b.c.d"),  # full stops: each of them parts the names of a host
+        ("\u65e5\u672c\u3002", "\u65e5\u672c."),
     ],
 )
 def test_a_text_is_folded_to_what_is_seen_of_it(text: str, reads: str) -> None:

@@ -77,13 +77,28 @@ def test_a_receipt_that_nobody_wants_is_not_made():
     assert ask("a").limit == 0
 
 
+def test_what_was_taken_without_a_receipt_is_given_back_when_a_later_step_refuses():
+    now = [100.0]
+    store = MemoryStore(clock=lambda: now[0])
+    limits = (Limit(5, 60.0), Limit(9, 600.0, "gcra"))
+    like = [CounterTake("", 3, 60.0), RateTake("", limits[:1], 2), RateTake("", limits), LeaseTake("", "me", 1, 5.0)]
+    ask = store.several_asker(like, receipts=[False] * 4)
+    store.admit([LeaseTake("place", "you", 1, 5.0)])
+    for _ in range(4):
+        now[0] += 0.5
+        assert ask(["count", "log", "both", "place"]).step == 3
+    now[0] += 5.0
+    looked = store.admit([CounterTake("count", 3, 60.0), RateTake("log", limits[:1]), RateTake("both", limits)])
+    assert [looked.receipts[0].used, looked.receipts[1].remaining, looked.receipts[2].remaining] == [1, 4, 4]
+
+
 @pytest.mark.parametrize("one", [True, False])
 def test_several_that_are_asked_at_once_are_answered_as_ever(monkeypatch, one):
     monkeypatch.setattr(memory, "_ONE_LOCK", one)
     now = [100.0]
     short, long = MemoryStore(clock=lambda: now[0]), MemoryStore(clock=lambda: now[0])
     like = ["idempotency", LIKE["a counter"], LIKE["a circuit"], LIKE["a log"], LIKE["a dripping bucket"]]
-    ask = short.several_asker(like)
+    ask = short.several_asker(like, receipts=[True] * len(like))
     chance = random.Random(11)
     refused = set()
     for turn in range(1500):
@@ -108,15 +123,17 @@ def test_several_that_are_asked_at_once_are_answered_as_ever(monkeypatch, one):
 
 def test_a_store_that_is_full_gives_back_what_several_had_taken():
     store = MemoryStore(max_keys=1, clock=lambda: 5.0)
-    ask = store.several_asker([CounterTake("", 1000, 60.0), "idempotency"])
-    full = 0
+    ask = store.several_asker([CounterTake("", 1000, 60.0), "idempotency"], receipts=[False, True])
+    full, begun = 0, []
     for number in range(100):
+        step = IdempotencyBegin(f"{number}", "me", 60.0, 60.0)
         try:
-            ask(["a", IdempotencyBegin(f"{number}", "me", 60.0, 60.0)])
+            ask(["a", step])
+            begun.append(step)
         except StoreFullError:
             full += 1
     assert full > 80
-    assert ask(["a", IdempotencyBegin("0", "me", 60.0, 60.0)]) == Refused(1, InProgress(60.0))
+    assert ask(["a", begun[0]]) == Refused(1, InProgress(60.0))
     with store._shard("a").lock:
         assert store._shard("a").counters["a"].used == 100 - full
 

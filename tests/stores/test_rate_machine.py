@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from actguard.stores.memory import MemoryStore
 from actguard.stores.protocol import Admitted, Limit, OverLimit, RateGive, RateTake, Refused, Taken
-from actguard.stores.rate import Fixed, Gcra, Sliding, remaining
+from actguard.stores.rate import Fixed, Gcra, Sliding, grain_of, remaining
 
 LIMITS = (Limit(3, 10.0), Limit(5, 60.0))
 STEPS = st.integers(0, 16).map(lambda quarters: quarters * 0.25)  # exact in binary: the oracle compares floats
@@ -86,12 +86,21 @@ def test_a_log_too_long_to_keep_is_late_at_most_never_early(calls):
         now += pause
         exact = sum(count for stamp, count in passed if stamp + limit.period > now)
         late = sum(count for stamp, count in passed if stamp + limit.period * (1 + 2 / 1024) > now)
-        if meter.take(limit.max_calls, limit.period, cost, now):
+        if meter.take(limit.max_calls, limit.period, grain_of(limit), cost, now):
             assert exact + cost <= limit.max_calls
             passed.append((now, cost))
         else:
             assert late + cost > limit.max_calls
     assert len(meter._entries) <= 1026
+
+
+def test_only_a_long_log_keeps_calls_together():
+    assert grain_of(Limit(1024, 60.0)) == 0.0
+    assert grain_of(Limit(1025, 60.0)) == 60.0 / 1024
+    meter = Sliding()
+    for _ in range(3):
+        assert meter.take(1024, 60.0, 0.0, 1, 5.0)
+    assert len(meter._entries) == 3
 
 
 @given(
@@ -137,9 +146,9 @@ def test_fixed_windows_begin_at_multiples_of_the_period():
 
 def test_what_was_taken_is_given_back_once():
     meter, limit = Sliding(), Limit(2, 10.0)
-    assert meter.take(2, 10.0, 1, 1.0)
-    assert meter.take(2, 10.0, 1, 2.0)
-    assert not meter.take(2, 10.0, 1, 3.0)
+    assert meter.take(2, 10.0, 0.0, 1, 1.0)
+    assert meter.take(2, 10.0, 0.0, 1, 2.0)
+    assert not meter.take(2, 10.0, 0.0, 1, 3.0)
     assert meter.wait(limit, 1, 3.0) == 8.0
     assert meter.give(limit, 1, 1.0, 3.0)
     assert not meter.give(limit, 1, 1.0, 3.0)

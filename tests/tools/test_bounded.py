@@ -1,7 +1,9 @@
 """A coroutine whose time is over: cancelled, left if it does not listen, and looked after until it ends."""
 
 import asyncio
+import contextvars
 import gc
+import weakref
 
 import pytest
 
@@ -177,8 +179,42 @@ async def test_an_error_of_the_coroutine_comes_out_and_one_thrown_in_gets_in():
         await call()
 
 
-async def test_no_timer_is_left_behind():
+async def test_of_many_calls_one_timer_is_left_behind_which_holds_nothing_of_them():
     loop = asyncio.get_running_loop()
-    before = len(loop._scheduled)
-    await timeout(60)(asyncio.sleep)(0)
-    assert sum(not timer.cancelled() for timer in loop._scheduled) <= before
+    before = sum(not timer.cancelled() for timer in loop._scheduled)
+    call = timeout(60)(asyncio.sleep)
+    result = type("Result", (), {})()
+    held = weakref.ref(result)
+    for _ in range(50):
+        await asyncio.gather(call(0, result), call(0, result))
+    assert sum(not timer.cancelled() for timer in loop._scheduled) <= before + 1
+    del result
+    await asyncio.sleep(0)  # the loop itself holds what it woke this task with
+    gc.collect()
+    assert held() is None
+
+
+async def test_the_timer_does_not_hold_what_surrounds_the_call_that_set_it():
+    surrounds = contextvars.ContextVar("surrounds")
+    kept = type("Kept", (), {})()
+    held = weakref.ref(kept)
+
+    async def inside(kept):
+        surrounds.set(kept)
+        await timeout(60)(asyncio.sleep)(0)
+
+    await asyncio.create_task(inside(kept))
+    del kept
+    await asyncio.sleep(0)
+    gc.collect()
+    assert held() is None
+
+
+def test_each_event_loop_of_a_thread_has_a_timer_of_its_own():
+    @timeout(0.01)
+    async def call():
+        await asyncio.Event().wait()
+
+    for _ in range(3):
+        with pytest.raises(ToolTimeoutError):
+            asyncio.run(call())

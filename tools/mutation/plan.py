@@ -20,6 +20,7 @@ PLAN: dict[str, tuple[str, ...]] = {
         "tests/custody/test_faults.py",
     ),
     "src/actguard/tools": (
+        "tests/tools/test_alarms.py",
         "tests/tools/test_bounded.py",
         "tests/tools/test_canonical.py",
         "tests/tools/test_circuits.py",

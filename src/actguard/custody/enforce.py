@@ -17,6 +17,7 @@ from actguard.custody.session import Life, _aio  # pyright: ignore[reportPrivate
 from actguard.custody.values import encode
 from actguard.exceptions import ActGuardUsageError, GuardError, StoreUnavailableError
 from actguard.pipeline import settings
+from actguard.pipeline.arguments import Getter, position
 from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import Args, Kwargs, Part, Undo
 from actguard.pipeline.target import Target
@@ -143,21 +144,21 @@ class _Judge:
 
     def quick(self) -> Callable[[Args, Kwargs], bool] | None:
         """What gives the yes of plain rules: each asks for one fact, and the store, which is here, has them all."""
-        needs = tuple(
-            (self._shape.getters[rule.arg], rule.kind, rule.rank)
-            for rule in self._rules
-            if isinstance(rule, RequireFact) and rule.plain
-        )
-        if len(needs) < len(self._rules):
+        plain = [rule for rule in self._rules if isinstance(rule, RequireFact) and rule.plain]
+        if len(plain) < len(self._rules):
             return None
+        needs = tuple(_need(self._shape, rule) for rule in plain)
 
         def holds(args: Args, kwargs: Kwargs) -> bool:
             life: Life | None = current_frame().session
             if life is None or life.ended or (hold := life.hold) is None:
                 return False
-            for get, kind, rank in needs:
+            for index, name, default, get, kind, rank in needs:
                 try:
-                    value = get(args, kwargs)
+                    if index < 0:
+                        value = get(args, kwargs)
+                    else:
+                        value = args[index] if len(args) > index else kwargs.get(name, default)
                 except Exception:  # noqa: BLE001 - it is looked at with more care, and then refused
                     return False
                 if type(value) is str:
@@ -206,6 +207,12 @@ class _Judge:
         if (self._guard.on_store_error or settings.current().on_store_error) != "open":
             raise error
         _log.warning("%s was called unguarded: %s", self._shape.name, error)
+
+
+def _need(shape: Shape, rule: RequireFact) -> tuple[int, str, Any, Getter, str, int]:
+    """What a plain rule needs: where its argument stands (-1: in no plain parameter), what gets it, kind and trust."""
+    place, name, default = position(shape.target, rule.arg) or (-1, "", None)
+    return place, name, default, shape.getters[rule.arg], rule.kind, rule.rank
 
 
 def _together(asked: Iterable[Denial | Question | None]) -> tuple[list[Need], list[Spend], bool]:

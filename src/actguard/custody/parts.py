@@ -1,6 +1,7 @@
 """Facts inside a text: the links and addresses in a body that is about to leave.
 
-Found is what a reader's program would make a link of, also where wide or invisible letters hide it. One pass.
+Found is what a reader's program would make a link of, also where wide or invisible letters, or another full stop than
+the dot, hide it. One pass over the text as it is, and one as it reads.
 """
 
 import re
@@ -42,8 +43,7 @@ def part_finder(spec: Any) -> Part:
 def _tokens(value: Any, find: Callable[[str], Iterable[str]]) -> Iterator[str]:
     seen: set[str] = set()
     for text in strings(value):
-        folded = fold(text)
-        for reading in (text,) if folded == text else (text, folded):
+        for reading in _readings(text):
             for token in _SEPARATORS.split(reading):
                 if len(token) > _LONGEST and any(mark in token for mark in (":", "@", "www.")):
                     raise Unfit("a word in it is too long to be looked into")
@@ -51,6 +51,12 @@ def _tokens(value: Any, find: Callable[[str], Iterable[str]]) -> Iterator[str]:
                     if part not in seen:
                         seen.add(part)
                         yield part
+
+
+def _readings(text: str) -> tuple[str, ...]:
+    """*text* as it is, and as it reads."""
+    folded = fold(text)
+    return (text,) if folded == text else (text, folded)
 
 
 def _links(token: str) -> Iterator[str]:
@@ -78,10 +84,12 @@ def _matching(pattern: re.Pattern[str]) -> Part:
 
     def find(value: Any) -> Iterator[str]:
         for text in strings(value):
-            if len(text) > safe.shortest_long:
-                raise Unfit("too long a text for the pattern of its parts")
-            for found in pattern.finditer(text):
-                yield found[0] if not found.groups() else next(group for group in found.groups() if group is not None)
+            for reading in _readings(text):
+                if len(reading) > safe.shortest_long:
+                    raise Unfit("too long a text for the pattern of its parts")
+                for found in pattern.finditer(reading):
+                    groups = found.groups()
+                    yield found[0] if not groups else next(group for group in groups if group is not None)
 
     return find
 

@@ -232,13 +232,13 @@ class _Prover:
             value = result.get(field) if field is not None and form is dict else None
             # One record, one id: as most reads are.
             if type(value) is str and len(value) <= LONGEST and value.isascii() and value.strip():
-                mint(life.key, kind, ["s:" + value], ttl, rank, name)
+                mint(kind, ["s:" + value], ttl, rank, name)
                 return True
             found: list[str] = []
             if not plainly(result, path, 0, found, most):
                 return False
             if found:
-                mint(life.key, kind, found, ttl, rank, name)
+                mint(kind, found, ttl, rank, name)
             return True
 
         return proves

@@ -202,11 +202,16 @@ _KEPT = {"\t", "\n", "\r", "\v", "\f"}
 _ASCII_CONTROL = dict.fromkeys(code for code in (*range(32), 127) if chr(code) not in _KEPT)
 
 
+_STOP = "\u3002"
+"""The ideographic full stop. NFKC makes it of the halfwidth one, and a dot of the fullwidth one; any of them parts the
+names of a host (IDNA, UTS 46), so that here they are all a dot."""
+
+
 def fold(text: str) -> str:
-    """*text* as it reads: wide letters narrow (NFKC), and nothing in it that is not seen."""
+    """*text* as it reads: wide letters narrow (NFKC), every full stop a dot, and nothing in it that is not seen."""
     if text.isascii():
         return text.translate(_ASCII_CONTROL) if not text.isprintable() else text
-    wide = unicodedata.normalize("NFKC", text)
+    wide = unicodedata.normalize("NFKC", text).replace(_STOP, ".")
     if wide.isascii() and wide.isprintable():
         return wide
     plain = unicodedata.normalize("NFKD", wide)

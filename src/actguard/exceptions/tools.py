@@ -189,7 +189,11 @@ class ScopeValueError(ToolGuardError):
 
 
 class IdempotencyError(ToolGuardError):
-    """About the idempotency key of a call: `key`, and what is wrong with it."""
+    """About the idempotency key of a call.
+
+    `key` is the key as the caller gave it, or as it was made for the call; `record` is what `actguard.idempotency`
+    knows it by: for `resolve` and `forget`.
+    """
 
     default_code = "IDEMPOTENCY"
 
@@ -202,13 +206,14 @@ class IdempotencyError(ToolGuardError):
         retryable: bool | None = None,
         *,
         tool: str = "tool",
-        key: Any = None,
+        key: str | int | None = None,
+        record: str | None = None,
         run_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message, code, reason, details, retryable)
         self.tool, self.guard, self.retry_after = tool, "idempotent", retry_after
-        self.key, self.run_id = key, run_id
+        self.key, self.record, self.run_id = key, record, run_id
 
     def to_prompt(self) -> str:
         return f"The call was not made: {self.message}"

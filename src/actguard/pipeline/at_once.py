@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from actguard.pipeline.guard import Args, Ending, Kwargs, Part
 from actguard.pipeline.waiting import ahead
-from actguard.stores.protocol import IdempotencyDone, Kind, Refused, Report, Step, Store, fast_new
+from actguard.stores.protocol import Kind, Refused, Report, Step, Store, fast_new
 
 Tell = Callable[[Any, Any, Any, float], Report | None]
 """Tells the store of a success: of what was read, the receipt, the result, and the seconds it took. Gives what was
@@ -20,6 +20,8 @@ class Single(NamedTuple):
     """A part, and how its store is asked."""
 
     part: Part[Any]
+    fixed: str | None
+    """The key, if it is the same for every call; then nothing is read."""
     read: Callable[[Args, Kwargs], Any]
     """What varies from call to call: the key, or the whole step."""
     ask: Callable[[Any], Any]
@@ -27,8 +29,8 @@ class Single(NamedTuple):
     step: Callable[[Any], Step]
     """What was read, as a step."""
     tell: Tell | None
-    quiet: bool
-    """Nothing is told of one whose receipt says that nobody wants to know."""
+    quiet: frozenset[type]
+    """Results of these types are not told, if the receipt says that nobody wants to know."""
     finish: Callable[[Report], bool]
 
 
@@ -38,8 +40,10 @@ class AnswersAtOnce(Store, Protocol):
 
     def asker(self, kind: Kind) -> Callable[[Any], Any]: ...
     def key_asker(self, like: Step, *, receipts: bool) -> Callable[[str], Any]: ...
-    def several_asker(self, like: Sequence[Kind | Step]) -> Callable[[Sequence[Any]], list[Any] | Refused]: ...
-    def done_teller(self, ttl_s: float) -> Callable[[str, str, Any], bool]: ...
+    def several_asker(
+        self, like: Sequence[Kind | Step], *, receipts: Sequence[bool]
+    ) -> Callable[[Sequence[Any]], list[Any] | Refused]: ...
+    def done_teller(self, ttl_s: float, keep: Callable[[Any], Any], as_they_are: frozenset[type]) -> Tell: ...
     def finish_one(self, report: Report) -> bool: ...
 
 
@@ -50,11 +54,12 @@ def single(part: Part[Any], store: Store, lined: bool) -> Single | None:
     if part.key is not None and part.like is not None and not lined:
         tell = _teller(part, store, part.step_at)
         ask = store.key_asker(part.like, receipts=tell is not None)
-        return Single(part, part.key, ask, part.step_at, tell, part.quiet, store.finish_one)
+        return Single(part, part.fixed_key, part.key, ask, part.step_at, tell, part.quiet, store.finish_one)
     ask_step = store.asker(part.asks)
     if lined:
         ask_step = _in_line(ask_step, store)
-    return Single(part, part.step, ask_step, _itself, _teller(part, store, _itself), part.quiet, store.finish_one)
+    tell = _teller(part, store, _itself)
+    return Single(part, None, part.step, ask_step, _itself, tell, part.quiet, store.finish_one)
 
 
 class Several(NamedTuple):
@@ -63,10 +68,10 @@ class Several(NamedTuple):
     reads: tuple[Callable[[Args, Kwargs], Any], ...]
     """What varies from call to call, for each: the key, or the whole step."""
     ask: Callable[[Sequence[Any]], "list[Any] | Refused"]
-    """Of what was read: the receipts, or the first refusal."""
+    """Of what was read: the receipts (or None, as above), or the first refusal."""
     steps: tuple[Callable[[Any], Step], ...]
     """What was read, as steps."""
-    tellers: tuple[tuple[int, Tell, bool], ...]
+    tellers: tuple[tuple[int, Tell, frozenset[type]], ...]
     """Who has something to tell of a success: the place among the parts, what, and `Single.quiet`."""
 
 
@@ -80,7 +85,7 @@ def several(parts: Sequence[Part[Any]], store: Store) -> Several | None:
         for index, (part, way) in enumerate(zip(parts, ways, strict=True))
         if way.tell is not None
     ]
-    ask = store.several_asker([way.like for way in ways])
+    ask = store.several_asker([way.like for way in ways], receipts=[way.tell is not None for way in ways])
     return Several(tuple(way.read for way in ways), ask, tuple(way.step for way in ways), tuple(tellers))
 
 
@@ -105,19 +110,11 @@ def _teller(part: Part[Any], store: AnswersAtOnce, step_of: Callable[[Any], Step
     if report is None or part.quiet_success:
         return None
     if keep is not None:
-        return _done_teller(keep, part.keep_s, store.done_teller(part.keep_s))
+        return store.done_teller(part.keep_s, keep, part.kept_as_they_are)
 
     def tell(asked: Any, receipt: Any, result: Any, seconds: float) -> Report | None:
         told = report(step_of(asked), receipt, fast_new(Ending, (result, None, False, seconds, False)))
         return None if told is None or finish(told) else told
-
-    return tell
-
-
-def _done_teller(keep: Callable[[Any], Any], ttl_s: float, done: Callable[[str, str, Any], bool]) -> Tell:
-    def tell(asked: Any, receipt: Any, result: Any, seconds: float) -> Report | None:
-        key, kept = asked if type(asked) is str else asked[0], keep(result)
-        return None if done(key, receipt.owner, kept) else IdempotencyDone(key, receipt.owner, ttl_s, kept)
 
     return tell
 

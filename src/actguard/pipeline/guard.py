@@ -18,7 +18,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, NamedTuple, TypeVar, cast, get_args
 
 from actguard.exceptions import ActGuardToolError, ActGuardUsageError, ToolGuardError
 from actguard.stores.protocol import Kind, Receipt, Refusal, Report, Step, Store, fast_new
@@ -68,6 +68,9 @@ class Ending(NamedTuple):
     awaited: bool = False
 
 
+PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, type(None), dict, list, tuple, bytes, set})
+"""What tools return as a rule: known at one look to be no awaitable, no generator, and no answer with a status."""
+
 Args = tuple[Any, ...]
 Kwargs = Mapping[str, Any]
 Undo = Callable[[], Any]
@@ -91,6 +94,8 @@ class Part(Generic[S]):
     step: Callable[[Args, Kwargs], S] | None = None
     key: Callable[[Args, Kwargs], str] | None = None
     like: S | None = None
+    fixed_key: str | None = None
+    """What `key` gives, where that is the same for every call."""
     refuse: Callable[[S, Refusal], ToolGuardError | Answer] | None = None
     patience: Callable[[Refusal, float], float | None] | None = None
     """Of a refusal, and the seconds that the call may still wait: how long to wait before asking again; None: not."""
@@ -114,10 +119,12 @@ class Part(Generic[S]):
     """Of a report that had no effect: what that means, if it is this part's, and somebody should know."""
     keep: Callable[[Any], Any] | None = None
     """Where all that `report` says of a success is what was done: of the result, what an `IdempotencyDone` holds."""
+    kept_as_they_are: frozenset[type] = frozenset()
+    """Of results of these types `keep` makes nothing else."""
     keep_s: float = 0.0
     """And for how long."""
-    quiet: bool = False
-    """`report` has nothing to say about a success whose receipt is `quiet`."""
+    quiet: frozenset[type] = frozenset()
+    """`report` has nothing to say about a result of these types whose receipt is `quiet`."""
     quiet_success: bool = False
     """`report` has nothing to say about any success."""
     timed: bool = False

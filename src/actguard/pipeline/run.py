@@ -13,15 +13,12 @@ from actguard.exceptions import ToolGuardError
 from actguard.pipeline.at_once import Several, Single
 from actguard.pipeline.call import Call, Held
 from actguard.pipeline.drive import adrive, clock, drive, failing
-from actguard.pipeline.guard import Answer, Args, Ending, Kwargs
+from actguard.pipeline.guard import PLAIN, Answer, Args, Ending, Kwargs
 from actguard.pipeline.later import async_generator, generator, is_lazy, later
 from actguard.pipeline.outcome import is_neutral
 from actguard.pipeline.plan import Plan, Planned
 from actguard.stores.protocol import Refused, Step
 from actguard.stores.undo import REFUSALS
-
-# What tools return as a rule: neither awaitable nor a generator, known at one look.
-_READY = frozenset({str, int, float, bool, type(None), dict, list, tuple, bytes, set})
 
 
 def wrapper(function: Planned) -> Callable[..., Any]:
@@ -50,12 +47,12 @@ def compiled(plan: Plan) -> Callable[[Args, Kwargs], Any]:
 
 
 def _sync_single(plan: Plan, single: Single) -> Callable[[Args, Kwargs], Any]:
-    part, read, ask, step_of, tell, quiet, _ = single
+    part, fixed, read, ask, step_of, tell, quiet, _ = single
     body, timed = plan.body, plan.timed
 
     def call(args: Args, kwargs: Kwargs) -> Any:
         try:
-            asked = read(args, kwargs)
+            asked = fixed or read(args, kwargs)
         except ToolGuardError as error:
             return plan.refusal(part, error).value
         receipt = ask(asked)
@@ -69,9 +66,9 @@ def _sync_single(plan: Plan, single: Single) -> Callable[[Args, Kwargs], Any]:
         except BaseException as error:
             _failed_single(plan, step_of(asked), receipt, error, begun)
             raise
-        if type(result) not in _READY and is_lazy(result):
+        if type(result) not in PLAIN and is_lazy(result):
             return later(plan, _call_of(plan, args, kwargs, [step_of(asked)], (receipt,)), result, begun)
-        if tell is not None and not (quiet and receipt.quiet):
+        if tell is not None and not (type(result) in quiet and receipt.quiet):
             unwritten = tell(asked, receipt, result, clock() - begun if timed else 0.0)
             if unwritten is not None:
                 plan.unwritten((part,), unwritten)
@@ -90,8 +87,10 @@ def _sync_several(plan: Plan, several: Several) -> Callable[[Args, Kwargs], Any]
         return [step_of(one) for step_of, one in zip(steps_of, asked, strict=True)]
 
     def call(args: Args, kwargs: Kwargs) -> Any:
+        asked: list[Any] = []
         try:
-            asked = [read(args, kwargs) for read in reads]
+            for read in reads:
+                asked.append(read(args, kwargs))  # noqa: PERF401 - a comprehension is one more call
         except ToolGuardError:
             return _sync_opened(plan, drive(plan.open(args, kwargs)), args, kwargs)  # where it is said who refused
         receipts = ask(asked)
@@ -105,12 +104,12 @@ def _sync_several(plan: Plan, several: Several) -> Callable[[Args, Kwargs], Any]
             drive(plan.close(_call_of(plan, args, kwargs, whole(asked), receipts), failed))
             plan.heard(error, failed.neutral)
             raise
-        if type(result) not in _READY and is_lazy(result):
+        if type(result) not in PLAIN and is_lazy(result):
             return later(plan, _call_of(plan, args, kwargs, whole(asked), receipts), result, begun)
         seconds = clock() - begun if timed else 0.0
         for index, tell, quiet in tellers:
             receipt = receipts[index]
-            if quiet and receipt.quiet:
+            if type(result) in quiet and receipt.quiet:
                 continue
             unwritten = tell(asked[index], receipt, result, seconds)
             if unwritten is not None:
@@ -125,16 +124,20 @@ def _sync_several(plan: Plan, several: Several) -> Callable[[Args, Kwargs], Any]
 def _sync_gated(plan: Plan, gates: tuple[Callable[[Args, Kwargs], bool], ...]) -> Callable[[Args, Kwargs], Any]:
     body, leave = plan.body, plan.exit
 
+    def all_open(args: Args, kwargs: Kwargs) -> bool:
+        return all(gate(args, kwargs) for gate in gates)
+
+    opens = gates[0] if len(gates) == 1 else all_open
+
     def call(args: Args, kwargs: Kwargs) -> Any:
-        for gate in gates:
-            if not gate(args, kwargs):
-                return _sync_call(plan, args, kwargs)
+        if not opens(args, kwargs):
+            return _sync_call(plan, args, kwargs)
         try:
             result = body(*args, **kwargs) if kwargs else body(*args)
         except BaseException as error:
             plan.heard(error, is_neutral(error))
             raise
-        if type(result) not in _READY and is_lazy(result):
+        if type(result) not in PLAIN and is_lazy(result):
             return later(plan, Call(args, kwargs), result, 0.0)
         if (run := current_frame().run) is not None and run.emitter is not None:
             plan.heard(None, False)
@@ -165,7 +168,7 @@ def _sync_body(plan: Plan, call: Call) -> Any:
         drive(plan.close(call, ending))
         plan.heard(error, ending.neutral)
         raise
-    if type(result) not in _READY and is_lazy(result):
+    if type(result) not in PLAIN and is_lazy(result):
         return later(plan, call, result, begun)
     if call.held:
         ending = Ending(result, None, False, clock() - begun if begun else 0.0)
@@ -199,9 +202,9 @@ def _async(function: Planned) -> Callable[..., Any]:
             if isinstance(opened, Answer):
                 return await adrive(plan.leave(args, kwargs, opened.value)) if opened.replayed else opened.value
             return await _async_body(plan, opened)
-        part, read, ask, step_of, tell, quiet, _ = plan.single
+        part, fixed, read, ask, step_of, tell, quiet, _ = plan.single
         try:
-            asked = read(args, kwargs)
+            asked = fixed or read(args, kwargs)
         except ToolGuardError as error:
             return plan.refusal(part, error).value
         receipt = ask(asked)
@@ -214,7 +217,7 @@ def _async(function: Planned) -> Callable[..., Any]:
         except BaseException as error:
             _failed_single(plan, step_of(asked), receipt, error, begun)
             raise
-        if tell is not None and not (quiet and receipt.quiet):
+        if tell is not None and not (type(result) in quiet and receipt.quiet):
             unwritten = tell(asked, receipt, result, clock() - begun if begun else 0.0)
             if unwritten is not None:
                 plan.unwritten((part,), unwritten)

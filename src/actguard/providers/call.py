@@ -9,6 +9,7 @@ reply never reaches the caller: it is logged once, and the call is charged by es
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import replace
 from itertools import count
@@ -150,8 +151,12 @@ class Call(Quote):
 
     def reply_bytes(self, body: bytes | str) -> None:
         """Settle by a reply; by estimate if it is no JSON, or does not say what it billed."""
+        self.reply_parsed(parse_json, body)
+
+    def reply_parsed(self, parse: Callable[[Any], Any], body: Any) -> None:
+        """`reply_bytes` where the document is had from `parse(body)`."""
         try:
-            parsed = parse_json(body)
+            parsed = parse(body)
         except ValueError:
             log_once(f"a reply of {self.wire.name} {self.endpoint.name} was not JSON")
             self.account.count_unmetered()

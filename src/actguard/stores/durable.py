@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 from actguard.exceptions import ActGuardUsageError, StoreFullError, StoreUnavailableError
-from actguard.stores.idempotency import IdempotencyMachine
+from actguard.stores.idempotency import BEGUN, IdempotencyMachine
 from actguard.stores.protocol import (
     Admitted,
     AsyncStore,
@@ -96,11 +96,15 @@ class DurableStore:
         with self._records() as records:
             for step in steps:
                 assert isinstance(step, IdempotencyBegin)
-                machine = records.get(step.key) or IdempotencyMachine()
-                answer = machine.begin(step, records.now)
+                machine = records.get(step.key)
+                if machine is not None and machine.until > records.now:
+                    answer: Receipt | Refusal = machine.answer(step, records.now)
+                else:
+                    machine, answer = IdempotencyMachine(), BEGUN
+                    machine.claim(step.owner, step.ttl_s, step.lease_s, step.fingerprint, records.now)
                 if type(answer) in REFUSALS and not step.observe:
                     records.undo()
-                    return Refused(len(receipts), answer)  # type: ignore[arg-type] # it is one
+                    return Refused(len(receipts), cast("Refusal", answer))
                 records.put(step.key, machine)
                 receipts.append(answer)
             records.sweep()
@@ -163,9 +167,10 @@ class DurableStore:
     def _carry_out(records: "_Records", report: Report) -> bool:
         match report:
             case IdempotencyDone(key, owner, ttl_s, result):
-                return records.change(key, lambda it: it.end(owner, "done", records.now, ttl_s, result=result))
+                return records.change(key, lambda it: owner == it.owner and it.end("done", records.now, ttl_s, result))
             case IdempotencyLost(key, owner, ttl_s, error):
-                return records.change(key, lambda it: it.end(owner, "unknown", records.now, ttl_s, error=error))
+                now = records.now
+                return records.change(key, lambda it: owner == it.owner and it.end("unknown", now, ttl_s, None, error))
             case IdempotencyRelease(key, owner):
                 return records.change(key, lambda it: it.release(owner, records.now))
             case _:

@@ -17,6 +17,8 @@ class Ends:
 
     __slots__ = ("_heap", "_lines", "count", "next")
 
+    next: float
+
     def __init__(self) -> None:
         self.clear()
 
@@ -30,22 +32,35 @@ class Ends:
         if heads:
             self._lines.setdefault(kind, deque()).append((end, key))
         heappush(self._heap, (end, kind, heads, key))
-        self.next = self._heap[0][0]
+        if end < self.next:
+            self.next = end
 
-    def take(self) -> tuple[Kind, str]:
-        """The one that ends first, which is not here any more."""
+    def take(self, now: float, most: int) -> tuple[Kind, list[str]] | None:
+        """Those of one kind that end by *now*, the first ones first, at most *most*, and not here any more."""
         heap = self._heap
+        if not heap or heap[0][0] > now:
+            return None
         _, kind, heads, key = heap[0]
-        line = self._lines[kind]
+        keys = [key]
         if heads:
+            line = self._lines[kind]
             line.popleft()
-        if heads and line:
-            heapreplace(heap, (line[0][0], kind, True, line[0][1]))
+            while line and line[0][0] <= now and len(keys) < most:
+                keys.append(line.popleft()[1])
+            if line:
+                heapreplace(heap, (line[0][0], kind, True, line[0][1]))
+            else:
+                heappop(heap)
         else:
             heappop(heap)
-        self.count -= 1
+        self.count -= len(keys)
         self.next = heap[0][0] if heap else inf
-        return kind, key
+        return kind, keys
+
+    def rest(self, until: float) -> None:
+        """Nobody need look before *until*, unless something ends that is added meanwhile."""
+        if self.next < until:
+            self.next = until
 
     def clear(self) -> None:
         self.count = 0
@@ -53,7 +68,7 @@ class Ends:
         self._heap: list[tuple[float, Kind, bool, str]] = []  # the bool: it stands first in its line
         self._lines: dict[Kind, deque[tuple[float, str]]] = {}
         self.next = inf
-        """When the first one ends."""
+        """When the first one ends, or when to look for it."""
 
     def __len__(self) -> int:
         return self.count

@@ -5,7 +5,7 @@ expires is found without a search, and goes whether or not anybody asks for it a
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from heapq import heappop, heappush
 
 from actguard.stores.facts import (
@@ -28,7 +28,7 @@ class FactMachine:
 
     def __init__(self) -> None:
         self._sessions: dict[str, _Session] = {}
-        self._due: list[tuple[int, str]] = []
+        self._due: list[tuple[float, str]] = []
         """Seconds in which a session has something to look at: a heap."""
 
     def __len__(self) -> int:
@@ -49,7 +49,7 @@ class FactMachine:
             held = self._held(session, now, len(values))
         known = held.proofs
         expires = now + ttl
-        entries = held.due.get(int(expires) + 1)
+        entries = held.due.get(expires // 1 + 1)
         for value in values:
             key = (kind, value)
             proofs = known.get(key)
@@ -65,7 +65,7 @@ class FactMachine:
                 proof.uses = UNLIMITED
             if entries is None:
                 self._look_again(session, held, key, expires)
-                entries = held.due[int(expires) + 1]
+                entries = held.due[expires // 1 + 1]
             elif entries[-1] != key:
                 entries.append(key)
 
@@ -92,14 +92,21 @@ class FactMachine:
                 self._spend(session, spend, now)
         return Verdict(tuple(refused), before, receipt)
 
-    def holds(self, session: str, key: Key, min_trust: int, now: float) -> bool:
-        """Whether a proof with unlimited uses meets this alone, so that `check` has nothing to charge."""
-        held = self._sessions.get(session)
-        if held is not None:
-            for proof in held.proofs.get(key, ()):
-                if proof.expires > now and proof.trust >= min_trust and proof.uses == UNLIMITED:
-                    return True
-        return False
+    def holder(self, session: str, clock: Callable[[], float]) -> Callable[[Key, int], bool]:
+        """What says, of a fact and the least trust, whether a proof with unlimited uses meets this alone, so that
+        `check` has nothing to charge."""
+        sessions = self._sessions
+
+        def holds(key: Key, min_trust: int) -> bool:
+            held = sessions.get(session)
+            if held is not None:
+                now = clock()
+                for proof in held.proofs.get(key, ()):
+                    if proof.expires > now and proof.trust >= min_trust and proof.uses == UNLIMITED:
+                        return True
+            return False
+
+        return holds
 
     def give_back(self, session: str, receipt: Receipt) -> None:
         held = self._sessions.get(session)
@@ -187,7 +194,7 @@ class FactMachine:
                 if len(proofs) >= MOST_PROOFS:
                     proofs.remove(min(proofs, key=lambda known: known.expires))
                 proofs.append(_Proof(now, expires, trust, source, records, uses))
-        entries = held.due.get(int(expires) + 1)
+        entries = held.due.get(expires // 1 + 1)
         if entries is None:
             self._look_again(session, held, key, expires)
         elif entries[-1] != key:
@@ -208,7 +215,7 @@ class FactMachine:
             held.proofs.pop(entry, None)
 
     def _look_again(self, session: str, held: "_Session", entry: Key | str, at: float) -> None:
-        second = int(at) + 1
+        second = at // 1 + 1
         entries = held.due.get(second)
         if entries is None:
             held.due[second] = [entry]
@@ -283,7 +290,7 @@ class _Session:
     def __init__(self) -> None:
         self.proofs: dict[Key, list[_Proof]] = {}
         self.sums: dict[str, _Sum] = {}
-        self.due: dict[int, list[Key | str]] = {}
+        self.due: dict[float, list[Key | str]] = {}
         """What to look at, by the second in which it may be over."""
 
 

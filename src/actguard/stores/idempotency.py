@@ -8,48 +8,60 @@
 A record is forgotten `ttl_s` after its call ended. Nobody but the owner ends a call that is in progress.
 """
 
-import itertools
-from math import inf
 from typing import Any, Literal
 
 from actguard.stores.protocol import (
     Begun,
+    Claim,
     Done,
     IdempotencyBegin,
     IdempotencyRecord,
     InProgress,
     Mismatch,
     Unknown,
-    fast_new,
 )
 
-_BEGUN = Begun()
-_numbers = itertools.count(1)
+BEGUN = Begun()
 LOST = "the process that ran it did not say how it came out"
 
 
-class IdempotencyMachine:
-    """See the module. A machine that is `over` is as good as none."""
+class IdempotencyMachine(Claim):
+    """See the module. A machine whose `until` is over is as good as none; a new one has to be claimed first."""
 
-    __slots__ = ("_ended_by_hand", "_lease_end", "_ttl_s", "error", "fingerprint", "owner", "result", "state", "until")
+    __slots__ = ("_ended_by_hand", "_lease_end", "_name", "_ttl_s", "error", "fingerprint", "result", "state", "until")
 
+    state: Literal["new", "in_progress", "done", "unknown"]
     fingerprint: str | None
     result: Any
     error: str
-    _lease_end: float
+    until: float
+    """When it is forgotten."""
+    _name: str
     _ttl_s: float
+    _lease_end: float
     _ended_by_hand: bool
 
-    def __init__(self) -> None:  # the rest is set by `start`
-        self.state: Literal["new", "in_progress", "done", "unknown"] = "new"
-        self.owner = ""
-        self.until = inf  # when it is forgotten
+    def claim(self, owner: str, ttl_s: float, lease_s: float, fingerprint: str | None, now: float) -> None:
+        """Begin. *owner* may be without a name, if he is told apart by having been given this machine."""
+        self.state = "in_progress"
+        self.fingerprint = fingerprint
+        self.result = None
+        self.error = ""
+        self._name = owner
+        self._ttl_s = ttl_s
+        self._ended_by_hand = False
+        self._lease_end = end = now + lease_s
+        self.until = end + ttl_s
+
+    @property
+    def owner(self) -> str:
+        return self._name or f"call-{id(self)}"
 
     def saved(self) -> tuple[Any, ...]:
         """Everything it knows, for a store that keeps it elsewhere between two questions; see `restored`."""
         return (
             self.state,
-            self.owner,
+            self._name,
             self.fingerprint,
             self.result,
             self.error,
@@ -64,7 +76,7 @@ class IdempotencyMachine:
         machine = cls()
         (
             machine.state,
-            machine.owner,
+            machine._name,
             machine.fingerprint,
             machine.result,
             machine.error,
@@ -76,11 +88,9 @@ class IdempotencyMachine:
         machine._ended_by_hand = bool(ended)
         return machine
 
-    def begin(self, step: IdempotencyBegin, now: float) -> Begun | InProgress | Done | Unknown | Mismatch:
-        if self.until <= now or self.state != "new":
-            self.age(now)
-        if self.state == "new":
-            return self.start(step.owner, step.ttl_s, step.lease_s, step.fingerprint, now)
+    def answer(self, step: IdempotencyBegin, now: float) -> InProgress | Done | Unknown | Mismatch:
+        """What a further call is told, while this is not over."""
+        self.age(now)
         if step.fingerprint is not None and self.fingerprint is not None and step.fingerprint != self.fingerprint:
             return Mismatch()
         if self.state == "done":
@@ -88,18 +98,6 @@ class IdempotencyMachine:
         if self.state == "unknown":
             return Unknown(self.error)
         return InProgress(self._lease_end - now)
-
-    def start(self, owner: str, ttl_s: float, lease_s: float, fingerprint: str | None, now: float) -> Begun:
-        """`begin` where there is nothing so far."""
-        self.state, self.fingerprint, self._ttl_s = "in_progress", fingerprint, ttl_s
-        self.result, self.error, self._ended_by_hand = None, "", False
-        self._lease_end = now + lease_s
-        self.until = self._lease_end + ttl_s
-        if owner:
-            self.owner = owner
-            return _BEGUN
-        self.owner = f"call-{next(_numbers)}"
-        return fast_new(Begun, (self.owner,))  # type: ignore[no-any-return]
 
     def heartbeat(self, owner: str, lease_s: float, now: float) -> bool:
         self.age(now)
@@ -110,17 +108,12 @@ class IdempotencyMachine:
         return True
 
     def end(
-        self,
-        owner: str,
-        state: Literal["done", "unknown", "new"],
-        now: float,
-        ttl_s: float,
-        result: Any = None,
-        error: str = "",
+        self, state: Literal["done", "unknown", "new"], now: float, ttl_s: float, result: Any = None, error: str = ""
     ) -> bool:
-        if self.until <= now or self._lease_end <= now:
+        """What the owner says; False when it is not his to say any more."""
+        if self._lease_end <= now:
             self.age(now)
-        if self.owner != owner or self._ended_by_hand or self.state not in ("in_progress", "unknown"):
+        if self._ended_by_hand or self.state not in ("in_progress", "unknown"):
             return False
         self._ended_by_hand = True
         self.state, self.result, self.error = state, result, error
@@ -128,7 +121,7 @@ class IdempotencyMachine:
         return True
 
     def release(self, owner: str, now: float) -> bool:
-        return self.end(owner, "new", now, 0.0)
+        return owner == self.owner and self.end("new", now, 0.0)
 
     def resolve(self, outcome: Done | None, now: float, ttl_s: float) -> bool:
         self.age(now)

@@ -14,6 +14,9 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
+LARGE = 1 << 62
+"""Whole numbers below it are written as they are."""
+
 LONGEST = 200
 """Longer texts are replaced by their SHA-256: keys are bounded whatever a model sends."""
 
@@ -47,7 +50,7 @@ def encode_text(value: str) -> str:
 
 
 def encode_int(value: int) -> str:
-    return f"i:{value}" if -(1 << 62) < value < 1 << 62 else _large(value)
+    return f"i:{value}" if -LARGE < value < LARGE else _large(value)
 
 
 def prefix(app: str, env: str, guard: str, tool: str) -> str:

@@ -21,7 +21,7 @@ from actguard.exceptions import ActGuardUsageError, StoreFullError
 from actguard.stores.breaker import QUIET, CircuitMachine
 from actguard.stores.memory_asker import taker
 from actguard.stores.memory_facts import MemoryFacts
-from actguard.stores.memory_shard import TAKE, WRITE, Shard, done
+from actguard.stores.memory_shard import TAKE, WRITE, Claimed, Shard, ended
 from actguard.stores.protocol import (
     Admitted,
     AsyncStore,
@@ -30,6 +30,7 @@ from actguard.stores.protocol import (
     BreakerState,
     Circuit,
     Done,
+    IdempotencyDone,
     IdempotencyRecord,
     Kind,
     Receipt,
@@ -39,7 +40,7 @@ from actguard.stores.protocol import (
     Step,
     fast_new,
 )
-from actguard.stores.undo import REFUSALS, TYPE_OF, undoing
+from actguard.stores.undo import REFUSALS, TYPE_OF, undoing, unmade
 
 _SHARDS = 16
 _ONE_LOCK: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -101,21 +102,33 @@ class MemoryStore(MemoryFacts):
                     shard.sweep(now)
                 return take(shard, key, now)
 
+        latest = ("", shards[0])  # the key that was asked for last, and where it is: most circuits have one key
+
         def ask_circuit(key: str) -> Any:
-            if key not in shards[hash(key) % _SHARDS].circuits:
+            nonlocal latest
+            known = latest
+            if known[0] is not key:
+                known = latest = (key, shards[hash(key) % _SHARDS])
+            if key not in known[1].circuits:
                 return QUIET  # nothing ever failed there, and a look at a dict needs no lock
             return ask(key)
 
         never_failed = isinstance(like, BreakerAcquire) and like.rules.failure_rate is None
         return ask_circuit if never_failed else ask
 
-    def several_asker(self, like: Sequence[Kind | Step]) -> Callable[[Sequence[Any]], "list[Any] | Refused"]:
+    def several_asker(
+        self, like: Sequence[Kind | Step], *, receipts: Sequence[bool]
+    ) -> Callable[[Sequence[Any]], "list[Any] | Refused"]:
         """`admit` of several steps that are none of them observed, as one function: gives their receipts, or `Refused`.
 
         Args:
             like: for each, a step that it is like but for its key, which is then all that is given of it; or its kind.
+            receipts: for each, as in `key_asker`.
         """
-        takes = [TAKE[TYPE_OF[one]] if isinstance(one, str) else taker(one) for one in like]
+        takes = [
+            TAKE[TYPE_OF[one]] if isinstance(one, str) else taker(one, receipts=wanted)
+            for one, wanted in zip(like, receipts, strict=True)
+        ]
         kept, clock = self._shards, self._clock
 
         def whole(given: Sequence[Any]) -> list[Step]:
@@ -127,7 +140,7 @@ class MemoryStore(MemoryFacts):
             with kept[0].lock:
                 now = clock()
                 try:
-                    for one, take in zip(given, takes, strict=True):
+                    for one, take in zip(given, takes):  # noqa: B905 - to compare their lengths costs as much as one
                         shard = kept[hash(one if type(one) is str else one[0]) % _SHARDS]
                         if shard.ends.next <= now:
                             shard.sweep(now)
@@ -147,17 +160,27 @@ class MemoryStore(MemoryFacts):
 
         return ask if _ONE_LOCK else ask_with_many_locks
 
-    def done_teller(self, ttl_s: float) -> Callable[[str, str, Any], bool]:
-        """`finish_one` of an `IdempotencyDone`, as a function of the key, the owner and the result."""
-        shards, clock = self._shards, self._clock
+    def done_teller(
+        self, ttl_s: float, keep: Callable[[Any], Any], as_they_are: frozenset[type]
+    ) -> Callable[[Any, Any, Any, float], IdempotencyDone | None]:
+        """`finish_one` of an `IdempotencyDone`, as a pipeline's `Tell`.
 
-        def tell(key: str, owner: str, result: Any) -> bool:
-            shard = shards[hash(key) % _SHARDS]
+        Args:
+            keep: makes of a result what is kept.
+            as_they_are: results of these types are kept themselves.
+        """
+        clock = self._clock
+
+        def tell(asked: Any, claim: Claimed, result: Any, seconds: float) -> IdempotencyDone | None:
+            kept, shard = result if type(result) in as_they_are else keep(result), claim.shard
             with shard.lock:
                 now = clock()
                 if shard.ends.next <= now:
                     shard.sweep(now)
-                return done(shard, key, owner, ttl_s, result, now)
+                # It may have been taken away meanwhile, by hand, and be somebody else's by now.
+                if shard.records.get(claim.key) is claim and ended(claim, "done", ttl_s, now, kept):
+                    return None
+            return IdempotencyDone(claim.key, claim.owner, ttl_s, kept)
 
         return tell
 
@@ -209,9 +232,9 @@ class MemoryStore(MemoryFacts):
     def finish(self, reports: Sequence[Report]) -> tuple[bool, ...]:
         return tuple([self.finish_one(report) for report in reports])
 
-    def _undo(self, steps: Sequence[Step], receipts: Sequence[Receipt | Refusal], now: float) -> None:
+    def _undo(self, steps: Sequence[Step], receipts: Sequence[Receipt | Refusal | None], now: float) -> None:
         for step, receipt in zip(steps, receipts, strict=False):
-            report = undoing(step, receipt)
+            report = undoing(step, unmade(step, now) if receipt is None else receipt)
             if report is not None:
                 WRITE[type(report)](self._shard(report[0]), report, now)
 

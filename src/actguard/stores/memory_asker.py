@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actguard.stores.breaker import QUIET
-from actguard.stores.idempotency import IdempotencyMachine
-from actguard.stores.memory_shard import TAKE, Shard
+from actguard.stores.memory_shard import TAKE, Shard, claim
 from actguard.stores.protocol import (
     BreakerAcquire,
     Counted,
@@ -22,7 +21,7 @@ from actguard.stores.protocol import (
     UsedUp,
     fast_new,
 )
-from actguard.stores.rate import Sliding
+from actguard.stores.rate import Sliding, grain_of
 
 Take = Callable[[Shard, str, float], Any]
 """Carries out a step at a key, with the lock of its shard held, at a time: gives its receipt or its refusal."""
@@ -40,7 +39,7 @@ def taker(like: Step, *, receipts: bool = True) -> Take:
         return _counter(like, receipts)
     if isinstance(like, BreakerAcquire) and like.rules.failure_rate is None:
         return _breaker(like)
-    if isinstance(like, IdempotencyBegin):
+    if isinstance(like, IdempotencyBegin) and not like.owner:
         return _record(like)
     return _whole(like)
 
@@ -53,13 +52,13 @@ def _whole(like: Step) -> Take:
 def _rate(like: RateTake, receipts: bool) -> Take:
     _, limits, cost, _ = like
     limit, whole = limits[0], _whole(like)
-    most, period = limit.max_calls, limit.period
+    most, period, grain = limit.max_calls, limit.period, grain_of(limit)
 
     def take(shard: Shard, key: str, now: float) -> Any:
         log = shard.rates.get(key)
         if type(log) is not Sliding:
             return whole(shard, key, now)
-        if log.take(most, period, cost, now):
+        if log.take(most, period, grain, cost, now):
             return fast_new(Taken, (now, most - log.used)) if receipts else None
         return OverLimit(0, most - log.used, log.wait(limit, cost, now))
 
@@ -93,12 +92,11 @@ def _breaker(like: BreakerAcquire) -> Take:
 
 def _record(like: IdempotencyBegin) -> Take:
     _, owner, ttl_s, lease_s, fingerprint, _ = like
-    kept_s, whole = lease_s + ttl_s, _whole(like)
+    whole = _whole(like)
 
     def take(shard: Shard, key: str, now: float) -> Any:
         if key in shard.records:
             return whole(shard, key, now)
-        record = shard.add("idempotency", key, IdempotencyMachine(), now + kept_s)
-        return record.start(owner, ttl_s, lease_s, fingerprint, now)
+        return claim(shard, key, owner, ttl_s, lease_s, fingerprint, now)
 
     return take

@@ -38,13 +38,19 @@ class MemoryFacts:
         if not self._sweeper.running:
             self._sweeper.begin()
 
-    def facts_mint(self, session: str, kind: str, values: Sequence[str], ttl: float, trust: int, source: str) -> None:
-        """`facts_put` of plain facts of one kind, without much ado."""
-        lock, machine = self._fact_shards[hash(session) % _SHARDS]
-        with lock:
-            machine.mint(session, kind, values, ttl, trust, source, self._clock())
-        if not self._sweeper.running:
-            self._sweeper.begin()
+    def facts_mint(self, session: str) -> Callable[[str, Sequence[str], float, int, str], None]:
+        """`facts_put` of plain facts of one kind, without much ado, as a function of the kind, the values, the seconds
+        that they live, the trust and the source."""
+        clock, sweeper, place = self._clock, self._sweeper, hash(session) % _SHARDS
+
+        def mint(kind: str, values: Sequence[str], ttl: float, trust: int, source: str) -> None:
+            lock, machine = self._fact_shards[place]
+            with lock:
+                machine.mint(session, kind, values, ttl, trust, source, clock())
+            if not sweeper.running:
+                sweeper.begin()
+
+        return mint
 
     def facts_check(
         self, session: str, needs: Sequence[Need], spends: Sequence[Spend] = (), *, commit: bool = True
@@ -56,12 +62,8 @@ class MemoryFacts:
     def facts_hold(self, session: str) -> Callable[[Key, int], bool]:
         """What says, of a fact and the least trust, whether `facts_check` would meet such a need of *session* without
         charging anything: the quick way to a yes."""
-        clock, holds = self._clock, self._fact_shards[hash(session) % _SHARDS][1].holds
-
-        def hold(key: Key, min_trust: int) -> bool:
-            return holds(session, key, min_trust, clock())  # without the lock: one look-up changes nothing
-
-        return hold
+        # Without the lock: one look-up changes nothing.
+        return self._fact_shards[hash(session) % _SHARDS][1].holder(session, self._clock)
 
     def facts_give_back(self, session: str, receipt: Receipt) -> None:
         lock, machine = self._fact_shards[hash(session) % _SHARDS]

@@ -7,13 +7,13 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from actguard.exceptions import StoreFullError
 from actguard.stores.breaker import QUIET, CircuitMachine
 from actguard.stores.counter import CounterMachine
 from actguard.stores.ends import Ends
-from actguard.stores.idempotency import IdempotencyMachine
+from actguard.stores.idempotency import BEGUN, IdempotencyMachine
 from actguard.stores.leases import LeaseMachine
 from actguard.stores.protocol import (
     BreakerAcquire,
@@ -35,10 +35,12 @@ from actguard.stores.protocol import (
     Taken,
     fast_new,
 )
-from actguard.stores.rate import METERS, Meter, Sliding, remaining
+from actguard.stores.rate import METERS, Meter, Sliding, grain_of, remaining
 from actguard.stores.sweeper import Sweeper
 
 _SWEPT_AT_ONCE = 8
+_REST_S = 0.001
+"""What ends within so many seconds is looked at together: one look for each key would cost as much as the key."""
 _SPARSE = 400  # bytes of a table for each of its entries; a full one has a quarter of that
 
 T = TypeVar("T")
@@ -66,6 +68,15 @@ _TABLES: dict[Kind, str] = {
     "idempotency": "records",
     "lease": "leases",
 }
+
+
+class Claimed(IdempotencyMachine):
+    """A record that says where it is kept, so that who was given it need not look for it."""
+
+    __slots__ = ("key", "shard")
+
+    key: str
+    shard: "Shard"
 
 
 class Shard:
@@ -97,7 +108,7 @@ class Shard:
         self.rates: dict[str, Sliding | _Meters] = {}
         self.circuits: dict[str, CircuitMachine] = {}
         self.counters: dict[str, CounterMachine] = {}
-        self.records: dict[str, IdempotencyMachine] = {}
+        self.records: dict[str, Claimed] = {}
         self.leases: dict[str, LeaseMachine] = {}
         self.tables: dict[Kind, dict[str, Any]] = {kind: getattr(self, name) for kind, name in _TABLES.items()}
         self.ends = Ends()
@@ -112,14 +123,17 @@ class Shard:
     def add(self, kind: Kind, key: str, state: T, end: float) -> T:
         """Keep *state* at *key*, where there is nothing so far."""
         if self.ends.count >= self.room:
-            raise StoreFullError(
-                f"MemoryStore holds {self.room} live keys in one of its parts and takes no new one; "
-                "give it more with MemoryStore(max_keys=...)"
-            )
+            raise self.full()
         self.tables[kind][key] = state
         if end < inf:  # what has no end yet is given one when it is known
             self.expect(end, kind, key)
         return state
+
+    def full(self) -> StoreFullError:
+        return StoreFullError(
+            f"MemoryStore holds {self.room} live keys in one of its parts and takes no new one; "
+            "give it more with MemoryStore(max_keys=...)"
+        )
 
     def expect(self, end: float, kind: Kind, key: str) -> None:
         """Look at *key* when *end* is over."""
@@ -130,17 +144,20 @@ class Shard:
     def sweep(self, now: float, most: int = _SWEPT_AT_ONCE) -> int:
         """Forget what is over, at most *most*; how many ends were looked at."""
         ends, looked = self.ends, 0
-        while looked < most and ends.next <= now:
-            kind, key = ends.take()
-            looked += 1
+        while looked < most and (over := ends.take(now, most - looked)) is not None:
+            kind, keys = over
+            looked += len(keys)
             table = self.tables[kind]
-            state = table.get(key)
-            if state is None:
-                continue
-            if state.until <= now:
-                del table[key]
-            elif state.until < inf:
-                ends.add(state.until, kind, key)
+            for key in keys:
+                state = table.get(key)
+                if state is None:
+                    continue
+                if state.until <= now:
+                    del table[key]
+                elif state.until < inf:
+                    ends.add(state.until, kind, key)
+        if looked < most:
+            ends.rest(now + _REST_S)
         return looked
 
     def shrink(self) -> None:
@@ -163,7 +180,7 @@ def _take_rate(shard: Shard, step: RateTake, now: float) -> Any:
         state = shard.state("rate", key, now, lambda: _meters(limits), now + longest)
     if isinstance(state, Sliding):
         limit = limits[0]
-        if state.take(limit.max_calls, limit.period, cost, now):
+        if state.take(limit.max_calls, limit.period, grain_of(limit), cost, now):
             return fast_new(Taken, (now, limit.max_calls - state.used))
         return OverLimit(0, limit.max_calls - state.used, state.wait(limit, cost, now))
     room = 1 << 62
@@ -230,31 +247,52 @@ def _seen(shard: Shard, report: CounterSeen, now: float) -> bool:
 def _begin(shard: Shard, step: IdempotencyBegin, now: float) -> Any:
     key, owner, ttl_s, lease_s, fingerprint, _ = step
     record = shard.records.get(key)
-    if record is not None:
-        return record.begin(step, now)
-    record = shard.add("idempotency", key, IdempotencyMachine(), now + lease_s + ttl_s)
-    return record.start(owner, ttl_s, lease_s, fingerprint, now)
+    if record is not None and record.until > now:
+        return record.answer(step, now)
+    claimed = claim(shard, key, owner, ttl_s, lease_s, fingerprint, now)
+    return BEGUN if owner else claimed
 
 
-def done(shard: Shard, key: str, owner: str, ttl_s: float, result: Any, now: float, error: str | None = None) -> bool:
-    """Carry out an `IdempotencyDone`, or, with an *error*, an `IdempotencyLost`."""
-    record = shard.records.get(key)
-    if record is None:
-        return False
-    endless = record.until == inf
-    if not record.end(owner, "done" if error is None else "unknown", now, ttl_s, result, error or ""):
-        return False
-    if endless:
-        shard.expect(record.until, "idempotency", key)
-    return True
+def claim(
+    shard: Shard, key: str, owner: str, ttl_s: float, lease_s: float, fingerprint: str | None, now: float
+) -> Claimed:
+    """Carry out an `IdempotencyBegin` where there is no record that is not over."""
+    if shard.ends.count >= shard.room:
+        raise shard.full()
+    made = Claimed()
+    made.claim(owner, ttl_s, lease_s, fingerprint, now)
+    made.key, made.shard = key, shard
+    shard.records[key] = made
+    if lease_s < inf:  # otherwise its end is known when the call has ended
+        shard.expect(made.until, "idempotency", key)
+    return made
 
 
 def _done(shard: Shard, report: IdempotencyDone, now: float) -> bool:
-    return done(shard, *report, now)
+    key, owner, ttl_s, result = report
+    record = shard.records.get(key)
+    return record is not None and owner == record.owner and ended(record, "done", ttl_s, now, result)
 
 
 def _lost(shard: Shard, report: IdempotencyLost, now: float) -> bool:
-    return done(shard, report.key, report.owner, report.ttl_s, None, now, report.error)
+    key, owner, ttl_s, error = report
+    record = shard.records.get(key)
+    return record is not None and owner == record.owner and ended(record, "unknown", ttl_s, now, None, error)
+
+
+def ended(
+    record: Claimed, state: Literal["done", "unknown"], ttl_s: float, now: float, result: Any, error: str = ""
+) -> bool:
+    """Carry out what he says whom *record* belongs to."""
+    endless = record.until == inf
+    if not record.end(state, now, ttl_s, result, error):
+        return False
+    if endless:
+        shard = record.shard
+        shard.ends.add(record.until, "idempotency", record.key)
+        if not shard.sweeper.running:
+            shard.sweeper.begin()
+    return True
 
 
 def _release(shard: Shard, report: IdempotencyRelease, now: float) -> bool:

@@ -105,12 +105,12 @@ class CounterTake(NamedTuple):
 
 
 class IdempotencyBegin(NamedTuple):
-    """Claim *key* for *owner*. -> `Begun` | `InProgress` | `Done` | `Unknown` | `Mismatch`
+    """Claim *key* for *owner*. -> `Begun` (or a `Claim`) | `InProgress` | `Done` | `Unknown` | `Mismatch`
 
     No record, or one that is older than its `ttl_s`: IN_PROGRESS(owner) is written, `Begun`. Another *fingerprint* than
     the record's (neither of them None): `Mismatch`, whatever the record's state. IN_PROGRESS whose lease is over reads
     UNKNOWN from then on. *ttl_s* runs from the end of the call (for a lost one: from the end of its lease).
-    *owner* is any name that nobody else has; a store in memory gives one itself, if it is empty.
+    *owner* is any name that nobody else has; a store in memory needs none, and then answers with a `Claim`.
     """
 
     key: str
@@ -167,9 +167,18 @@ class Counted(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """owner: the name that the store gave, where the step had none."""
+    pass
 
-    owner: str = ""
+
+class Claim:
+    """What a store in this process answers instead of `Begun` to a step without an owner: who was given it is he."""
+
+    __slots__ = ()
+
+    @property
+    def owner(self) -> str:
+        """The name by which reports know him."""
+        raise NotImplementedError
 
 
 class Leased(NamedTuple):
@@ -231,7 +240,7 @@ class NoPlace(NamedTuple):
     retry_after: float
 
 
-Receipt: TypeAlias = Taken | Permit | Counted | Begun | Leased | Unguarded
+Receipt: TypeAlias = Taken | Permit | Counted | Begun | Claim | Leased | Unguarded
 Refusal: TypeAlias = OverLimit | Open | UsedUp | InProgress | Done | Unknown | Mismatch | NoPlace
 
 

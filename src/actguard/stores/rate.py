@@ -12,6 +12,11 @@ MOST_ENTRIES = 1024
 """A log of more calls keeps those that start close together as one entry."""
 
 
+def grain_of(limit: Limit) -> float:
+    """Seconds within which calls are kept as one; 0.0: each by itself."""
+    return limit.period / MOST_ENTRIES if limit.max_calls > MOST_ENTRIES else 0.0
+
+
 class Sliding:
     """A log of the calls of the last period: exact, wherever the window begins.
 
@@ -27,15 +32,19 @@ class Sliding:
         self.used = 0
         self.until = -math.inf
 
-    def take(self, most: int, period: float, cost: int, now: float) -> bool:
-        """Whether there is nothing to `wait` for, and then `add`: the usual call, in one go."""
+    def take(self, most: int, period: float, grain: float, cost: int, now: float) -> bool:
+        """Whether there is nothing to `wait` for, and then `add`: the usual call, in one go.
+
+        Args:
+            grain: `grain_of` the limit.
+        """
         entries = self._entries
         if entries and entries[0][0] + period <= now:
             self._age(period, now)
         used = self.used + cost
         if used > most:
             return False
-        if most > MOST_ENTRIES and entries and now - self._begun < period / MOST_ENTRIES:
+        if grain and now - self._begun < grain and entries:
             entries[-1] = (now, entries[-1][1] + cost)
         else:
             entries.append((now, cost))
@@ -58,7 +67,7 @@ class Sliding:
 
     def add(self, limit: Limit, cost: int, now: float) -> None:
         entries = self._entries
-        if entries and limit.max_calls > MOST_ENTRIES and now - self._begun < limit.period / MOST_ENTRIES:
+        if entries and now - self._begun < grain_of(limit):
             entries[-1] = (now, entries[-1][1] + cost)
         else:
             entries.append((now, cost))

@@ -4,6 +4,7 @@ from actguard.stores.protocol import (
     Begun,
     BreakerAcquire,
     BreakerRecord,
+    Claim,
     Counted,
     CounterGive,
     CounterTake,
@@ -41,6 +42,11 @@ TYPE_OF: dict[Kind, type] = {
 REFUSALS: frozenset[type] = frozenset({OverLimit, Open, UsedUp, InProgress, Done, Unknown, Mismatch, NoPlace})
 
 
+def unmade(step: Step, now: float) -> Receipt:
+    """The receipt of *step*, which took something at *now*, where nobody wanted one."""
+    return Taken(now, 0) if isinstance(step, RateTake) else Counted(0)
+
+
 def undoing(step: Step, receipt: Receipt | Refusal) -> Report | None:
     """What takes *step* back, of which *receipt* was the answer; None when it took nothing."""
     match step, receipt:
@@ -51,7 +57,9 @@ def undoing(step: Step, receipt: Receipt | Refusal) -> Report | None:
         case CounterTake(), Counted():
             return CounterGive(step.key)
         case IdempotencyBegin(), Begun():
-            return IdempotencyRelease(step.key, receipt.owner or step.owner)
+            return IdempotencyRelease(step.key, step.owner)
+        case IdempotencyBegin(), Claim():
+            return IdempotencyRelease(step.key, receipt.owner)
         case LeaseTake(), Leased():
             return LeaseGive(step.key, step.owner)
         case _:

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, NoReturn
 
+from actguard.tools.alarms import Alarms
+
 _strays: set["asyncio.Task[None]"] = set()
 """Tasks that nobody waits for; the loop itself keeps only weak references."""
 
@@ -22,40 +24,40 @@ class Overrun(Exception):  # noqa: N818 - becomes the public ToolTimeoutError wh
 
 
 class Bounded:
-    """Awaitable: what *coroutine* returns or raises, or `Overrun` after *seconds* (and up to *grace* more).
+    """Awaitable: what *coroutine* returns or raises, or `Overrun` when *alarms* ring (or up to *grace* seconds later).
 
     Args:
         ended: told how the coroutine came out that was left.
     """
 
     __slots__ = (
+        "_alarms",
         "_cancelled_before",
         "_cancels",
         "_coroutine",
         "_ended",
         "_grace",
-        "_loop",
-        "_seconds",
         "_task",
         "_timer",
     )
 
     def __init__(
-        self, coroutine: Coroutine[Any, Any, Any], seconds: float, grace: float, ended: Callable[[Any], None]
+        self, coroutine: Coroutine[Any, Any, Any], alarms: Alarms, grace: float, ended: Callable[[Any], None]
     ) -> None:
         self._coroutine = coroutine
-        self._seconds = seconds
+        self._alarms = alarms
         self._grace = grace
         self._ended = ended
         self._cancels = 0  # ours: one when the time is over, a second one after the grace
+        self._timer: asyncio.TimerHandle | None = None
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        loop = self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         assert task is not None
         self._task = task
         self._cancelled_before = task.cancelling()
-        self._timer = loop.call_later(self._seconds, self._over)
+        running = self._alarms.add(self, loop)
         coroutine = self._coroutine
         try:
             waiting = coroutine.send(None)
@@ -69,21 +71,25 @@ class Bounded:
                 else:
                     waiting = coroutine.send(value)
         except StopIteration as end:
-            self._settle()
+            if self._cancels:
+                self._settle()
             return end.value
         except asyncio.CancelledError:
             if self._settle():
                 raise Overrun(still_running=False) from None
             raise
         finally:
-            self._timer.cancel()
+            running.pop(self, None)
+            if self._timer is not None:
+                self._timer.cancel()
             if self._cancels:
                 self._settle()
 
-    def _over(self) -> None:
+    def over(self) -> None:
+        """For the alarms: the time is over, or the grace after it."""
         self._cancels += 1
         if self._cancels == 1:
-            self._timer = self._loop.call_later(self._grace, self._over)
+            self._timer = asyncio.get_running_loop().call_later(self._grace, self.over)
         self._task.cancel()
 
     def _settle(self) -> bool:
@@ -95,7 +101,7 @@ class Bounded:
         return ours and self._task.cancelling() <= self._cancelled_before
 
     def _leave(self, error: BaseException) -> NoReturn:
-        stray = self._loop.create_task(_stray(self._coroutine, error, self._ended))
+        stray = asyncio.get_running_loop().create_task(_stray(self._coroutine, error, self._ended))
         _strays.add(stray)
         stray.add_done_callback(_strays.discard)
         self._settle()

@@ -67,9 +67,9 @@ class MaxAttempts(Decorator):
             run = current_frame().run
             if run is None:
                 raise no_run(self.kind, target)
-            known = latest
-            if known[0] != run.run_id:
-                known = latest = (run.run_id, begin + encode_text(run.run_id))
+            known, run_id = latest, run.run_id
+            if known[0] is not run_id:
+                known = latest = (run_id, begin + encode_text(run_id))
             return known[1]
 
         def key(args: Args, kwargs: Kwargs) -> str:

@@ -110,7 +110,8 @@ class RateLimit(Decorator):
     def bind(self, target: Target) -> Part[RateTake]:
         limits = self.all_limits()
         spelled = ";".join(f"{most}/{period:g}/{how[0]}{burst or ''}" for most, period, how, burst in limits)
-        key = key_maker(target, self.scope, key_prefix(self.kind, self.name or target.tool_id) + spelled + "/")
+        begin = key_prefix(self.kind, self.name or target.tool_id) + spelled + "/"
+        key = key_maker(target, self.scope, begin)
         cost = self.cost
         priced = _priced(target, key, limits, cost) if callable(cost) else None
 
@@ -140,6 +141,7 @@ class RateLimit(Decorator):
             step=priced,
             key=None if callable(cost) else key,
             like=None if callable(cost) else RateTake("", limits, cost),
+            fixed_key=begin if self.scope is None else None,
             refuse=refuse,
             patience=patience if self.wait else None,
             wait_s=self.wait,

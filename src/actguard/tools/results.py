@@ -15,8 +15,8 @@ from actguard.stores.protocol import fast_new
 
 Codec = tuple[Callable[[Any], str], Callable[[str], Any]]
 
-_PLAIN = frozenset({str, int, float, bool, type(None), bytes, complex})
-_BARE = _PLAIN - {type(None)}
+_PLAIN: frozenset[type] = frozenset({str, int, float, bool, type(None), bytes, complex})
+BARE: frozenset[type] = _PLAIN - {type(None)}
 """Kept as they are; None alone would say that nothing was kept."""
 
 
@@ -25,7 +25,7 @@ class NotKept(Exception):  # noqa: N818 - a fact, not a failure
 
 
 class Kept(NamedTuple):
-    """A result in memory, unless it is `_BARE`. awaited: the function had returned it as something to wait for."""
+    """A result in memory, unless it is `BARE`. awaited: the function had returned it as something to wait for."""
 
     value: Any
     awaited: bool
@@ -51,7 +51,7 @@ def keep(result: Any, awaited: bool, writes: Codec | None) -> Any:
 def copied(result: Any, awaited: bool = False) -> Any:
     """What to give a store that keeps objects. Never raises."""
     try:
-        if type(result) in _BARE and not awaited:
+        if type(result) in BARE and not awaited:
             return result
         if type(result) in _PLAIN:
             return fast_new(Kept, (result, awaited))
@@ -71,7 +71,7 @@ def replay(kept: Any, reads: Codec | None) -> Kept:
             tag, _, text = str(kept).partition(":")
             if tag in ("a", "v"):
                 return Kept(reads[1](text), tag == "a")
-        elif type(kept) in _BARE:
+        elif type(kept) in BARE:
             return Kept(kept, False)
         elif isinstance(kept, Kept):
             return kept if type(kept.value) in _PLAIN else Kept(copy.deepcopy(kept.value), kept.awaited)

@@ -22,6 +22,7 @@ from actguard.pipeline.deadline import remaining as remaining
 from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import Guard, Part, called, choice, positive, whole
 from actguard.pipeline.target import Target
+from actguard.tools.alarms import Alarms
 from actguard.tools.bounded import Bounded, Overrun
 from actguard.tools.late import answering
 from actguard.tools.overrun import watched
@@ -225,13 +226,14 @@ def _until(seconds: float) -> float:
 
 def _timed_async(guard: Timeout, target: Target, body: Callable[..., Any], orphans: _Orphans) -> Callable[..., Any]:
     seconds, grace, bounded = guard.seconds, guard.grace, guard.max_orphans is not None
+    alarms = Alarms(seconds)
 
     async def timed(*args: Any, **kwargs: Any) -> Any:
         if bounded:
             orphans.check()
         token = _deadline.set(_until(seconds))
         try:
-            return await Bounded(body(*args, **kwargs), seconds, grace, orphans.ended)
+            return await Bounded(body(*args, **kwargs), alarms, grace, orphans.ended)
         except Overrun as overrun:
             if overrun.still_running:
                 orphans.add()
@@ -365,7 +367,8 @@ def _bounded_further(guard: Timeout, target: Target, result: Any, deadline: floa
 
     async def timed() -> Any:
         try:
-            return await Bounded(body(), max(0.0, deadline - time.monotonic()), guard.grace, orphans.ended)
+            alarms = Alarms(max(0.0, deadline - time.monotonic()))
+            return await Bounded(body(), alarms, guard.grace, orphans.ended)
         except Overrun as overrun:
             if overrun.still_running:
                 orphans.add()
