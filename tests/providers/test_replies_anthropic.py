@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from actguard.budget.usage import Bill, Line, MalformedUsage, Usage
+from actguard.providers.anthropic import reply
 from actguard.providers.anthropic.endpoints import classify
 from actguard.providers.anthropic.reply import StreamReader, read
 
@@ -350,3 +353,37 @@ def test_a_stream_whose_last_word_cannot_be_is_not_called_complete() -> None:
     assert reader.bill() is None
     assert not reader.terminal
     assert reader.malformed
+
+
+COUNTS: Any = st.sampled_from((0, 1, 7, 9, None, True, -1, 1.5, "", "7", {}, []))
+USAGES: Any = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("input_tokens", "output_tokens"), st.sampled_from((0, 1, 7, 9, 7, 9, None, True, -1, "7"))),
+        **dict.fromkeys(("cache_read_input_tokens", "cache_creation_input_tokens"), COUNTS),
+        "cache_creation": st.one_of(
+            COUNTS,
+            st.fixed_dictionaries(
+                {}, optional=dict.fromkeys(("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"), COUNTS)
+            ),
+        ),
+        "output_tokens_details": st.one_of(COUNTS, st.fixed_dictionaries({}, optional={"thinking_tokens": COUNTS})),
+        "server_tool_use": st.one_of(COUNTS, st.fixed_dictionaries({}, optional={"web_search_requests": COUNTS})),
+        **dict.fromkeys(("service_tier", "speed"), st.sampled_from(("standard", "", None, "fast", "batch", 1))),
+        "inference_geo": st.sampled_from(("us", "global", "not_available", None)),
+        "iterations": st.sampled_from((None, [], [{"type": "compaction", "input_tokens": 7, "output_tokens": 1}], 1)),
+        "something_new": COUNTS,
+    },
+)
+
+
+@given(
+    usage=USAGES, identity=st.sampled_from(("msg_1", "", None, 1)), model=st.sampled_from(("claude-opus-5", "", None))
+)
+def test_the_everyday_reply_is_read_the_same_the_short_way(usage: Any, identity: Any, model: Any) -> None:
+    for body in (
+        {"id": identity, "model": model, "usage": usage},
+        {"id": identity, "model": model, "usage": usage, "stop_reason": "refusal"},
+    ):
+        short = reply._plain_message(body)
+        assert short is None or short == reply._message(body, "asked")

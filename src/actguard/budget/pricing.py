@@ -57,6 +57,9 @@ class _Remembered(NamedTuple):
 
 _ASK_PARENT = _Remembered(None, inf, -inf)
 
+edition: object = object()
+"""Another one after anything was said in any book: who keeps an answer of a book keeps this with it, as read before."""
+
 
 class PriceBook:
     """Prices by provider, model and context. Safe to use and to change from any thread.
@@ -427,8 +430,10 @@ class PriceBook:
 
     def _restate(self, stated: Overrides) -> bool:
         """Replace what was said and forget every answer given before; whether anything is different."""
+        global edition
         different = stated != self._stated
         self._stated, self._memo, self._hosts, self._dearest = stated, {}, {}, {}
+        edition = object()
         return different
 
 

@@ -389,10 +389,14 @@ class BudgetScope:
         if hold.final or (before is None and not hold.open):
             return None
         hold.charged, hold.final = charge, final
-        if before is None:
-            self.release(hold)
-        else:
+        if before is not None:
             self.charge(before.negated(), -1)
+        elif self.root.unmeasured is hold:  # the everyday call: nothing is set aside, but that it runs
+            hold.open, self.root.unmeasured = False, None
+            for scope in self.chain:
+                scope.in_flight -= 1
+        else:
+            self.release(hold)
         return self.charge(charge, calls)
 
     def charge(self, charge: Charge, calls: int = 1, phase: Phase = "after") -> Refusal | None:
@@ -405,8 +409,8 @@ class BudgetScope:
         self.local_tokens += tokens
         exceeded: Refusal | None = None
         for scope in self.chain:
-            scope.used_pico += pico
-            scope.used_tokens += tokens
+            scope.used_pico = used_pico = scope.used_pico + pico
+            scope.used_tokens = used_tokens = scope.used_tokens + tokens
             scope.calls += calls
             scope.estimates += estimates
             for model, usage, share in items:
@@ -416,7 +420,7 @@ class BudgetScope:
                 tally.add(usage, share, calls)
                 if calls < 0 and not tally.calls:
                     del scope.by_model[model]  # an estimate that was all there was of it
-            if (scope.used_pico > scope.limit_pico or scope.used_tokens > scope.limit_tokens) and exceeded is None:
+            if (used_pico > scope.limit_pico or used_tokens > scope.limit_tokens) and exceeded is None:
                 exceeded = scope.exceeded(phase)
         if exceeded is not None:
             exceeded.scope.refused = exceeded

@@ -9,7 +9,6 @@ reply never reaches the caller: it is logged once, and the call is charged by es
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import replace
 from itertools import count
@@ -17,15 +16,14 @@ from typing import Any, Protocol
 from weakref import ref
 
 from actguard.budget.account import Account, Spend
-from actguard.budget.hosts import Host
 from actguard.budget.pricing import merged
 from actguard.budget.scope import Charge, Hold, Refusal
 from actguard.budget.usage import Bill, MalformedUsage
 from actguard.context import open_streams
-from actguard.providers.endpoint import Endpoint
+from actguard.providers.destination import Destination
 from actguard.providers.faults import log_once
 from actguard.providers.quote import Quote, Request
-from actguard.providers.wire import Wire, parse_json
+from actguard.providers.wire import parse_json
 
 current_call: ContextVar["tuple[Any, Call | None] | None"] = ContextVar("actguard.call", default=None)
 """Set while an SDK's own request method runs, and nowhere else: its client, and the call if it is metered."""
@@ -75,27 +73,18 @@ class Call(Quote):
     tap: "ref[Closable] | None"
     """What reads its stream."""
 
-    def __init__(
-        self, account: Account, wire: Wire, endpoint: Endpoint, host: Host, request: Request, model: str = ""
-    ) -> None:
+    def __init__(self, account: Account, to: Destination, request: Request) -> None:
         Hold.__init__(self, account, False)
         self.account = account
-        self.wire = wire
-        self.endpoint = endpoint
-        self.host = host
-        self.provider, self.host_context = host
         self.request = request
-        self.price = self._facts = self._least_cap = None
+        self.wire, self.endpoint, self.host, self.provider, self.host_context, model, self.price, _, _ = to
+        self._facts = self._least_cap = None
         self.most = self.bound = 0
         self.impossible = _NOTHING_IMPOSSIBLE
         self.announced = True
         self.hide_usage = self.streaming = self.sent = self.settled = False
         self.refusal = self.next = self.deferred_as = self.tap = None
-        if not model:
-            _, body, extra = request
-            named = body.get("model") if body is not None and extra is None else None
-            model = named if type(named) is str and named else self.facts.model
-        self.model = model
+        self.model = model or self.facts.model
 
     # ---- the request ----
 
@@ -151,18 +140,18 @@ class Call(Quote):
 
     def reply_bytes(self, body: bytes | str) -> None:
         """Settle by a reply; by estimate if it is no JSON, or does not say what it billed."""
-        self.reply_parsed(parse_json, body)
-
-    def reply_parsed(self, parse: Callable[[Any], Any], body: Any) -> None:
-        """`reply_bytes` where the document is had from `parse(body)`."""
         try:
-            parsed = parse(body)
+            parsed = parse_json(body)
         except ValueError:
-            log_once(f"a reply of {self.wire.name} {self.endpoint.name} was not JSON")
-            self.account.count_unmetered()
-            self.settle(None)
-            return
-        self.reply(parsed)
+            self.unreadable()
+        else:
+            self.reply(parsed)
+
+    def unreadable(self) -> None:
+        """The reply was not JSON: settle by estimate."""
+        log_once(f"a reply of {self.wire.name} {self.endpoint.name} was not JSON")
+        self.account.count_unmetered()
+        self.settle(None)
 
     def reply(self, body: Any) -> None:
         """`reply_bytes` for a body that is parsed already."""

@@ -1,6 +1,6 @@
 """The gate: everything that is decided before a call may be sent.
 
-`open_call` prices and measures it, `admit` waits in a thread, `aadmit` on an event loop. What cannot be priced, bounded
+`open_at` prices and measures it, `admit` waits in a thread, `aadmit` on an event loop. What cannot be priced, bounded
 or metered is never let through in silence: a policy says what happens, and an error how to choose another.
 """
 
@@ -19,6 +19,7 @@ from actguard.context import open_streams
 from actguard.exceptions import UnmeteredCallError
 from actguard.providers import processes
 from actguard.providers.call import Call
+from actguard.providers.destination import Destination
 from actguard.providers.endpoint import Endpoint, Kind
 from actguard.providers.quote import Request
 from actguard.providers.wire import Wire
@@ -27,11 +28,8 @@ _LONG_CACHES = frozenset({"cache_write_1h_tokens", "cache_write_12h_tokens"})
 _TIERS = frozenset({"service_tier", "speed", "inference_geo"})
 
 
-def open_call(account: Account, wire: Wire, endpoint: Endpoint, host: Host, request: Request, model: str = "") -> Call:
+def open_at(account: Account, to: Destination, request: Request) -> Call:
     """A call that is priced, and measured where it must be, but not admitted yet.
-
-    Args:
-        model: where its name does not stand in the body.
 
     Raises:
         UnknownPriceError: no price is known under a dollar limit.
@@ -39,16 +37,23 @@ def open_call(account: Account, wire: Wire, endpoint: Endpoint, host: Host, requ
     """
     if account.pid != processes.pid:
         account = processes.account_here(account)
-    call = Call(account, wire, endpoint, host, request, model)
-    if not call.model and endpoint.kind is Kind.DEFERRED:
-        _allow_unpriced(call)
-        return call
-    bounded = account.bounded
-    context = _context(call) if bounded else call.host_context
-    call.price = account.book.price(call.provider, call.model, context) or _price_further(call, context)
-    if bounded and account.limited:
-        _bound(call)
+    call = Call(account, to, request)
+    if account.bounded or call.price is None:
+        _price(call)
     return call
+
+
+def open_call(account: Account, wire: Wire, endpoint: Endpoint, host: Host, request: Request, model: str = "") -> Call:
+    """`open_at` a place of which nothing is known yet.
+
+    Args:
+        model: where its name does not stand in the body.
+    """
+    _, body, extra = request
+    if not model and body is not None and extra is None:
+        named = body.get("model")
+        model = named if type(named) is str else ""
+    return open_at(account, Destination(wire, endpoint, host, host.provider, host.context, model, None), request)
 
 
 def admit(call: Call, *, wait: bool = True) -> None:
@@ -154,6 +159,20 @@ def _allow_unpriced(call: Call) -> None:
 def _context(call: Call) -> Context:
     """What selects the price before the call is made; only a bound asks for more than the host says."""
     return merged(_requested_context(call.body), call.host_context)
+
+
+def _price(call: Call) -> None:
+    """Find the price that is not known yet, and in a strict scope what bounds the call."""
+    account = call.account
+    if not call.model and call.endpoint.kind is Kind.DEFERRED:
+        _allow_unpriced(call)
+        return
+    bounded = account.bounded
+    context = _context(call) if bounded else call.host_context
+    if call.price is None or context != call.host_context:
+        call.price = account.book.price(call.provider, call.model, context) or _price_further(call, context)
+    if bounded and account.limited:
+        _bound(call)
 
 
 def _price_further(call: Call, context: Context) -> Price | None:

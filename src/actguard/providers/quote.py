@@ -17,7 +17,7 @@ from actguard.budget.estimate import CapTooSmall, InputRatios, RequestFacts, inp
 from actguard.budget.hosts import Context, Host
 from actguard.budget.pricing import Price, merged
 from actguard.budget.scope import Charge, Hold, Lowered, Refusal
-from actguard.budget.usage import NOTHING, Bill, Usage
+from actguard.budget.usage import NOTHING, Bill, Line, Usage
 from actguard.providers.counting import new
 from actguard.providers.endpoint import Endpoint
 from actguard.providers.faults import log_once
@@ -176,38 +176,42 @@ class Quote(Hold):
             return self._likely(received, bill.lines[0].usage if bill is not None and bill.lines else None)
         try:
             _, lines, reported_cost, _ = bill
-            total = tokens = guesses = 0
-            items: list[tuple[str, Usage, int]] = []
-            requested = self.model
-            for model, usage, context in lines:
-                price = self._price_of(model, context, requested) if lookup else self.price
-                requested = ""  # further lines are of other models: an advisor, an image model
-                read_in, written = usage[0], usage[1]
-                pico = 0
-                if price is not None:
-                    if usage[2:] == _PLAIN and price.complete:
-                        pico = price.plain_cost(read_in, written)
-                    else:
-                        pico = price.cost(usage)
-                        if price.unpriced(usage):
-                            guesses = 1
-                    if price.assumed:
-                        guesses = 1
-                total += pico
-                tokens += read_in + written
-                items.append((model, usage, pico))
-            if reported_cost is not None:
-                total, guesses = reported_cost, 0
-                items = [(model, usage, total if index == 0 else 0) for index, (model, usage, _) in enumerate(items)]
+            if len(lines) != 1 or reported_cost is not None:
+                charge = self._charge_of_lines(lines, reported_cost, lookup)
+            else:
+                model, usage, context = lines[0]
+                price = self._price_of(model, context, self.model) if lookup else self.price
+                if price is not None and not price.assumed and price.complete and usage[2:] == _PLAIN:
+                    pico, guesses = price.plain_cost(usage[0], usage[1]), 0
+                else:
+                    pico, guesses = _cost(price, usage)
+                charge = new(Charge, (pico, usage[0] + usage[1], ((model, usage, pico),), guesses))
             account = self.account
-            if items and account.limited:
-                first = items[0][1]
+            if lines and account.limited:
+                first = lines[0][1]
                 if (account.outputs.get(self.model) or self.outputs()).observe(first[1]):
                     ratios.observe(self.provider, self.facts, first[0])
-            return new(Charge, (total, tokens, tuple(items), guesses))
+            return charge
         except Exception:  # noqa: BLE001 - ours, not the caller's: his reply is paid for and must reach him
             log_once(f"pricing a reply of {self.wire.name} {self.endpoint.name} failed", trace=True)
             return self._likely(received, None)
+
+    def _charge_of_lines(self, lines: tuple[Line, ...], reported_cost: int | None, lookup: bool) -> Charge:
+        total = tokens = guesses = 0
+        items: list[tuple[str, Usage, int]] = []
+        requested = self.model
+        for model, usage, context in lines:
+            price = self._price_of(model, context, requested) if lookup else self.price
+            requested = ""  # further lines are of other models: an advisor, an image model
+            pico, guess = _cost(price, usage)
+            total += pico
+            tokens += usage.tokens
+            guesses = guesses or guess
+            items.append((model, usage, pico))
+        if reported_cost is not None:
+            total, guesses = reported_cost, 0
+            items = [(model, usage, total if index == 0 else 0) for index, (model, usage, _) in enumerate(items)]
+        return Charge(total, tokens, tuple(items), guesses)
 
     def _price_of(self, model: str, context: Context, requested: str) -> Price | None:
         if self.host_context:
@@ -282,3 +286,10 @@ class Quote(Hold):
         if known is None:
             known = outputs[self.model] = Outputs()
         return known
+
+
+def _cost(price: Price | None, usage: Usage) -> tuple[int, int]:
+    """What *usage* costs in pico-dollars, and 1 if that is a guess."""
+    if price is None:
+        return 0, 0
+    return price.cost(usage), 1 if price.assumed or price.unpriced(usage) else 0

@@ -17,14 +17,16 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from actguard.budget import pricing
 from actguard.budget.account import Account
 from actguard.context import current_frame
 from actguard.providers.body import is_object
 from actguard.providers.call import Call, current_call, deferred
 from actguard.providers.deferred import settle_deferred
+from actguard.providers.destination import Destinations, find
 from actguard.providers.endpoint import Endpoint, Kind
 from actguard.providers.faults import log_once
-from actguard.providers.gate import aadmit, admit, again, open_call, unmetered
+from actguard.providers.gate import aadmit, admit, again, open_at, unmetered
 from actguard.providers.measure import merged
 from actguard.providers.patches import Patches
 from actguard.providers.taps import tap
@@ -32,8 +34,9 @@ from actguard.providers.wire import Wire, parse_json
 
 METHODS = ("request", "_build_request", "_process_response")
 _CLOUDS = (("Bedrock", "aws"), ("Azure", "azure"), ("Vertex", "google"))
-_PRICED, _DEFERRED = Kind.PRICED, Kind.DEFERRED  # looked up once: a member of an Enum takes as long as ten attributes
+_BILLED = (Kind.PRICED, Kind.DEFERRED)
 _KEY = "actguard.call"  # in the extensions of an HTTP request; HTTP libraries ignore keys they do not know
+_type: Callable[[Any], object] = type  # narrows nothing: what is in a body is looked at before it is used
 _RAW = "X-Stainless-Raw-Response"  # asks the SDK for the response as it is, to be parsed by whom it is given to
 
 
@@ -51,9 +54,8 @@ class StainlessSeam:
     ) -> None:
         self.wire = wire
         self.prepare = prepare
-        self._clients: dict[tuple[type, int], tuple[Any, Wire, str, str]] = {}
-        """By a client's class, which may say who sells the model, and the id of its URL's object: that object, the
-        wire, the URL as text, and the wire's `native`."""
+        self._wires: dict[type, Wire] = {}  # by a client's class, which may say who sells the model
+        self._known: Destinations = {}
 
     def install(self, base_client: Any, patches: Patches) -> None:
         """Patch *base_client*, the SDK's `_base_client` module."""
@@ -98,7 +100,7 @@ class StainlessSeam:
                 raise
             finally:
                 current_call.reset(token)
-            if call is not None:
+            if call is not None and not (call.settled and call.refusal is None and call.next is None):
                 call.returned(result)
             return result
 
@@ -128,7 +130,7 @@ class StainlessSeam:
                 raise
             finally:
                 current_call.reset(token)
-            if call is not None:
+            if call is not None and not (call.settled and call.refusal is None and call.next is None):
                 call.returned(result)
             return result
 
@@ -137,32 +139,35 @@ class StainlessSeam:
     def _open(self, account: Any, client: Any, options: Any) -> Call | None:
         """The call that is about to be made; None where nothing is billed, or the policy lets it through unmetered."""
         assert isinstance(account, Account)
-        path = options.url
-        endpoint = self.wire.classify(options.method, path)
-        kind = endpoint.kind
-        if kind is not _PRICED and kind is not _DEFERRED:
-            if kind is Kind.UNMETERED:
-                unmetered(account, f"{self.wire.name} {endpoint.name}")
-            return None
-        body = options.json_data
-        if not is_object(body):
+        body: Any = options.json_data
+        extra, model = options.extra_json or None, ""
+        if _type(body) is dict:
+            named = body.get("model") if extra is None else None
+            if type(named) is str:
+                model = named
+        elif not is_object(body):
             body = None
-        url = client._base_url
-        known = self._clients.get((client.__class__, id(url)))
-        if known is None or known[0] is not url:
-            known = self._get_to_know(client.__class__, url)
-        _, wire, address, native = known
-        host = account.book.host_of(address, native)
-        return open_call(account, wire, endpoint, host, (path, body, options.extra_json or None))
+        method, path, url, kind = options.method, options.url, client._base_url, client.__class__
+        key = kind, id(url), method, path, model, account.book
+        found = self._known.get(key)
+        if found is None or found.edition is not pricing.edition or found.url is not url:
+            endpoint = self.wire.classify(method, path)
+            if endpoint.kind is Kind.UNMETERED:
+                unmetered(account, f"{self.wire.name} {endpoint.name}")
+                return None
+            if endpoint.kind not in _BILLED:
+                return None
+            wire = self._wires.get(kind) or self._wire_of(kind)
+            found = find(self._known, key, account.book, wire, endpoint, str(url), model, url)
+        return open_at(account, found, (path, body, extra))
 
-    def _get_to_know(self, client: type, url: Any) -> tuple[Any, Wire, str, str]:
+    def _wire_of(self, client: type) -> Wire:
         names = [kind.__name__ for kind in client.__mro__]
         cloud = next((cloud for word, cloud in _CLOUDS if any(word in name for name in names)), "")
-        wire = self.wire._replace(cloud=cloud)
-        if len(self._clients) >= 256:
-            self._clients.clear()
-        known = self._clients[client, id(url)] = url, wire, str(url), wire.native
-        return known
+        if len(self._wires) >= 256:
+            self._wires.clear()
+        wire = self._wires[client] = self.wire._replace(cloud=cloud)
+        return wire
 
     def _prepared(self, call: Call, options: Any) -> Any:
         """*options* with the output cap that was granted, and the question for usage; never altered in place."""
@@ -292,13 +297,13 @@ class StainlessSeam:
                 return None
             call.sent = False
             if response.status_code < 400:  # others are seen here only with a middleware; what failed is not billed
-                body = getattr(response, "_content", None)
+                body, headers = getattr(response, "_content", None), getattr(options, "headers", None)
                 if body is None:
                     tap(call, response)
-                elif _is_raw(options) or "json" in response.__dict__:
+                elif (type(headers) is dict and _RAW in headers) or "json" in response.__dict__:
                     call.reply_bytes(body)
                 else:
-                    call.reply_parsed(_shared, response)
+                    _reply_shared(call, response)
         except Exception:  # noqa: BLE001 - ours, not the caller's: his reply is paid for and must reach him
             log_once(f"reading a response of {self.wire.name} failed", trace=True)
             if call is not None:
@@ -328,18 +333,18 @@ class StainlessSeam:
                 tap(call, response, endpoint)
 
 
-def _is_raw(options: Any) -> bool:
-    """Whether the caller asked for the response as it is, which the SDK then does not parse."""
-    headers = getattr(options, "headers", None)
-    return type(headers) is dict and _RAW in headers
+def _reply_shared(call: Call, response: Any) -> None:
+    """Settle by *response*, parsed by its own `json`, as the SDK is about to do: what it then asks for is there.
 
-
-def _shared(response: Any) -> Any:
-    """The JSON document of *response*, parsed by its own `json`, as the SDK is about to do: what it then asks for is
-    there already. To parse a reply once more for ourselves would take as long as everything else that a call costs."""
-    document = response.json()
-    response.__dict__["json"] = functools.partial(_once, response, document)
-    return document
+    To parse a reply once more for ourselves would take as long as everything else that a call costs.
+    """
+    try:
+        document = response.json()
+    except ValueError:
+        call.unreadable()
+    else:
+        response.__dict__["json"] = functools.partial(_once, response, document)
+        call.reply(document)
 
 
 def _once(response: Any, document: Any, **kwargs: Any) -> Any:
@@ -349,7 +354,7 @@ def _once(response: Any, document: Any, **kwargs: Any) -> Any:
 
 
 def _withdraw(response: Any) -> None:
-    """Take back what `_shared` has put up, if the SDK did not ask for it."""
+    """Take back what `_reply_shared` has put up, if the SDK did not ask for it."""
     stand_in = response.__dict__["json"]
     if type(stand_in) is functools.partial and stand_in.func is _once:
         del response.__dict__["json"]

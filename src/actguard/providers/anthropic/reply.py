@@ -24,7 +24,7 @@ def read(endpoint: Endpoint, body: Body, model: str) -> Bill | None:
         MalformedUsage: it says something that cannot be.
     """
     if endpoint.name == "messages":
-        return _message(body, model)
+        return _plain_message(body) or _message(body, model)
     if endpoint.name == "messages.batches":
         return _batch(body)
     if endpoint.name == "messages.batches.results":
@@ -126,6 +126,32 @@ _CACHED = ("cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 # -- whole replies ----------------------------------------------------------------------------------------------------
+
+
+def _plain_message(body: Body) -> Bill | None:
+    """The everyday reply, cut short: input and output alone, at standard rates. None for what needs a closer look."""
+    try:
+        model, identity, usage = body["model"], body["id"], body["usage"]
+        read_in, written = usage["input_tokens"], usage["output_tokens"]
+        for key, value in usage.items():
+            if value and key not in _MAIN and _USUAL.get(key) != value:
+                return None
+    except (KeyError, TypeError, AttributeError):
+        return None
+    if type(read_in) is not int or type(written) is not int or read_in <= 0 or written <= 0:
+        return None
+    if type(model) is not str or type(identity) is not str or not model or not identity:
+        return None
+    tokens = new(Usage, (read_in, written) + _NO_PARTS)  # noqa: RUF005 - unpacking is slower
+    return new(Bill, (identity, (new(Line, (model, tokens, ())),), None, True))
+
+
+_MAIN = frozenset(("input_tokens", "output_tokens"))
+_USUAL = {
+    "service_tier": "standard",
+    "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+}
+"""What may stand in a usage beside the main counts, and bill nothing; as may whatever is empty, or zero."""
 
 
 def _message(body: Body, model: str) -> Bill | None:

@@ -276,10 +276,9 @@ def _parsed(result: Any) -> Any:
 
 def _option(options: Any, client: Any, name: str) -> Any:
     """An HTTP option of this request, else of its client; objects or, in older versions, dictionaries."""
-    for given in (options, getattr(client, "_http_options", None)):
-        if given is None:
-            continue
-        value = cast("dict[str, Any]", given).get(name) if isinstance(given, dict) else getattr(given, name, None)
+    if options is not None:
+        value = cast("dict[str, Any]", options).get(name) if isinstance(options, dict) else getattr(options, name, None)
         if value is not None:
             return value
-    return None
+    kept = getattr(client, "_http_options", None)
+    return cast("dict[str, Any]", kept).get(name) if isinstance(kept, dict) else getattr(kept, name, None)

@@ -4,10 +4,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from actguard.budget import pricing
 from actguard.budget.account import Account
 from actguard.providers.call import Call
+from actguard.providers.destination import Destinations, find
 from actguard.providers.endpoint import Endpoint, Kind
-from actguard.providers.gate import open_call, unmetered
+from actguard.providers.gate import open_at, unmetered
 from actguard.providers.google.endpoints import classify
 from actguard.providers.google.reply import StreamReader, read
 from actguard.providers.google.request import facts, model_of, with_output_cap
@@ -33,19 +35,23 @@ def gate(account: Any, endpoint: Endpoint, url: str, path: str, body: Mapping[st
         body: of the request, as it will be sent.
     """
     assert isinstance(account, Account)
-    kind = endpoint.kind
-    if kind is not _PRICED and kind is not _DEFERRED:
-        if kind is not Kind.UNMETERED:
+    model, book = model_of(path, body), account.book
+    key = url, path, model, book
+    found = _known.get(key)
+    if found is None or found.edition is not pricing.edition or found.endpoint is not endpoint:
+        if endpoint.kind is Kind.UNMETERED:
+            if endpoint.name != "predict" or not _EMBEDS.search(path):
+                unmetered(account, f"{WIRE.name} {endpoint.name}")
+                return None
+            endpoint = _EMBEDDING
+        if endpoint.kind not in _BILLED:
             return None
-        if endpoint.name != "predict" or not _EMBEDS.search(path):
-            unmetered(account, f"{WIRE.name} {endpoint.name}")
-            return None
-        endpoint = _EMBEDDING
-    host = account.book.host_of(url, WIRE.name)
-    return open_call(account, WIRE, endpoint, host, (path, body, None), model_of(path, body))
+        found = find(_known, key, book, WIRE, endpoint, url, model)
+    return open_at(account, found, (path, body, None))
 
 
-_PRICED, _DEFERRED = Kind.PRICED, Kind.DEFERRED
+_BILLED = (Kind.PRICED, Kind.DEFERRED)
+_known: Destinations = {}
 
 # On Vertex, older embedding models answer to `:predict`, and say what they read.
 _EMBEDS = re.compile(r"models/[^/:]*embedding")
