@@ -53,11 +53,11 @@ def loaded(port: int, key: str, batch: int, connections: int, ids: str) -> dict[
 
 def envelope(dice: random.Random) -> dict[str, object]:
     """As the SDK sends it."""
-    from actguard.events.envelope import FIELDS
+    from actguard.events.envelope import KEYS
 
     usage = {"input_tokens": 1200, "cache_read_tokens": 200, "output_tokens": 340}
     return {
-        **dict.fromkeys(FIELDS),
+        **dict.fromkeys(KEYS),
         "id": str(uuid.UUID(int=dice.getrandbits(128), version=4)), "ts": "2026-01-01T12:00:00.000Z",
         "user_id": f"user-{dice.randrange(500)}", "run_id": f"run_{dice.getrandbits(64):x}", "category": "llm",
         "name": "usage", "version": 1, "severity": "info", "outcome": "success", "provider": "openai",

@@ -20,7 +20,7 @@ from tests.gateway.conftest import NOON, Ledger
 
 
 def sent(*ids: str) -> Sent:
-    return Sent(1, "bot", NOON, [(Envelope(id, "llm", "usage", usd_micros=10), "{}") for id in ids])
+    return Sent(1, "bot", NOON, [(Envelope(id=id, category="llm", name="usage", usd_micros=10), "{}") for id in ids])
 
 
 class Busy:
@@ -142,7 +142,10 @@ async def test_who_no_longer_waits_is_no_hindrance(busy: Busy, ledger: Ledger) -
 
 def test_events_are_kept_as_they_are_however_many_there_are(ledger: Ledger) -> None:
     odd = ("NULL", "{}", 'a"b', "a\\b", "a,b", "'", " ", "ünïcödé", "%s", ":rows", "{NULL}")
-    events = [(Envelope(f"{n}.{odd[n % 11]}", "llm", odd[n % 11], run_id=odd[n % 11]), odd[n % 11]) for n in range(600)]
+    events = [
+        (Envelope(id=f"{n}.{odd[n % 11]}", category="llm", name=odd[n % 11], run_id=odd[n % 11]), odd[n % 11])
+        for n in range(600)
+    ]
 
     assert ledger.store.write(lambda t: add_events(t, [Sent(1, "bot", NOON, events)])) == [600]
     assert ledger.store.write(lambda t: add_events(t, [Sent(1, "bot", NOON, events)])) == [0]

@@ -18,6 +18,7 @@ from actguard.gateway.audit import audit
 from actguard.gateway.ledger.batch import run
 from actguard.gateway.storage.connect import connect
 from actguard.gateway.storage.postgres.arrays import array, arrays
+from actguard.gateway.storage.postgres.store import PLANS
 from actguard.gateway.storage.sqlite.file import check_place
 from actguard.gateway.storage.store import StoreError, statements
 from tests.gateway.conftest import Ledger, Postgres, make_store
@@ -96,6 +97,34 @@ def test_no_statement_of_a_batch_reads_a_whole_table(name: str, width: int) -> N
     plan = [step[3] for step in empty.execute(f"EXPLAIN QUERY PLAN {statement}", [1] * width * 2)]
     assert any(step.startswith("SEARCH") for step in plan), plan
     assert not [step for step in plan if re.match(r"SCAN (h|a|b|c|holds|answers|budgets|counters|workspaces)\b", step)]
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("load_holds", ("workspace_id", "reserve_id")),
+        ("load_answers", ("workspace_id", "idempotency_key")),
+    ],
+)  # fmt: skip
+def test_a_statement_that_was_planned_when_its_table_was_empty_goes_by_the_keys(
+    postgres: Postgres, name: str, keys: tuple[str, ...]
+) -> None:
+    """As all are in a new database: a plan that reads all there is, for each that is asked for, is good only there."""
+    url = postgres.database()
+    store = make_store(url, None)
+    store.open()
+    store.close()
+    parameters: list[str] = []
+    for parameter in re.findall(r":(\w+)", statements("postgres")[name]):
+        parameters += [parameter] if parameter not in parameters else []
+    text = re.sub(r":(\w+)", lambda found: f"${parameters.index(found[1]) + 1}", statements("postgres")[name])
+    with psycopg.connect(url) as connection:
+        connection.execute(PLANS.encode())
+        connection.execute(f"PREPARE it AS {text}".encode())
+        plan = connection.execute(f"EXPLAIN EXECUTE it ({', '.join(['NULL'] * len(parameters))})".encode()).fetchall()
+    found = [line for (line,) in plan if "Index Cond" in line]
+    assert found, plan
+    assert all(f"({key} = " in line for line in found for key in keys), "\n".join(line for (line,) in plan)
 
 
 def test_a_newer_schema_is_refused_in_one_sentence(database: str, kind: str) -> None:

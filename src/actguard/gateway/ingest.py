@@ -6,20 +6,16 @@ there is one wait for the disk and one row for each sum, however many clients se
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Final, NamedTuple
-
-import msgspec
 
 from actguard.gateway.http.bodies import Envelope
 from actguard.gateway.rollups import Told, sums_of
-from actguard.gateway.storage.store import Crossed, Row, StoreDown, Transaction
+from actguard.gateway.storage.store import EventKey, Row, StoreDown, Transaction
 from actguard.gateway.storage.writer import Overloaded, Writer
 
 MOST_TOGETHER: Final = 2_000
 """Events in one transaction, so that no settle waits long for it."""
-
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class Sent:
@@ -31,11 +27,10 @@ class Sent:
         events: what each event says, and its text.
     """
 
-    def __init__(self, workspace: int, agent: str, at: int, events: Sequence[tuple[Envelope, str]]) -> None:
+    def __init__(self, workspace: int, agent: str, at: int, events: Iterable[tuple[Envelope, str]]) -> None:
         self._of: Final = (workspace, agent, at)
-        self._events: Final = {said.id: (said, text) for said, text in events}
-        self.workspace: Final = workspace
-        self.ids: Final[Collection[str]] = self._events.keys()
+        self._events: Final = {(workspace, said.id): (said, text) for said, text in events}
+        self.keys: Final[Set[EventKey]] = self._events.keys()
         self.rows: Final[list[Row]] = [
             (
                 workspace, said.id, said.ts, at, agent, said.user_id or "", said.run_id or "", said.category, said.name,
@@ -45,35 +40,26 @@ class Sent:
         ]  # fmt: skip
         self.told: Final = Told(workspace, agent, at, [said for said, _ in self._events.values()])
 
-    def without(self, known: set[str]) -> "Sent":
-        """The same, where none has an id that is *known*."""
-        if known.isdisjoint(self.ids):
+    def without(self, known: set[EventKey]) -> "Sent":
+        """The same, where none is *known*."""
+        if known.isdisjoint(self.keys):
             return self
-        return Sent(*self._of, [event for id, event in self._events.items() if id not in known])
+        return Sent(*self._of, [event for key, event in self._events.items() if key not in known])
 
 
 def add_events(transaction: Transaction, sent: Sequence[Sent]) -> list[int]:
-    """Store events, and add to the sums. Returns how many of each request were not known yet.
-
-    Raises:
-        Crossed: another gateway has just stored one of them.
-    """
-    known = {workspace: _known(transaction, workspace, sent) for workspace in {each.workspace for each in sent}}
+    """Store events, and add to the sums. Returns how many of each request were not known yet."""
     new: list[Sent] = []
+    before: set[EventKey] = set()
     for each in sent:
-        new.append(each.without(known[each.workspace]))
-        known[each.workspace].update(each.ids)
-    rows = [row for each in new for row in each.rows]
-    if rows:
-        if transaction.run_many("add_event", rows) != len(rows):
-            raise Crossed
-        transaction.run_many("add_to_event_rollups", sums_of(each.told for each in new))
+        new.append(each.without(before))
+        before.update(each.keys)
+    if rows := [row for each in new for row in each.rows]:
+        known = transaction.add_unknown_events(rows)
+        new = [each.without(known) for each in new] if known else new
+        if len(known) < len(rows):
+            transaction.run_many("add_to_event_rollups", sums_of(each.told for each in new))
     return [len(each.rows) for each in new]
-
-
-def _known(transaction: Transaction, workspace: int, sent: Sequence[Sent]) -> set[str]:
-    ids = [id for each in sent if each.workspace == workspace for id in each.ids]
-    return {id for (id,) in transaction.rows("known_events", workspace=workspace, ids=_encode(ids).decode())}
 
 
 class _Waiting(NamedTuple):
@@ -143,7 +129,7 @@ class Ingest:
         self._asked = False
         taken: list[_Waiting] = []
         size = 0
-        while self._waiting and (not taken or size + len(self._waiting[0].sent.ids) <= MOST_TOGETHER):
+        while self._waiting and (not taken or size + len(self._waiting[0].sent.keys) <= MOST_TOGETHER):
             taken.append(self._waiting.popleft())
-            size += len(taken[-1].sent.ids)
+            size += len(taken[-1].sent.keys)
         return taken

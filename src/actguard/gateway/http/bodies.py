@@ -134,33 +134,35 @@ class EventsBody(Struct):
     events: list[msgspec.Raw]
 
 
-class Envelope(Struct, gc=False):
-    """What of an event is looked at; all of it is kept. Nothing that JSON says can refer to itself: no garbage."""
+class Envelope(Struct, kw_only=True, gc=False):
+    """What of an event is looked at; all of it is kept. In the order of an SDK, in which it is found soonest.
+
+    Nothing that JSON says can refer to itself, so none of it is garbage to search for.
+    """
 
     id: Id
+    ts: Name = ""
+    user_id: Name | None = None
+    run_id: Name | None = None
     category: Name
     name: Name
-    ts: Name = ""
-    run_id: Name | None = None
-    user_id: Name | None = None
-    agent_id: Any = None
     provider: Name | None = None
     model: Name | None = None
-    scope_name: Name | None = None
-    tool_name: Any = None
     usd_micros: Micros | None = None
     input_tokens: Any = None
     cached_input_tokens: Any = None
     output_tokens: Any = None
+    scope_name: Name | None = None
+    tool_name: Any = None
 
 
-class PlainEnvelope(Envelope, gc=False):
+class PlainEnvelope(Envelope, kw_only=True, gc=False):
     """An event as an SDK sends it, nothing of which needs a second look."""
 
-    tool_name: Name | None = None
     input_tokens: Tokens | None = None
     cached_input_tokens: Tokens | None = None
     output_tokens: Tokens | None = None
+    tool_name: Name | None = None
 
 
 class PlainEventsBody(Struct):
@@ -211,7 +213,7 @@ def unsearched(kind: Any) -> Any:
         return generic[tuple(map(unsearched, parts))]
     if inspect.isclass(kind) and issubclass(kind, Struct):
         fields = [(each.name, unsearched(each.type), _default(each)) for each in msgspec.structs.fields(kind)]
-        return msgspec.defstruct(kind.__name__, fields, bases=(kind,))
+        return msgspec.defstruct(kind.__name__, fields, bases=(kind,), kw_only=True)
     return kind
 
 

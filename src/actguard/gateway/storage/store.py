@@ -12,6 +12,8 @@ from actguard.gateway.ledger.batch import Session, run
 from actguard.gateway.ledger.operations import Operation, Reply
 
 Row = tuple[Any, ...]
+EventKey = tuple[int, str]
+"""The workspace and the id of an event."""
 T = TypeVar("T")
 
 ATTEMPTS: Final = 8
@@ -41,6 +43,13 @@ class Transaction(Protocol):
 
     def run_many(self, name: str, rows: Sequence[Row]) -> int:
         """The same for many *rows* at once: SQLite reads them in place of `:rows`, Postgres as columns a, b, c, ..."""
+        ...
+
+    def add_unknown_events(self, rows: Sequence[Row]) -> set[EventKey]:
+        """Store events whose workspace and id, the first two values of a row, are not known yet; each is there once.
+
+        Returns those that were known: of what another process is storing at the same moment, too.
+        """
         ...
 
 

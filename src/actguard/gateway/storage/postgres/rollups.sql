@@ -1,12 +1,12 @@
 
--- name: add_event
+-- name: add_unknown_events
 INSERT INTO events
     (workspace_id, id, ts, ingested_at, agent, user_id, run_id, category, name, provider, model, scope_name,
      usd_micros, body)
 SELECT * FROM unnest(CAST(:a AS BIGINT[]), CAST(:b AS TEXT[]), CAST(:c AS TEXT[]), CAST(:d AS BIGINT[]),
     CAST(:e AS TEXT[]), CAST(:f AS TEXT[]), CAST(:g AS TEXT[]), CAST(:h AS TEXT[]), CAST(:i AS TEXT[]),
     CAST(:j AS TEXT[]), CAST(:k AS TEXT[]), CAST(:l AS TEXT[]), CAST(:m AS BIGINT[]), CAST(:n AS TEXT[]))
-ON CONFLICT (workspace_id, id) DO NOTHING
+ON CONFLICT (workspace_id, id) DO NOTHING RETURNING workspace_id, id
 
 -- name: add_to_event_rollups
 INSERT INTO event_rollups AS r
@@ -24,10 +24,6 @@ SET n = r.n + excluded.n, usd_micros = r.usd_micros + excluded.usd_micros,
 INSERT INTO charge_rollups (workspace_id, dim, bucket, key, charges, usd_micros, tokens, overrun_micros)
 SELECT * FROM unnest(CAST(:a AS BIGINT[]), CAST(:b AS TEXT[]), CAST(:c AS BIGINT[]), CAST(:d AS TEXT[]),
     CAST(:e AS BIGINT[]), CAST(:f AS BIGINT[]), CAST(:g AS BIGINT[]), CAST(:h AS BIGINT[]))
-
--- name: known_events
-SELECT e.id FROM events e JOIN jsonb_array_elements_text(CAST(:ids AS JSONB)) AS i (id) ON e.id = i.id
-WHERE e.workspace_id = :workspace
 
 -- name: charged_by_line
 SELECT coalesce(CASE :by WHEN 'provider' THEN j.value ->> 'provider' WHEN 'scope' THEN j.value ->> 'scope_name'

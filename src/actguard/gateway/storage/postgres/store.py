@@ -19,6 +19,7 @@ from actguard.gateway.ledger.batch import Session
 from actguard.gateway.storage.postgres.session import PostgresSession, columns, statement
 from actguard.gateway.storage.store import (
     Crossed,
+    EventKey,
     Row,
     Store,
     StoreDown,
@@ -30,7 +31,7 @@ from actguard.gateway.storage.store import (
 _CONNECT_S: Final = 5
 _ONE_STARTS: Final = 7230411
 """The number of the advisory lock under which one process at a time brings the schema up to date."""
-_PLANS: Final = """
+PLANS: Final = """
 SET plan_cache_mode = force_generic_plan;
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off
 """
@@ -123,7 +124,7 @@ class PostgresStore(Store):
     def _connected(self) -> _Connection:
         if self._writer is None or self._writer.closed:
             self._writer = self._connect()
-            self._writer.execute(_PLANS)
+            self._writer.execute(PLANS)
         return self._writer
 
     def _later(self, said: int) -> int:
@@ -172,7 +173,17 @@ class _Transaction:
         return self.connection.execute(statement(name), parameters).rowcount
 
     def run_many(self, name: str, rows: Sequence[Row]) -> int:
-        return self.connection.execute(statement(name), columns(rows, ascii_lowercase)).rowcount
+        return self._many(name, rows).rowcount
+
+    def add_unknown_events(self, rows: Sequence[Row]) -> set[EventKey]:
+        """By the unique index. To look for them beforehand is planned when the table is empty: to read all of it."""
+        new = self._many("add_unknown_events", rows)
+        if new.rowcount == len(rows):
+            return set()
+        return {(row[0], row[1]) for row in rows}.difference((workspace, id) for workspace, id in new)
+
+    def _many(self, name: str, rows: Sequence[Row]) -> psycopg.Cursor[Row]:
+        return self.connection.execute(statement(name), columns(rows, ascii_lowercase))
 
 
 def _said(error: psycopg.Error) -> str:

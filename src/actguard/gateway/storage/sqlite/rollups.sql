@@ -1,10 +1,9 @@
 
--- name: add_event
+-- name: add_events
 INSERT INTO events
     (workspace_id, id, ts, ingested_at, agent, user_id, run_id, category, name, provider, model, scope_name,
      usd_micros, body)
 VALUES :rows
-ON CONFLICT (workspace_id, id) DO NOTHING
 
 -- name: add_to_event_rollups
 INSERT INTO event_rollups AS r

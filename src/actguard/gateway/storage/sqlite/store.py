@@ -8,12 +8,23 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
+import msgspec
+
 from actguard.gateway.ledger.batch import Session
 from actguard.gateway.storage.sqlite.file import OneGateway, check_place
 from actguard.gateway.storage.sqlite.many import run_on_many
 from actguard.gateway.storage.sqlite.memory import Memory
 from actguard.gateway.storage.sqlite.session import SqliteSession
-from actguard.gateway.storage.store import Row, Store, StoreDown, StoreError, migrations, newer_schema, statements
+from actguard.gateway.storage.store import (
+    EventKey,
+    Row,
+    Store,
+    StoreDown,
+    StoreError,
+    migrations,
+    newer_schema,
+    statements,
+)
 
 _WAIT_S: Final = 5.0
 """For a command line that writes beside the gateway; two gateways never meet here."""
@@ -21,9 +32,11 @@ _CACHE_KIB: Final = 16_000
 """The writer's: what a transaction of events changes, all over an index if their ids are random, is written once."""
 _STATEMENTS: Final = 1024
 """Kept prepared; each of a batch's has a form for every number of rows."""
-_APART: Final = frozenset({"add_event", "add_to_event_rollups", "forget_events", "begin_rollups", "move_rollups",
+_APART: Final = frozenset({"add_events", "add_to_event_rollups", "forget_events", "begin_rollups", "move_rollups",
                            "add_charge_rollup", "forget_answers", "add_answer", "add_key", "revoke_key"})  # fmt: skip
 """Statements that change nothing of budgets, counters and holds."""
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class SqliteStore(Store):
@@ -173,6 +186,16 @@ class _Transaction:
     def run_many(self, name: str, rows: Sequence[Row]) -> int:
         self.touched |= name not in _APART
         return sum(cursor.rowcount for cursor in run_on_many(self.connection, name, rows))
+
+    def add_unknown_events(self, rows: Sequence[Row]) -> set[EventKey]:
+        """By a look at them beforehand: nobody else writes, and what tells of each row is read one by one."""
+        known: set[EventKey] = set()
+        for workspace in {row[0] for row in rows}:
+            ids = [row[1] for row in rows if row[0] == workspace]
+            found = self.rows("known_events", workspace=workspace, ids=_encode(ids).decode())
+            known.update((workspace, id) for (id,) in found)
+        self.run_many("add_events", [row for row in rows if (row[0], row[1]) not in known] if known else rows)
+        return known
 
 
 @contextmanager
