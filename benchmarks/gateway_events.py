@@ -7,10 +7,13 @@ import asyncio
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import time
 import uuid
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.gateway import ENVIRONMENT, SECONDS, started
@@ -19,25 +22,28 @@ AIM = 50_000
 """Events a second."""
 SHAPES = ((100, 8), (500, 4), (1000, 4))
 """Events in a request, and connections; the SDK sends up to 100, the gateway takes up to 1,000."""
+IDS = {"uuid7": "ids in the order of time, as the SDK makes them", "uuid4": "random ids, as older clients make them"}
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        process, port, key = started(str(Path(folder) / "events.db"))
         print(f"events a second, stored and added up, SQLite, synchronous=FULL, one gateway (aim {AIM:,}):")
-        for batch, connections in SHAPES:
-            said = loaded(port, key, batch, connections)
-            times = f"p50 {said['p50']:6.2f} ms  p99 {said['p99']:6.2f} ms"
-            print(f"  {batch:4} in a request, {connections} connections  {said['events_s']:8,.0f} events/s  {times}")
-        process.terminate()
-        process.wait(30)
-        print(f"  the store alone, 1000 in a transaction         {alone(Path(folder)):8,.0f} events/s")
+        for ids, said in IDS.items():
+            print(f"  {said}:")
+            process, port, key = started(str(Path(folder) / f"{ids}.db"))
+            for batch, connections in SHAPES:
+                told = loaded(port, key, batch, connections, ids)
+                times = f"p50 {told['p50']:6.2f} ms  p99 {told['p99']:6.2f} ms"
+                print(
+                    f"    {batch:4} in a request, {connections} connections  {told['events_s']:8,.0f} events/s  {times}"
+                )
+            process.terminate()
+            process.wait(30)
+            print(f"    the store alone, 1000 in a transaction         {alone(Path(folder), ids):8,.0f} events/s")
 
 
-def loaded(port: int, key: str, batch: int, connections: int) -> dict[str, float]:
-    import subprocess
-
-    command = [sys.executable, "-m", "benchmarks.gateway_events", str(port), key, str(batch), str(connections)]
+def loaded(port: int, key: str, batch: int, connections: int, ids: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.gateway_events", str(port), key, str(batch), str(connections), ids]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=ENVIRONMENT)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -62,37 +68,53 @@ def envelope(dice: random.Random) -> dict[str, object]:
     }  # fmt: skip
 
 
-def alone(folder: Path) -> float:
+class Requests:
+    """Makes bodies of so many events each, no two alike."""
+
+    def __init__(self, ids: str) -> None:
+        from actguard.events.envelope import uuid7
+
+        self._dice = random.Random(os.urandom(8))
+        self._new: Callable[[], str] = uuid7 if ids == "uuid7" else self._uuid4
+        wholes = [json.dumps(envelope(self._dice), separators=(",", ":")) for _ in range(500)]
+        self._parts = [whole.split(json.loads(whole)["id"]) for whole in wholes]
+
+    def body(self, events: int) -> bytes:
+        parts = self._dice.choices(self._parts, k=events)
+        return f'{{"events":[{",".join(f"{before}{self._new()}{after}" for before, after in parts)}]}}'.encode()
+
+    def _uuid4(self) -> str:
+        return str(uuid.UUID(int=self._dice.getrandbits(128), version=4))
+
+
+def alone(folder: Path, ids: str) -> float:
     """When nothing is in front of the store: what an ingest transaction takes."""
     from actguard.gateway.accounts import add_workspace
-    from actguard.gateway.rollups import Event, add_events
+    from actguard.gateway.http.envelopes import read_events
+    from actguard.gateway.ingest import Sent, add_events
     from actguard.gateway.storage.sqlite.store import SqliteStore
 
-    store, dice = SqliteStore(folder / "bare.db"), random.Random(1)
+    store, requests = SqliteStore(folder / f"bare_{ids}.db"), Requests(ids)
     store.open()
     store.write(lambda t: add_workspace(t, "w", "UTC", 1))
     done, took = 0, 0.0
     while took < SECONDS / 2:
-        rows, now = [], time.time_ns() // 1000
-        for _ in range(1000):
-            said = {name: value or "" for name, value in envelope(dice).items() if name in Event.__struct_fields__}
-            said |= {"workspace": 1, "agent": "bench", "ingested_at": now, "body": "{}" * 300}
-            rows.append(Event(**said))  # type: ignore[arg-type]
+        sent = Sent(1, "bench", time.time_ns() // 1000, read_events(requests.body(1000)).understood)
         began = time.perf_counter()
-        done += store.write(lambda t, new=rows: add_events(t, new))
+        done += sum(store.write(lambda t, new=sent: add_events(t, [new])))
         took += time.perf_counter() - began
     store.close()
     return done / took
 
 
-async def send(port: int, key: str, requests: list[bytes], until: float, times: list[float]) -> int:
+async def send(port: int, key: str, bodies: deque[bytes], until: float, times: list[float]) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = f"POST /api/v1/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: "
     done = 0
-    while time.perf_counter() < until and requests:
-        body = requests.pop()
+    while time.perf_counter() < until and bodies:
+        body = bodies.popleft()
         began = time.perf_counter()
-        writer.write(f"{head}{len(body)}\r\n\r\n".encode() + body)
+        writer.writelines([f"{head}{len(body)}\r\n\r\n".encode(), body])
         answer = await reader.readuntil(b"\r\n\r\n")
         if not answer.startswith(b"HTTP/1.1 202"):
             raise RuntimeError(answer.decode())
@@ -104,21 +126,13 @@ async def send(port: int, key: str, requests: list[bytes], until: float, times: 
 
 
 async def load() -> None:
-    port, key, batch, connections = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    dice, seconds = random.Random(os.urandom(8)), min(SECONDS, 4)
+    port, key, batch, connections, ids = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
+    seconds, requests = min(SECONDS, 4), Requests(ids)
     # Made beforehand: what is measured is the gateway.
-    most = int(AIM * 2 * seconds / batch)
-    pieces = [json.dumps(envelope(dice), separators=(",", ":")).split('"id":"', 1) for _ in range(500)]
-    requests: list[bytes] = []
-    for _ in range(most):
-        events = []
-        for _ in range(batch):
-            before, after = dice.choice(pieces)
-            events.append(f'{before}"id":"{dice.getrandbits(128):032x}{after[36:]}')
-        requests.append(f'{{"events":[{",".join(events)}]}}'.encode())
+    bodies = deque(requests.body(batch) for _ in range(int(AIM * 1.5 * seconds / batch)))
     times: list[float] = []
     began = time.perf_counter()
-    done = sum(await asyncio.gather(*(send(port, key, requests, began + seconds, times) for _ in range(connections))))
+    done = sum(await asyncio.gather(*(send(port, key, bodies, began + seconds, times) for _ in range(connections))))
     took = time.perf_counter() - began
     times.sort()
     middle, late = times[len(times) // 2] * 1e3, times[len(times) * 99 // 100] * 1e3

@@ -197,6 +197,9 @@ class _Response:
         self._chunks = chunks
         self.headers = {"content-type": "text/event-stream"}
 
+    def json(self) -> Any:
+        return json.loads(self._content or b"null")
+
     def iter_bytes(self) -> Iterator[bytes]:
         yield from self._chunks or ()
 
@@ -224,6 +227,8 @@ def without_sdk() -> Iterator[None]:
             return _Request()
 
         def _process_response(client: Any, *, response: Any, **_: Any) -> Any:
+            if response._content is not None:
+                response.json()  # what the SDKs do with a reply that is no stream
             return response
 
         return [

@@ -58,9 +58,14 @@ def test_an_unset_limit_reads_infinite():
     assert f"{guard.usd_limit:.2f}" == "inf"
 
 
+async def warn(guard):
+    """What nobody would await."""
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
+        ("on_warning", warn),
         ("user_id", 7),
         ("user_id", ""),
         ("name", b"x"),
@@ -75,6 +80,9 @@ def test_an_unset_limit_reads_infinite():
         ("warn_at", math.nan),
         ("unmetered", "ignore"),
         ("unknown_price", "free"),
+        ("unknown_price", {}),
+        ("unknown_price", {"input": math.nan, "output": 1}),
+        ("unknown_price", {"input": 1, "outptu": 1}),
         ("unknown_host", "guess"),
         ("unbounded", "allow"),
         ("unbounded", -5),
@@ -223,6 +231,24 @@ def test_every_error_pickles_copies_and_speaks_to_a_model(error):
         assert vars(twin) == vars(original)
     assert original.to_prompt().strip()
     assert "\n" not in original.to_prompt()
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+def test_every_error_tells_a_model_one_sentence(error):
+    told = error("Something about 'x' happened.").to_prompt()
+    assert not re.search(r"[.!?]\s", told)
+    assert told.endswith(".")
+
+
+def test_what_a_model_is_told_is_one_sentence_also_where_there_is_more_to_say():
+    late = exceptions.ToolTimeoutError(tool_name="send", timeout_s=1.0, still_running=True).to_prompt()
+    unpaid = exceptions.ActGuardPaymentRequired(topup_url="https://pay.example.com/x").to_prompt()
+    denied = exceptions.GuardError("'id' is unknown.", fix_hint="List them first.").to_prompt()
+    for told in (late, unpaid, denied):
+        assert not re.search(r"[.!?]\s", told)
+    assert "check before you call it again" in late
+    assert "https://pay.example.com/x" in unpaid
+    assert denied == "Blocked by policy: 'id' is unknown: List them first."
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)

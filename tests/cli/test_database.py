@@ -67,3 +67,17 @@ def test_every_dimension_of_spend_may_be_asked_for(database: str) -> None:
     for by in BY:
         said = actguard("spend", "--by", by, "--json", "--database", database)
         assert json.loads(said.output)["by"] == by
+
+
+@pytest.mark.parametrize("terminal", [{"FORCE_COLOR": "1", "COLUMNS": "40"}, {"COLUMNS": "40"}])
+def test_no_figure_of_a_table_is_cut(terminal: dict[str, str], database: str) -> None:
+    name = "agent-" + "x" * 194
+    CliRunner().invoke(
+        budgets.command, ["set", "agent", name, "--usd", "1234567.89", "--per", "month", "--database", database]
+    )
+    said = CliRunner().invoke(budgets.command, ["list", "--database", database], env=terminal)
+
+    assert name in said.output
+    assert said.output.count("$1,234,567.89") == 2  # the limit, and what is left
+    assert "month" in said.output
+    assert "…" not in said.output

@@ -25,6 +25,8 @@ for number in range(int(sys.argv[1])):
     print("call", number, flush=True)
 """
 
+INDENTED = CALLS.replace("\n", "\n    ")
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -231,3 +233,20 @@ def test_mistakes_are_one_line(run: Run, arguments: tuple[str, ...], said: str) 
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_a_program_with_a_run_of_its_own_is_told_what_to_do(run: Run) -> None:
+    ended = run("program.py", program="import actguard\nwith actguard.Client().run():\n    pass\n")
+
+    assert ended.returncode == 1
+    assert "the program enters a run of its own" in ended.stderr
+    assert "start it with python" in ended.stderr
+
+
+def test_a_guard_in_the_program_counts_in_the_one_around_it(run: Run) -> None:
+    ended = run(
+        "--usd", "0.0001", "program.py", "1", program=f"import actguard\nwith actguard.BudgetGuard():{INDENTED}"
+    )
+
+    assert ended.returncode == 1
+    assert "is used up" in ended.stderr

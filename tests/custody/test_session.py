@@ -73,6 +73,19 @@ def test_scopes_keep_the_same_id_apart(store: MemoryStore) -> None:
             assert code(write, "x") == "MISSING_FACT"
 
 
+def test_a_scope_may_be_several_names_in_any_order(store: MemoryStore) -> None:
+    with session("chat", {"tenant": "t-7", "user_id": "alice"}, store=store):
+        read("x")
+        with session("chat", {"user_id": "alice", "tenant": "t-7"}, store=store):
+            assert write("x") == "written"
+        for other in ({"tenant": "t-7", "user_id": "bob"}, {"tenant": "t-7"}, {}, "alice"):
+            with session("chat", other, store=store):
+                assert code(write, "x") == "MISSING_FACT"
+    with session("chat", store=store), session("chat", {}, store=store):
+        read("x")
+        assert write("x") == "written"
+
+
 def test_two_objects_of_one_name_share_their_facts(store: MemoryStore) -> None:
     with session("chat", store=store) as first:
         with session("chat", store=store) as second:

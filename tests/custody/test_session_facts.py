@@ -129,6 +129,9 @@ def test_what_a_session_keeps_for_itself_is_not_shown(here: session) -> None:
         (lambda here: session(7), "id"),
         (lambda here: session(""), "id"),
         (lambda here: session("a", 7), "scope"),
+        (lambda here: session("a", " "), "scope"),
+        (lambda here: session("a", {"user_id": 7}), "scope"),
+        (lambda here: session("a", {"": "alice"}), "scope"),
         (lambda here: session("a", store=object()).__enter__(), "store"),
         (lambda here: session("a", prompt=7), "prompt"),
         (lambda here: session(shared=True), "shared"),
@@ -162,6 +165,7 @@ def test_a_session_that_is_not_open_can_be_told_nothing(store: MemoryStore) -> N
 def test_a_session_shows_its_name_and_scope() -> None:
     assert repr(session("chat")) == "session('chat')"
     assert repr(session("chat", "tenant")) == "session('chat', scope='tenant')"
+    assert repr(session("chat", {"tenant": "t-7"})) == "session('chat', scope={'tenant': 't-7'})"
 
 
 def test_a_session_without_a_name_gets_one_of_its_own(store: MemoryStore) -> None:

@@ -157,6 +157,34 @@ def test_external_spend_is_told_as_a_cost(client: Client, told: Told) -> None:
     assert named(told, "llm.usage") == []
 
 
+def test_whatever_happens_in_a_budget_says_its_plan(client: Client, told: Told, ask: Callable[..., Any]) -> None:
+    with client.run(), client.budget_guard(usd_limit=1, plan_key="pro"), client.budget_guard(usd_limit=0.0001):
+        emit_event("order", "placed", {})
+        emit_violation(GuardError("no"))
+        with pytest.raises(BudgetExceededError):
+            ask()
+        with pytest.raises(BudgetExceededError):
+            ask()
+    client.flush()
+
+    inside = [event for event in told if event["category"] != "run"]
+    assert [event["name"] for event in inside] == ["placed", "blocked", "usage", "limit_exceeded", "blocked"]
+    assert {event["plan_key"] for event in inside} == {"pro"}
+
+
+def test_what_happens_in_a_guard_is_its_users(client: Client, told: Told, ask: Callable[..., Any]) -> None:
+    with client.run():
+        with client.budget_guard(user_id="bob"):
+            ask()
+            with client.budget_guard():
+                emit_event("order", "placed", {})
+    with client.run(user_id="alice"), client.budget_guard():
+        ask()
+    client.flush()
+
+    assert [event["user_id"] for event in told] == [None, "bob", "bob", None, "alice", "alice", "alice"]
+
+
 def test_a_limit_that_is_passed_and_a_call_that_is_refused_are_told(
     client: Client, told: Told, ask: Callable[..., Any]
 ) -> None:
@@ -246,6 +274,12 @@ def test_emitting_outside_a_run_does_nothing() -> None:
         lambda: emit_event("order", "placed", [1]),  # type: ignore[arg-type]
         lambda: emit_event("order", "placed", nope=1),
         lambda: emit_event("order", "placed", id="mine"),
+        lambda: emit_event("order", "placed", usd_micros=1.5),
+        lambda: emit_event("order", "placed", input_tokens=-1),
+        lambda: emit_event("order", "placed", output_tokens=True),
+        lambda: emit_event("order", "placed", model=5),
+        lambda: emit_event("order", "placed", evidence="x"),
+        lambda: emit_event("order", "placed", meta=[1]),
         lambda: emit_event("budget", "settled"),
         lambda: emit_event("budget", "reserved"),
         lambda: emit_violation(ValueError("x")),  # type: ignore[arg-type]

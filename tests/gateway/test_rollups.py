@@ -8,9 +8,11 @@ import pytest
 
 from actguard.gateway import accounts, reports, rollups
 from actguard.gateway.config import Settings
+from actguard.gateway.http.bodies import Envelope
+from actguard.gateway.ingest import Sent, add_events
 from actguard.gateway.ledger.operations import Settle
 from actguard.gateway.ledger.windows import SECOND
-from actguard.gateway.rollups import DAY, HOUR, Event, add_events, count_said, name_said, next_hour, write_hour
+from actguard.gateway.rollups import DAY, HOUR, count_said, name_said, next_hour, write_hour
 from actguard.gateway.storage.store import Crossed, Transaction
 from actguard.gateway.storage.writer import Writer
 from actguard.gateway.upkeep import tidy
@@ -20,17 +22,17 @@ from tests.gateway.test_ledger import reserve
 SPAN = (NOON - DAY, NOON + 40 * DAY)
 
 
-def event(id: str, at: int = NOON, workspace: int = 1, **fields: Any) -> Event:
+def event(id: str, at: int = NOON, workspace: int = 1, **fields: Any) -> Sent:
+    """A request with one event."""
     said: dict[str, Any] = {
-        "ts": "", "agent": "bot", "user_id": "alice", "run_id": "r", "category": "llm", "name": "usage",
-        "provider": "openai", "model": "gpt-4o", "scope_name": "", "tool_name": "", "usd_micros": 10,
-        "input_tokens": 100, "cached_input_tokens": 40, "output_tokens": 5, "body": "{}",
+        "user_id": "alice", "run_id": "r", "category": "llm", "name": "usage", "provider": "openai", "model": "gpt-4o",
+        "usd_micros": 10, "input_tokens": 100, "cached_input_tokens": 40, "output_tokens": 5,
     } | fields  # fmt: skip
-    return Event(workspace=workspace, id=id, ingested_at=at, **said)
+    return Sent(workspace, "bot", at, [(Envelope(id=id, **said), "{}")])
 
 
-def store(ledger: Ledger, *events: Event) -> int:
-    return ledger.store.write(lambda t: add_events(t, events))
+def store(ledger: Ledger, *events: Sent) -> int:
+    return sum(ledger.store.write(lambda t: add_events(t, events)))
 
 
 def told(ledger: Ledger, by: str, name: str = "llm.usage") -> list[tuple[Any, ...]]:
@@ -120,7 +122,7 @@ def test_two_gateways_that_are_sent_the_same_batches_at_once_count_each_event_on
     batches = [[event(f"{batch}.{n}", user_id=f"u{(n * 7 + batch) % 13}") for n in range(20)] for batch in range(30)]
 
     def send(to: Any, order: list[Any]) -> int:
-        return sum(to.write(lambda t, rows=rows: add_events(t, rows)) for rows in order)
+        return sum(sum(to.write(lambda t, rows=rows: add_events(t, rows))) for rows in order)
 
     with ThreadPoolExecutor() as pool:
         added = [pool.submit(send, to, order) for to, order in ((ledger.store, batches), (other, batches[::-1]))]

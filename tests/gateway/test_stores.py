@@ -10,11 +10,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from actguard.gateway.accounts import put_budget
 from actguard.gateway.audit import audit
 from actguard.gateway.ledger.batch import run
 from actguard.gateway.storage.connect import connect
+from actguard.gateway.storage.postgres.arrays import array, arrays
 from actguard.gateway.storage.sqlite.file import check_place
 from actguard.gateway.storage.store import StoreError, statements
 from tests.gateway.conftest import Ledger, Postgres, make_store
@@ -57,6 +60,25 @@ def described(url: str) -> list[Any]:
             f"UNION ALL {indexes} WHERE schemaname = 'public' ORDER BY 1, 2, 3".encode()
         ).fetchall()
     return [row for row in found if "schema_versions" not in row[0]]
+
+
+TEXTS = st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+"""Every character that Postgres takes: quotes, backslashes, line ends and brackets among them."""
+
+
+@given(TEXTS, st.lists(st.none() | st.integers(-(2**63), 2**63 - 1)), st.lists(st.binary()))
+def test_what_postgres_reads_from_an_array_is_what_was_written(
+    postgres: Postgres, texts: list[str | None], numbers: list[int | None], raw: list[bytes]
+) -> None:
+    statement = "SELECT %s::TEXT[], %s::BIGINT[], %s::BYTEA[]"
+    with psycopg.connect(postgres.url) as connection:
+        found = connection.execute(statement, [array(texts), array(numbers), array(raw)]).fetchone()
+    assert found == (texts, numbers, raw)
+
+
+def test_no_rows_have_as_many_columns_as_they_should() -> None:
+    assert arrays([], 2) == ["{}", "{}"]
+    assert arrays([("null", None), ('{"a\\"}', 1)], 2) == ['{"null","{\\"a\\\\\\"}"}', "{null,1}"]
 
 
 @pytest.mark.parametrize(

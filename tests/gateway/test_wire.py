@@ -112,6 +112,8 @@ def test_a_retry_without_any_key_is_the_same_hold_while_it_is_open(agent: Caller
     body = {"run_id": "r", "user_id": "u", "cost_limit": 5}
     first, again = agent.post("reserve", body).body, agent.post("reserve", body).body
     assert first["reserve_id"] == again["reserve_id"]
+    for same in ({"cost_limit": 5, "user_id": "u", "run_id": "r"}, body | {"plan_key": None}, body | {"unknown": 1}):
+        assert agent.post("reserve", same).body["reserve_id"] == first["reserve_id"]
     other = agent.post("reserve", body | {"cost_limit": 6}).body
     assert other["reserve_id"] != first["reserve_id"]
     agent.post("settle", {"reserve_id": first["reserve_id"]})
@@ -334,6 +336,23 @@ def test_requests_are_named_counted_and_described(gateway: GatewayProcess) -> No
     assert "/api/v1/settle" in caller.send("GET", "/openapi.json").body["paths"]
     for line in gateway.log.read_text().splitlines():
         assert isinstance(json.loads(line), dict), line
+
+
+def test_the_document_says_which_refusals_an_endpoint_has(gateway: GatewayProcess) -> None:
+    paths = Caller(gateway.port).send("GET", "/openapi.json").body["paths"]
+    refusals = {
+        f"{method.upper()} {path}": set(operation["responses"]) & {"402", "403", "404", "409"}
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+    }
+
+    assert refusals["POST /api/v1/reserve"] == {"402", "403", "409"}
+    assert refusals["POST /api/v1/extend"] == {"402", "404", "409"}
+    assert refusals["POST /api/v1/settle"] == refusals["POST /api/v1/release"] == {"404"}
+    assert refusals["GET /api/v1/budget"] == refusals["POST /api/v1/events"] == set()
+    for managed in ("GET /api/v1/keys", "PUT /api/v1/budgets", "POST /api/v1/balance", "GET /api/v1/spend"):
+        assert refusals[managed] == {"403"}
+    assert refusals["DELETE /api/v1/keys/{key_id}"] == {"403", "404"}
 
 
 def test_paying_in_twice_with_one_key_is_paying_in_once(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from actguard import ActGuardPaymentRequired, BudgetExceededError, BudgetGuard, Client
 from actguard.exceptions import ActGuardUsageError, BudgetTransportError
+from actguard.testing import LocalProvider
 from tests.fake_gateway import Answer, FakeGateway, until
 
 Make = Callable[..., Client]
@@ -350,6 +351,77 @@ def test_a_stream_that_is_thrown_away_after_its_scope_settles_too(
 
     (settle,) = until(lambda: gateway.to("settle"))
     assert settle.body["usage_breakdown"][0]["estimated"] is True
+
+
+def test_a_stream_that_is_held_until_its_client_is_closed_is_settled_then_as_one_that_was_left(
+    gateway: FakeGateway, make: Make, ask: Callable[..., Any]
+) -> None:
+    client = make(gateway)
+    with client.run(), client.budget_guard(usd_limit=1) as guard:
+        stream = ask(stream=True)
+        for _ in range(3):
+            next(stream)
+    assert gateway.to("settle") == []
+    client.close()
+
+    (settle,) = gateway.to("settle")
+    assert "final" not in settle.body
+    (entry,) = settle.body["usage_breakdown"]
+    assert entry["estimated"] is True
+    assert 0 < entry["output_tokens"] < 20  # what was received, not what was expected
+    assert [event["name"] for event in gateway.events() if event["category"] == "llm"] == ["usage"]
+    told = guard.usd_used
+    list(stream)
+    assert (guard.usd_used, guard.calls) == (told, 1)  # counted once, also by who goes on reading
+
+
+async def test_an_async_stream_that_is_held_until_its_client_is_closed_is_settled_then(
+    gateway: FakeGateway, make: Make, provider: LocalProvider
+) -> None:
+    client = make(gateway)
+    async with client.run(), client.budget_guard(usd_limit=1):
+        stream = await provider.async_openai().chat.completions.create(
+            model="gpt-4o", messages=[{"role": "user", "content": "Hi"}], stream=True
+        )
+        await anext(aiter(stream))
+    await client.aclose()
+
+    (settle,) = gateway.to("settle")
+    assert "final" not in settle.body
+    assert settle.body["usage_breakdown"][0]["estimated"] is True
+    await stream.close()
+
+
+def test_a_google_stream_that_is_held_until_its_client_is_closed_is_settled_then(
+    gateway: FakeGateway, make: Make, provider: LocalProvider
+) -> None:
+    client = make(gateway)
+    with client.run(), client.budget_guard(usd_limit=1):
+        models: Any = provider.google().models
+        stream = models.generate_content_stream(model="gemini-2.5-flash", contents="Hi")
+        next(stream)
+    client.close()
+
+    (settle,) = gateway.to("settle")
+    assert settle.body["usage_breakdown"][0]["estimated"] is True
+    stream.close()
+
+
+def test_a_call_in_flight_when_its_client_is_closed_is_settled_then_by_estimate(
+    gateway: FakeGateway, make: Make, provider: LocalProvider, ask: Callable[..., Any]
+) -> None:
+    client = make(gateway)
+    with provider.hold() as gate:
+        with client.run(), client.budget_guard(usd_limit=1):
+            asking = threading.Thread(target=ask)
+            asking.start()
+            gate.wait_for(1)
+        client.close()
+        (settle,) = gateway.to("settle")
+        assert settle.body["usage_breakdown"][0]["estimated"] is True
+        gate.release()
+        asking.join()
+    assert len(gateway.to("settle")) == 1
 
 
 def test_a_call_that_is_begun_after_the_last_settle_is_one_more_part(

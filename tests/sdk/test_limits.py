@@ -267,6 +267,25 @@ def test_the_dearest_price_may_stand_in_for_an_unknown_one(sdk, llm_provider):
     assert guard.usd_used > 0.0001
 
 
+def test_prices_may_be_given_for_whatever_is_unknown_in_one_guard(sdk, llm_provider):
+    with BudgetGuard(usd_limit=10, unknown_price={"input": 5, "output": 25}) as guard:
+        sdk.call("nobody-knows-this")
+
+    entry = llm_provider.ledger.last
+    assert guard.account.used_pico == (5 * entry.input_tokens + 25 * entry.output_tokens) * 10**6
+
+
+def test_output_that_a_price_says_nothing_of_is_flagged(sdk, llm_provider):
+    book = PriceBook()
+    book.set("embeds-only", input=1)
+
+    with BudgetGuard(usd_limit=1, prices=book) as guard:
+        sdk.call("embeds-only")
+
+    assert guard.account.used_pico == llm_provider.ledger.last.input_tokens * 10**6
+    assert guard.estimated
+
+
 @pytest.mark.parametrize("price", [float("nan"), float("inf"), -1, True, "cheap"])
 def test_a_price_that_is_none_is_refused_where_it_is_written(price):
     with pytest.raises(ActGuardUsageError, match="input"):

@@ -444,7 +444,7 @@ def test_an_unknown_outcome_may_be_looked_up(run):
     assert caught.value.details == {"error": "ConnectionError"}
     with pytest.raises(ConnectionError):
         pay(True, idempotency_key="k")  # it was not executed, says the look-up, so it is tried again
-    assert actguard.idempotency.resolve(caught.value.key, actguard.Executed("found"))
+    assert actguard.idempotency.resolve(caught.value.record, actguard.Executed("found"))
     assert pay(True, idempotency_key="k") == "found"
 
 

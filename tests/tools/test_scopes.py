@@ -4,7 +4,7 @@ import pytest
 
 import actguard
 from actguard import ActGuardUsageError, RateLimitExceeded, rate_limit, tool
-from actguard.exceptions import ScopeValueError
+from actguard.exceptions import ScopeValidationError, ScopeValueError
 from actguard.stores.keys import encode
 
 
@@ -43,6 +43,13 @@ def test_a_scope_that_goes_in_a_circle_is_refused_by_name():
     with pytest.raises(ScopeValueError) as refused:
         call(endless())
     assert refused.value.tool == "call"
+
+
+@pytest.mark.parametrize("scope", ["usr", ("user", "usr"), "usr.id", "user."])
+def test_a_scope_that_names_no_parameter_is_refused_at_decoration(scope):
+    with pytest.raises(ScopeValidationError, match="scope") as refused:
+        rate_limit(max_calls=1, scope=scope)(lambda user: 1)
+    assert refused.value.argument == "scope"
 
 
 def test_an_option_that_there_is_not_is_named():

@@ -192,8 +192,8 @@ class BudgetGuard(Readings):
         parent = _parent(frame)
         book = self._book or (parent.book if parent else prices)
         run_id = self._run_id or (frame.run.run_id if frame.run else None) or f"run_{os.urandom(16).hex()}"
-        if self.user_id is None and frame.run:
-            self.user_id = frame.run.user_id
+        if self.user_id is None:
+            self.user_id = parent.user_id if parent else frame.run.user_id if frame.run else None
         return Account(
             self.scope_id,
             parent=parent,

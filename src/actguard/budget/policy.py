@@ -1,14 +1,18 @@
 """What a guard does where more than one answer is right: every option of BudgetGuard but its limits, validated once."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from inspect import iscoroutinefunction
 from numbers import Real
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from actguard.budget.usage import Usage
 from actguard.exceptions import ActGuardUsageError
+
+if TYPE_CHECKING:
+    from actguard.budget.price_input import Amount
 
 Reaction = Literal["block", "warn", "allow"]
 UnknownPrice = Literal["refuse", "warn", "most_expensive", "zero"]
@@ -28,7 +32,8 @@ class Policy:
             never.
         unmetered: what to do with a billed call that cannot be metered (WebSockets, speech, ...).
             None: "block" under a limit, "warn" without one.
-        unknown_price: what to do with a model without a known price. None: as `actguard.prices.unknown` says.
+        unknown_price: what to do with a model without a known price, or what such models cost, in dollars per million
+            tokens: {"input": 5, "output": 25}. None: as `actguard.prices.unknown` says.
         unknown_host: whose prices a host charges that is nobody's we know (a proxy, a local server): "native" takes
             those of the SDK's own provider; "refuse" treats its models as unpriced until `actguard.prices.host` says.
         unbounded: in strict mode, a call whose cost no bound can be given for (server tools, remote documents).
@@ -45,7 +50,7 @@ class Policy:
     wait_timeout: float | None = None
     warn_at: float | None = None
     unmetered: Reaction | None = None
-    unknown_price: UnknownPrice | None = None
+    unknown_price: "UnknownPrice | Mapping[str, Amount] | None" = None
     unknown_host: UnknownHost = "native"
     unbounded: Literal["block", "estimate"] | int = "block"
     on_abort: OnAbort | None = None
@@ -62,7 +67,12 @@ class Policy:
             if self.warn_at > 1:
                 raise ActGuardUsageError(f"warn_at must be at most 1, not {self.warn_at!r}", argument="warn_at")
         choice("unmetered", self.unmetered, (*get_args(Reaction), None))
-        choice("unknown_price", self.unknown_price, (*get_args(UnknownPrice), None))
+        if isinstance(self.unknown_price, Mapping):
+            _prices("unknown_price", self.unknown_price)
+        else:
+            choice(
+                "unknown_price", self.unknown_price, (*get_args(UnknownPrice), None), also="prices per million tokens"
+            )
         choice("unknown_host", self.unknown_host, get_args(UnknownHost))
         if not isinstance(self.unbounded, int) or isinstance(self.unbounded, bool):
             choice("unbounded", self.unbounded, ("block", "estimate"), also="a number of tokens to reserve")
@@ -87,6 +97,15 @@ def no_such_option(name: str, others: tuple[str, ...]) -> ActGuardUsageError:
     return ActGuardUsageError(
         f"BudgetGuard has no option {name!r}.{meant} There are {', '.join((*others, *OPTIONS))}.", argument=name
     )
+
+
+def _prices(argument: str, prices: "Mapping[str, Amount]") -> None:
+    from actguard.budget.price_input import rate_card
+
+    try:
+        rate_card(prices, "1M")
+    except ActGuardUsageError as error:
+        raise ActGuardUsageError(f"{argument}: {error.message}", argument=argument) from None
 
 
 def number(argument: str, value: Any, meaning: str) -> Any:
@@ -159,3 +178,8 @@ def instance(argument: str, value: Any, kind: type) -> None:
 def callback(argument: str, value: Callable[..., Any] | None) -> None:
     if value is not None and not callable(value):
         raise ActGuardUsageError(f"{argument} must be callable, not {type(value).__name__}", argument=argument)
+    if value is not None and iscoroutinefunction(value):
+        raise ActGuardUsageError(
+            f"{argument} is called between two steps of a call, where nothing can be awaited: give a plain function",
+            argument=argument,
+        )

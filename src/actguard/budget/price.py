@@ -54,6 +54,9 @@ class Price:
     assumed: str = ""
     """Not empty: a variant (`service_tier=priority`) was named of which no rate is known; these are standard rates."""
 
+    complete: bool = field(init=False, default=True)
+    """Whether plain input and plain output both have a rate: a model of embeddings may have none for output."""
+
     _scale: int = field(init=False, default=1)
     _constant: int = field(init=False, default=0)
     _input: int = field(init=False, default=0)
@@ -86,6 +89,7 @@ class Price:
         put(self, "_plain_until", -1 if peculiar else starts[1] if len(starts) > 1 else ENDLESS)
         known = {"input_characters"} if "input_tokens" in self.card.rates else set[str]()  # another measure of the same
         known.update(self.card.rates)
+        put(self, "complete", {"input_tokens", "output_tokens"} <= known)
         put(self, "_gaps", tuple(index for index in _STANDALONE if Usage._fields[index] not in known))
 
     def cost(self, usage: Usage) -> int:

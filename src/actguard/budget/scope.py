@@ -102,6 +102,9 @@ class Hold:
         """What to charge for now, if the scope is left while the call still runs."""
         return NO_CHARGE
 
+    def give_up(self) -> None:
+        """Nobody is left to be told of its end: charge for good what is known of it."""
+
     def waits_in_vain_for(self, other: "Hold") -> bool:
         """Whether *other* can only end when its opener goes on, and that is who would wait.
 

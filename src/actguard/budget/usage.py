@@ -64,7 +64,7 @@ class Usage(NamedTuple):
 
     def by_kind(self) -> dict[str, int]:
         """Only the kinds that occurred."""
-        return dict(compress(zip(self._fields, self, strict=True), self))
+        return dict(zip(compress(self._fields, self), filter(None, self), strict=True))
 
 
 NOTHING = Usage()

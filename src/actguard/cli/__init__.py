@@ -65,13 +65,22 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.ClickException as error:
         if _debugs(given):
             traceback.print_exc()
-        error.show()
+        _tell(error)
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001 - the last one to see it; a user gets a line, --debug the rest
         if _debugs(given):
             traceback.print_exc()
         click.echo(f"Error: {str(error) or type(error).__name__}", err=True)
         sys.exit(1)
+
+
+def _tell(error: click.ClickException) -> None:
+    """Show *error*: a wrong use in one line too, with where to read on, and not below the usage of the command."""
+    if not isinstance(error, click.UsageError) or type(error).show is not click.UsageError.show:
+        error.show()  # one line; or the help, for who named no command
+        return
+    where = f" See {error.ctx.command_path} --help." if error.ctx is not None else ""
+    click.echo(f"Error: {error.format_message().rstrip('.')}.{where}", err=True)
 
 
 def _debugs(arguments: list[str]) -> bool:

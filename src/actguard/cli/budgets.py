@@ -5,7 +5,7 @@ import time
 
 import click
 
-from actguard.cli.database import database_options, dollars, opened, show, to_micros
+from actguard.cli.database import database_options, dollars, in_micros, opened, show
 from actguard.gateway import accounts
 from actguard.gateway.ledger.windows import WINDOW_KINDS
 
@@ -20,7 +20,7 @@ def command() -> None:
 @command.command("set")
 @click.argument("scope", type=_SCOPES)
 @click.argument("key", default="")
-@click.option("--usd", help="Dollars.")
+@click.option("--usd", callback=in_micros, help="Dollars.")
 @click.option("--tokens", type=click.IntRange(0, 10**12), help="Tokens, input and output together.")
 @click.option("--per", "window", default="month", show_default=True, type=click.Choice([*WINDOW_KINDS]))
 @click.option("--observe", is_flag=True, help="Count, and refuse nobody.")
@@ -28,7 +28,7 @@ def command() -> None:
 def set_budget(
     scope: str,
     key: str,
-    usd: str | None,
+    usd: int | None,
     tokens: int | None,
     window: str,
     observe: bool,
@@ -43,7 +43,6 @@ def set_budget(
     actguard budgets set user alice --usd 5 --per month
     actguard budgets set plan free --tokens 100000 --per day
     """
-    micros = to_micros(usd) if usd is not None else None
     now = time.time_ns() // 1000
     with opened(database) as store:
         store.write(
@@ -53,7 +52,7 @@ def set_budget(
                 scope=scope,
                 key=key,
                 window=window,
-                usd=micros,
+                usd=usd,
                 tokens=tokens,
                 observe=observe,
                 now=now,
@@ -87,14 +86,14 @@ def remove(scope: str, key: str, window: str, database: str | None, workspace: s
 
 
 @command.command()
-@click.argument("usd")
+@click.argument("usd", callback=in_micros)
 @database_options
-def credit(usd: str, database: str | None, workspace: str, as_json: bool) -> None:
+def credit(usd: int, database: str | None, workspace: str, as_json: bool) -> None:
     """Pay USD dollars in. Once there is a prepaid balance, runs need it."""
-    micros, now = to_micros(usd), time.time_ns() // 1000
+    now = time.time_ns() // 1000
     with opened(database) as store:
         number = store.read(lambda t: accounts.workspace_id(t, workspace))
-        store.write(lambda t: t.run("add_credit", workspace=number, usd=micros, now=now))
+        store.write(lambda t: t.run("add_credit", workspace=number, usd=usd, now=now))
         found = store.read(lambda t: accounts.balance(t, number, now))
     click.echo(json.dumps(found, indent=2) if as_json else f"The balance is {dollars(found['balance_micros'])}.")
 

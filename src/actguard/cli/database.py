@@ -13,6 +13,7 @@ from actguard.gateway.storage.sqlite.store import SqliteStore
 from actguard.gateway.storage.store import Store, StoreDown, StoreError
 
 F = TypeVar("F", bound=Callable[..., Any])
+_WIDEST = 10_000
 
 
 def database_options(command: F) -> F:
@@ -65,6 +66,7 @@ def show(found: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str]], *,
         click.echo(empty)
         return
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -75,8 +77,8 @@ def show(found: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str]], *,
     for row in found:
         table.add_row(*(Text(_cell(key, row.get(key))) for _, key in columns))
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 200  # a pipe has no width: nothing is cut
+    whole = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
+    console.width = max(whole, console.width if console.is_terminal else 0)  # a line may be broken, but nothing is cut
     console.print(table)
 
 
@@ -89,17 +91,19 @@ def dollars(micros: int) -> str:
     return f"${whole}.{part.rstrip('0'):0<2}"
 
 
-def to_micros(usd: str) -> int:
-    """Dollars as typed, exactly."""
+def in_micros(_: click.Context, option: click.Parameter, usd: str | None) -> int | None:
+    """Dollars as typed for *option*, exactly: its callback."""
     from decimal import Decimal, InvalidOperation
 
+    if usd is None:
+        return None
     try:
         micros = Decimal(usd.removeprefix("$").replace(",", "")) * 1_000_000
         if not micros.is_finite() or micros < 0 or micros != int(micros) or micros > 10**15:
             raise InvalidOperation
     except InvalidOperation as error:
         message = f"{usd!r} is no amount of dollars: write 25 or 0.50, with at most six decimals"
-        raise click.BadParameter(message) from error
+        raise click.BadParameter(message, param=option) from error
     return int(micros)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from actguard.cli.database import to_micros
+from actguard.cli.database import in_micros
 
 
 @click.command()
@@ -19,7 +19,13 @@ from actguard.cli.database import to_micros
 @click.option("--port", default=8085, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes; needs Postgres.")
 @click.option("--time-zone", default=None, help="Where days and months begin, for a new database. [default: UTC]")
-@click.option("--default-hold", default="10", show_default=True, help="Dollars held, at most, where no limit is named.")
+@click.option(
+    "--default-hold",
+    default="10",
+    show_default=True,
+    callback=in_micros,
+    help="Dollars held, at most, where no limit is named.",
+)
 @click.option(
     "--hold-ttl", default=900, show_default=True, type=click.IntRange(1, 86_400), help="Seconds a hold lives."
 )
@@ -38,7 +44,7 @@ def command(
     port: int,
     workers: int,
     time_zone: str | None,
-    default_hold: str,
+    default_hold: int,
     hold_ttl: int,
     rate_limit: float,
     keep_events: int,
@@ -60,7 +66,7 @@ def command(
 
     settings = Settings(
         database=database,
-        default_hold_micros=to_micros(default_hold),
+        default_hold_micros=default_hold,
         hold_ttl_s=hold_ttl,
         rate_limit=rate_limit,
         events_kept_days=keep_events,

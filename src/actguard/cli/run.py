@@ -6,6 +6,7 @@ events are those of the environment. What it says about the budget goes to stand
 """
 
 import builtins
+import importlib.util
 import runpy
 import sys
 import threading
@@ -19,8 +20,18 @@ import click
 
 from actguard.budget.guard import BudgetGuard
 from actguard.budget.pricing import prices as price_book
-from actguard.exceptions import ActGuardError, ActGuardUsageError, BudgetExceededError
+from actguard.exceptions import ActGuardError, ActGuardUsageError, BudgetExceededError, NestedRuntimeContextError
 from actguard.runtime.client import Client
+
+_OPTIONS = {
+    "usd_limit": "--usd",
+    "token_limit": "--tokens",
+    "user_id": "--user",
+    "name": "--name",
+    "plan_key": "--plan",
+    "events_file": "--events",
+}
+"""By the argument that an error names: what was written for it here."""
 
 
 class _LikePython(click.Command):
@@ -74,6 +85,10 @@ def command(
         raise click.UsageError("Name a script, or a module with -m.", ctx)
     if module is None and not Path(program[0]).exists():
         raise click.UsageError(f"There is no file {program[0]!r} to run.", ctx)
+    if module is not None:
+        sys.path[0] = ""
+        if not _exists(module.partition(".")[0]):  # the rest of a name is found by importing, which is the program's
+            raise click.UsageError(f"There is no module {module!r} to run.", ctx)
     if price_file is not None:
         from actguard.cli.prices import load
 
@@ -86,7 +101,8 @@ def command(
             user_id=user, usd_limit=usd, token_limit=tokens, strict=strict, name=name or what, plan_key=plan
         )
     except ActGuardUsageError as wrong:
-        raise click.UsageError(wrong.message, ctx) from wrong
+        option = _OPTIONS.get(wrong.argument or "")
+        raise click.UsageError(f"{option}: {wrong.message}" if option else wrong.message, ctx) from wrong
     sys.exit(_run(client, guard, user, module, program, quiet=quiet))
 
 
@@ -107,6 +123,13 @@ def _run(
     except KeyboardInterrupt as interrupt:
         _show(interrupt)
         status = 130
+    except NestedRuntimeContextError:
+        click.echo(
+            "actguard: the program enters a run of its own, inside the one of `actguard run`: "
+            "start it with python, or take the run out of it.",
+            err=True,
+        )
+        status = 1
     except ActGuardError as error:
         click.echo(f"actguard: {error}", err=True)
         status = 1
@@ -135,7 +158,6 @@ def _passing(guard: BudgetGuard) -> Generator[None]:
 def _execute(module: str | None, program: tuple[str, ...]) -> None:
     arguments = program if module is not None else program[1:]
     if module is not None:
-        sys.path[0] = ""
         sys.argv = [module, *arguments]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         return
@@ -149,6 +171,13 @@ def _execute(module: str | None, program: tuple[str, ...]) -> None:
     main.__dict__.update(__file__=str(path), __builtins__=builtins)
     sys.modules["__main__"] = main
     exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), main.__dict__)
+
+
+def _exists(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # no name at all
+        return False
 
 
 def _wait_for_threads() -> None:

@@ -45,7 +45,10 @@ def show(spool_dir: Path | None, as_json: bool) -> None:
 @command.command()
 @_folder
 def deliver(spool_dir: Path | None) -> None:
-    """Deliver what waits for the gateway that ACTGUARD_GATEWAY_URL and ACTGUARD_API_KEY name."""
+    """Deliver what waits for one gateway.
+
+    It is the one that ACTGUARD_GATEWAY_URL and ACTGUARD_API_KEY name, or ACTGUARD_CONFIG.
+    """
     try:
         client = Client.from_env() if spool_dir is None else Client.from_env(spool_dir=spool_dir)
     except ActGuardUsageError as wrong:

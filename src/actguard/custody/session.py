@@ -52,15 +52,14 @@ class KnownFact(NamedTuple):
 class Life:
     """One life of a session, from the first entry to the last exit: what frames hold, and what its facts hang on."""
 
-    __slots__ = ("ended", "entries", "hold", "id", "key", "mint", "prompts", "scope", "shared", "store")
+    __slots__ = ("ended", "entries", "hold", "id", "key", "mint", "name", "prompts", "shared", "store")
 
-    def __init__(self, id: str, scope: str | None, store: FactStore, *, shared: bool) -> None:
+    def __init__(self, id: str, name: str, store: FactStore, *, shared: bool) -> None:
         self.id = id
-        self.scope = scope
+        self.name = name
         self.store = store
         self.shared = shared
-        named = keys.encode((id,) if scope is None else (id, scope))
-        self.key = named if shared else f"{named}/{uuid.uuid4().hex}"
+        self.key = name if shared else f"{name}/{uuid.uuid4().hex}"
         self.entries = 0
         self.ended = False
         self.prompts: tuple[Prompt, ...] = ()
@@ -76,8 +75,8 @@ class Life:
         return any(prompt.names(kind, value) for prompt in self.prompts)
 
 
-_lives: dict[tuple[int, str | None, str], Life] = {}
-"""Lives that are open in this process, by store, scope and id."""
+_lives: dict[tuple[int, str], Life] = {}
+"""Lives that are open in this process, by store and by name, which is a session's id in its scope."""
 _lock = threading.Lock()
 
 
@@ -98,7 +97,8 @@ class session:  # noqa: N801 - used as a word: `with session():`
 
     Args:
         id: its name; None: one that is generated.
-        scope: what the name belongs to, such as a tenant: the same id in another scope is another session.
+        scope: what the name belongs to, such as a tenant: the same id in another scope is another session. A text, or
+            several by name: `{"tenant": "t-7", "user_id": "alice"}`.
         prompt: what the user asked for: `trust_prompt`.
         store: where its facts are kept; None: where `actguard.configure` says.
         shared: keep the facts under the name, for other processes and later entries, until `close`.
@@ -110,15 +110,14 @@ class session:  # noqa: N801 - used as a word: `with session():`
     def __init__(
         self,
         id: str | None = None,
-        scope: str | None = None,
+        scope: str | Mapping[str, str] | None = None,
         *,
         prompt: str | None = None,
         store: Any = None,
         shared: bool = False,
     ) -> None:
-        for name, value in (("id", id), ("scope", scope)):
-            if value is not None and (not isinstance(value, str) or not value.strip()):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise SessionUsageError(f"{name} must be a non-empty text or None, not {value!r}", argument=name)
+        if id is not None and not _is_name(id):
+            raise SessionUsageError(f"id must be a non-empty text or None, not {id!r}", argument="id")
         if store is not None and not callable(getattr(store, "facts_check", None)):
             raise SessionUsageError(f"store must be one that keeps facts, not {store!r}", argument="store")
         if not isinstance(shared, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -127,6 +126,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
             raise SessionUsageError("a shared session needs an id, by which others find it", argument="shared")
         self.id = id if id is not None else uuid.uuid4().hex
         self.scope = scope
+        self._name = keys.encode((self.id, *_scope_parts(scope)))
         self._prompts = () if prompt is None else (Prompt(prompt),)
         self._store: FactStore | None = store
         self._shared = shared
@@ -236,10 +236,10 @@ class session:  # noqa: N801 - used as a word: `with session():`
     def _join(self) -> Life:
         store = self._store if self._store is not None else default_store()
         with _lock:
-            life = _lives.get((id(store), self.scope, self.id))
+            life = _lives.get((id(store), self._name))
             if life is None or life.ended or life.shared is not self._shared:
-                life = Life(self.id, self.scope, store, shared=self._shared)
-                _lives[id(store), self.scope, self.id] = life
+                life = Life(self.id, self._name, store, shared=self._shared)
+                _lives[id(store), self._name] = life
             life.entries += 1
             if self._life is not life:
                 life.prompts = (*life.prompts, *self._prompts)
@@ -261,8 +261,8 @@ class session:  # noqa: N801 - used as a word: `with session():`
             over = life.entries == 0 and not life.ended
             if life.entries == 0:
                 life.ended = True
-                if _lives.get((id(life.store), life.scope, life.id)) is life:
-                    del _lives[id(life.store), life.scope, life.id]
+                if _lives.get((id(life.store), life.name)) is life:
+                    del _lives[id(life.store), life.name]
                 if self._life is life:
                     self._life = None
         end_frame(entry.frame, entry.previous)
@@ -275,10 +275,10 @@ class session:  # noqa: N801 - used as a word: `with session():`
                 if not self._shared:
                     raise SessionUsageError(f"session {self.id!r} is not open")
                 store = self._store if self._store is not None else default_store()
-                return Life(self.id, self.scope, store, shared=True)
+                return Life(self.id, self._name, store, shared=True)
             life.ended = True
-            if _lives.get((id(life.store), life.scope, life.id)) is life:
-                del _lives[id(life.store), life.scope, life.id]
+            if _lives.get((id(life.store), life.name)) is life:
+                del _lives[id(life.store), life.name]
             self._life = None
             return life
 
@@ -291,6 +291,22 @@ class session:  # noqa: N801 - used as a word: `with session():`
     def __repr__(self) -> str:
         scope = "" if self.scope is None else f", scope={self.scope!r}"
         return f"session({self.id!r}{scope})"
+
+
+def _scope_parts(scope: str | Mapping[str, str] | None) -> tuple[Any, ...]:
+    """What *scope* adds to the name of a session: nothing, a text, or texts by name in a fixed order."""
+    if scope is None or _is_name(scope):
+        return () if scope is None else (scope,)
+    if isinstance(scope, Mapping) and all(_is_name(text) for pair in scope.items() for text in pair):
+        return (tuple(sorted(scope.items())),) if scope else ()
+    raise SessionUsageError(
+        f'scope must be a non-empty text, texts by name ({{"user_id": "alice"}}) or None, not {scope!r}',
+        argument="scope",
+    )
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def default_store() -> FactStore:

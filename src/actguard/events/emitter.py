@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from actguard.context import current_frame
 from actguard.events.catalog import GATEWAYS_OWN
-from actguard.events.envelope import FIELDS
+from actguard.events.envelope import COUNTS, FIELDS
 from actguard.exceptions import ActGuardError, ReportingContractError
 
 
@@ -42,23 +42,38 @@ def emit_event(category: str, name: str, payload: Mapping[str, Any] | None = Non
         **fields: keys of the envelope, such as `tool_name`, `outcome` or `severity`.
 
     Raises:
-        ReportingContractError: a name is empty, the payload is no mapping, a field is none of the envelope's, or it
-            is an event that only the gateway may emit.
+        ReportingContractError: a name is empty, the payload is no mapping, a field is none of the envelope's or
+            does not fit it, or it is an event that only the gateway may emit.
     """
     for argument, given in (("category", category), ("name", name)):
         if not isinstance(given, str) or not given:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ReportingContractError(f"{argument} must be a non-empty string, not {given!r}", argument=argument)
     if payload is not None and not isinstance(payload, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ReportingContractError(f"payload must be a mapping, not {type(payload).__name__}", argument="payload")
-    for field in fields:
-        if field not in FIELDS:
-            raise ReportingContractError(
-                f"An event has no field {field!r}; put it into payload. There are {', '.join(sorted(FIELDS))}.",
-                argument=field,
-            )
+    for field, value in fields.items():
+        _check(field, value)
     if category == "budget" and name in GATEWAYS_OWN:
         raise ReportingContractError(f"budget.{name} is what the gateway alone can know", argument="name")
     emit(category, name, payload or {}, **fields)
+
+
+def _check(field: str, value: Any) -> None:
+    """Refuse what the gateway would, where it is written: there, nobody is told until it is too late."""
+    if field not in FIELDS:
+        raise ReportingContractError(
+            f"An event has no field {field!r}; put it into payload. There are {', '.join(sorted(FIELDS))}.",
+            argument=field,
+        )
+    if field in COUNTS:
+        fits, allowed = isinstance(value, int) and not isinstance(value, bool) and value >= 0, "a whole number from 0"
+    elif field == "evidence":
+        fits, allowed = isinstance(value, (list, tuple)), "a list"
+    elif field == "meta":
+        fits, allowed = isinstance(value, Mapping), "a mapping"
+    else:
+        fits, allowed = isinstance(value, str), "text"
+    if value is not None and not fits:
+        raise ReportingContractError(f"{field} must be {allowed}, not {value!r}", argument=field)
 
 
 def emit_violation(error: ActGuardError, **context: Any) -> None:

@@ -18,6 +18,8 @@ KEYS = (
 )
 FIELDS = frozenset(KEYS) - {"id", "ts", "tenant_id", "category", "name", "version", "payload"}
 """What who emits an event may say himself."""
+COUNTS = frozenset({"usd_micros", "input_tokens", "cached_input_tokens", "output_tokens"})
+"""Those of them that are whole numbers; all others but `evidence` and `meta` are text."""
 
 _DEEPEST = 8
 _LONGEST = 10_000
@@ -99,6 +101,7 @@ class Record:
         }
         if scope is not None:
             envelope |= scope_fields(scope)
+            envelope["user_id"] = getattr(scope, "user_id", None) or origin.user_id
         payload, fields = self.payload, self.fields
         if self.details is not None:
             said, more = self.details()
@@ -118,6 +121,7 @@ def scope_fields(scope: Any) -> dict[str, Any]:
         "scope_kind": "nested" if scope.parent else "root",
         "parent_scope_id": scope.parent.id if scope.parent else None,
         "root_scope_id": scope.root.id,
+        "plan_key": getattr(getattr(scope, "listener", None), "plan_key", None),
     }
 
 

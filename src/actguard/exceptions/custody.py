@@ -41,8 +41,9 @@ class PolicyViolationError(ToolGuardError):
         self.result = result
 
     def to_prompt(self) -> str:
-        hint = f" {self.fix_hint}" if self.fix_hint else ""
-        return f"Blocked by policy: {self.message}{unmistakable(hint)}"
+        if not self.fix_hint:
+            return f"Blocked by policy: {self.message}"
+        return unmistakable(f"Blocked by policy: {self.message.removesuffix('.')}: {self.fix_hint}")
 
     def _portable_state(self) -> dict[str, Any]:
         return without_what_stays(super()._portable_state(), "result")

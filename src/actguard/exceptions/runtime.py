@@ -110,8 +110,8 @@ class ActGuardPaymentRequired(ActGuardRuntimeError):  # noqa: N818 - the public 
         self.user_id = user_id
 
     def to_prompt(self) -> str:
-        where = f" Top up at {self.topup_url}." if self.topup_url else ""
-        return f"The account's balance does not cover this call.{where}"
+        where = f"; it can be topped up at {self.topup_url}" if self.topup_url else ""
+        return f"The account's balance does not cover this call{where}."
 
 
 class StoreError(ActGuardRuntimeError):

@@ -39,7 +39,7 @@ class RateLimitExceeded(ToolGuardError):  # noqa: N818 - the public name
 
     def to_prompt(self) -> str:
         return unmistakable(
-            f"{self.tool} was not run: it was called too often. Go on without it, "
+            f"{self.tool} was not run: it was called too often; go on without it, "
             f"or call it again in {seconds(self.retry_after or 0.0)}."
         )
 
@@ -77,7 +77,7 @@ class CircuitOpenError(ToolGuardError):
     def to_prompt(self) -> str:
         when = "later" if self.retry_after is None else f"in {seconds(self.retry_after)}"
         return unmistakable(
-            f"{self.tool} was not run: {self.dependency_name} is failing. Go on without it, or try again {when}."
+            f"{self.tool} was not run: {self.dependency_name} is failing; go on without it, or try again {when}."
         )
 
 
@@ -111,7 +111,7 @@ class MaxAttemptsExceeded(ToolGuardError):  # noqa: N818 - the public name
         self.used, self.limit, self.refused, self.run_id = used, limit, refused, run_id
 
     def to_prompt(self) -> str:
-        return unmistakable(f"{self.tool} was not run: it may not be called any more in this task. Go on without it.")
+        return unmistakable(f"{self.tool} was not run: it may not be called any more in this task; go on without it.")
 
 
 class LoopDetected(ToolGuardError):  # noqa: N818 - says what happened
@@ -144,7 +144,7 @@ class LoopDetected(ToolGuardError):  # noqa: N818 - says what happened
 
     def to_prompt(self) -> str:
         return unmistakable(
-            f"{self.tool} was not run: this exact call was made {times(self.limit)} already. Change your approach."
+            f"{self.tool} was not run: this exact call was made {times(self.limit)} already; change your approach."
         )
 
 
@@ -176,7 +176,7 @@ class ConcurrencyExceeded(ToolGuardError):  # noqa: N818 - says what happened
         self.tool, self.guard, self.retry_after, self.limit = tool, "concurrency", retry_after, limit
 
     def to_prompt(self) -> str:
-        return unmistakable(f"{self.tool} was not run: it is busy. Wait for calls that run to end, then try again.")
+        return unmistakable(f"{self.tool} was not run: it is busy; wait for calls that run to end, then try again.")
 
 
 class ScopeValueError(ToolGuardError):
@@ -189,7 +189,11 @@ class ScopeValueError(ToolGuardError):
 
 
 class IdempotencyError(ToolGuardError):
-    """About the idempotency key of a call: `key`, and what is wrong with it."""
+    """About the idempotency key of a call.
+
+    `key` is the key as the caller gave it, or as it was made for the call; `record` is what `actguard.idempotency`
+    knows it by: for `resolve` and `forget`.
+    """
 
     default_code = "IDEMPOTENCY"
 
@@ -202,13 +206,14 @@ class IdempotencyError(ToolGuardError):
         retryable: bool | None = None,
         *,
         tool: str = "tool",
-        key: Any = None,
+        key: str | int | None = None,
+        record: str | None = None,
         run_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message, code, reason, details, retryable)
         self.tool, self.guard, self.retry_after = tool, "idempotent", retry_after
-        self.key, self.run_id = key, run_id
+        self.key, self.record, self.run_id = key, record, run_id
 
     def to_prompt(self) -> str:
         return f"The call was not made: {self.message}"
@@ -246,8 +251,8 @@ class IdempotencyOutcomeUnknown(IdempotencyError):  # noqa: N818 - the public na
 
     def to_prompt(self) -> str:
         return (
-            "This call was started before and may have taken effect: do not make it again. "
-            "Check by other means whether it did, or ask a person."
+            "This call was started before and may have taken effect: do not make it again; "
+            "check by other means whether it did, or ask a person."
         )
 
 
@@ -293,8 +298,8 @@ class ToolTimeoutError(ToolExecutionError, TimeoutError):
         self.started, self.still_running = started, still_running
 
     def to_prompt(self) -> str:
-        doubt = " It may still take effect: check before you call it again." if self.still_running else ""
-        return unmistakable(f"{self.tool_name} took too long and was stopped waiting for.{doubt}")
+        doubt = "; it may still take effect, so check before you call it again" if self.still_running else ""
+        return unmistakable(f"{self.tool_name} took too long and was stopped waiting for{doubt}.")
 
 
 class TooManyOrphansError(ToolGuardError):
@@ -304,4 +309,4 @@ class TooManyOrphansError(ToolGuardError):
     default_retryable = True
 
     def to_prompt(self) -> str:
-        return "The tool was not run: earlier calls of it hang. Go on without it."
+        return "The tool was not run: earlier calls of it hang; go on without it."

@@ -4,7 +4,7 @@ from actguard.exceptions.base import ActGuardUsageError
 
 
 class ScopeValidationError(ActGuardUsageError):
-    """A scope name that does not fit."""
+    """A scope that does not fit: the name of a budget guard's, or what a guard on a tool counts for."""
 
 
 class SessionUsageError(ActGuardUsageError):

@@ -1,7 +1,8 @@
 """What a settle costs by the server's own book, whatever shape the client gave it in."""
 
-from operator import attrgetter
-from typing import Final
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any, Final
 
 import msgspec
 
@@ -16,15 +17,21 @@ PICO_PER_MICRO: Final = 10**6
 LARGEST_CHARGE: Final = 10**15
 """Micro-dollars: a thousand million dollars. What claims more is a mistake."""
 
-_counts: Final = attrgetter(*Usage._fields)
-_otherwise: Final = attrgetter("cached_input_tokens", "cache_write_tokens_5m", "cache_write_tokens_1h",
-                               "web_search_count", "cache_read_tokens", "cache_write_tokens",
-                               "cache_write_1h_tokens")  # fmt: skip
+
+def _picked(*names: str) -> Callable[[tuple[Any, ...]], tuple[int, ...]]:
+    """What takes these of an entry's values."""
+    return itemgetter(*map(UsageEntry.__struct_fields__.index, names))
+
+
+_counts: Final = _picked(*Usage._fields)
+_otherwise: Final = _picked("cached_input_tokens", "cache_write_tokens_5m", "cache_write_tokens_1h",
+                            "web_search_count", "cache_read_tokens", "cache_write_tokens",
+                            "cache_write_1h_tokens")  # fmt: skip
 """Counts that have several names, and parts that may contradict their whole."""
 _NOBODY: Final = ("", "none", "unknown")
 
 
-class Bill(msgspec.Struct):
+class Bill(msgspec.Struct, gc=False):
     """What a settle adds."""
 
     usd: int
@@ -36,7 +43,7 @@ class Bill(msgspec.Struct):
     """JSON: each line with its share; the shares add up to `usd`."""
 
 
-class _Line(msgspec.Struct, omit_defaults=True):
+class _Line(msgspec.Struct, omit_defaults=True, gc=False):
     """What is kept of a line. What does not apply to it is left out."""
 
     usd_micros: int
@@ -143,8 +150,9 @@ def _at_the_top(body: SettleBody) -> UsageEntry:
 
 def _usage(entry: UsageEntry) -> Usage:
     """The counts in our kinds. A part never makes its whole smaller: the whole is at least the sum of what is in it."""
-    usage = Usage._make(_counts(entry))
-    if not any(_otherwise(entry)):
+    values = msgspec.structs.astuple(entry)
+    usage = Usage._make(_counts(values))
+    if not any(_otherwise(values)):
         return usage
     one_hour = max(entry.cache_write_1h_tokens, entry.cache_write_tokens_1h)
     writes = max(entry.cache_write_tokens, entry.cache_write_tokens_5m + entry.cache_write_tokens_1h, one_hour)
@@ -159,11 +167,8 @@ def _usage(entry: UsageEntry) -> Usage:
 
 
 def _line(entry: UsageEntry, usage: Usage, usd: int, note: str) -> _Line:
-    line = _Line(usd, entry.scope_name)
+    said = entry.usd_micros, entry.estimated, note
     if entry.type == "custom_cost":
-        line.type, line.name = "custom_cost", entry.name
-    else:
-        line.provider, line.model = "" if entry.provider in _NOBODY else entry.provider, entry.provider_model_id
-        line.usage = usage.by_kind()
-    line.client_usd_micros, line.estimated, line.priced_by = entry.usd_micros, entry.estimated, note
-    return line
+        return _Line(usd, entry.scope_name, "custom_cost", entry.name, "", "", None, *said)
+    provider = "" if entry.provider in _NOBODY else entry.provider
+    return _Line(usd, entry.scope_name, "", "", provider, entry.provider_model_id, usage.by_kind(), *said)

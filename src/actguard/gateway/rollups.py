@@ -6,15 +6,14 @@
 What an event says is told, what the ledger says is billed; the two are kept apart.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
+from actguard.events.catalog import SPEND
+from actguard.gateway.http.bodies import Envelope
 from actguard.gateway.ledger.windows import SECOND
-from actguard.gateway.storage.store import Crossed, Row, Store, Transaction
+from actguard.gateway.storage.store import Row, Store, Transaction
 
 HOUR: Final = 3600 * SECOND
 DAY: Final = 24 * HOUR
@@ -32,92 +31,63 @@ _MOST_TOKENS: Final = 10**12
 _LONGEST_NAME: Final = 200
 
 
-class Event(msgspec.Struct):
-    """An event as it is stored; what follows its body is in the sums alone."""
-
-    workspace: int
-    id: str
-    ts: str
-    ingested_at: int
-    agent: str
-    user_id: str
-    run_id: str
-    category: str
-    name: str
-    provider: str
-    model: str
-    scope_name: str
-    usd_micros: int | None
-    body: str
-    tool_name: str = ""
-    input_tokens: int = 0
-    cached_input_tokens: int = 0
-    output_tokens: int = 0
+_Place = tuple[Any, ...]
+_Sums = dict[_Place, list[int]]
+"""How many, micro-dollars, and tokens: input, cached, output."""
 
 
-_STORED: Final = slice(Event.__struct_fields__.index("body") + 1)
-_encode: Final = msgspec.json.Encoder().encode
-_astuple: Final = msgspec.structs.astuple
+class Told:
+    """What events of one agent say that is added up, by what they have in common.
 
-
-def add_events(transaction: Transaction, events: Sequence[Event]) -> int:
-    """Store *events*, all of one workspace, and add to the sums. Returns how many were not known yet.
-
-    Raises:
-        Crossed: another gateway has just stored one of them.
+    Made where a request is read, so that for each event the writer has nothing left to do.
     """
-    if not events:
-        return 0
-    ids = _encode([event.id for event in events]).decode()
-    known = {id for (id,) in transaction.rows("known_events", workspace=events[0].workspace, ids=ids)}
-    new = {event.id: event for event in events if event.id not in known}
-    if not new:
-        return 0
-    if transaction.run_many("add_event", [_astuple(event)[_STORED] for event in new.values()]) != len(new):
-        raise Crossed
-    transaction.run_many("add_to_event_rollups", sums_of(new.values()))
-    return len(new)
+
+    def __init__(self, workspace: int, agent: str, at: int, events: Iterable[Envelope]) -> None:
+        self.of: Final = (workspace, agent, at - at % HOUR, at - at % DAY)
+        self.alike: Final[_Sums] = {}
+        self.users: Final[_Sums] = {}
+        for event in events:
+            usd, said = event.usd_micros or 0, event.input_tokens or 0
+            cached, answered = event.cached_input_tokens or 0, event.output_tokens or 0
+            for sums, place in ((self.alike, _place(event)), (self.users, _user(event))):
+                known = sums.get(place)
+                if known is None:
+                    sums[place] = [1, usd, said, cached, answered]
+                else:  # each event comes by here twice: nothing is made anew
+                    known[0] += 1
+                    known[1] += usd
+                    known[2] += said
+                    known[3] += cached
+                    known[4] += answered
 
 
-_place: Final = attrgetter("ingested_at", "category", "name", "agent", "tool_name", "provider", "model", "scope_name")
-_Amounts = tuple[int, ...]
-"""Micro-dollars, and tokens: input, cached, output."""
+_place: Final = attrgetter("category", "name", "tool_name", "provider", "model", "scope_name")
+_user: Final = attrgetter("category", "name", "user_id")
 
 
-def sums_of(events: Iterable[Event]) -> list[Row]:
-    """What *events* add to the sums; spend is divided by everything, other events by who and which tool.
+def sums_of(told: Iterable[Told]) -> list[Row]:
+    """What events add to the sums; spend is divided by everything, other events by who and which tool.
 
     In the order of the key: so every gateway locks them in the same, and none waits for another in a circle.
     """
-    workspace = 0
-    alike: defaultdict[tuple[Any, ...], list[_Amounts]] = defaultdict(list)
-    users: defaultdict[tuple[Any, ...], list[_Amounts]] = defaultdict(list)
-    for event in events:  # what costs time here costs it for each event, what is below for each that differs
-        workspace, place = event.workspace, _place(event)
-        said = (event.usd_micros or 0, event.input_tokens, event.cached_input_tokens, event.output_tokens)
-        alike[place].append(said)
-        users[(*place[:3], event.user_id)].append(said)
-    sums: dict[tuple[Any, ...], list[int]] = {}
-    for (at, category, name, agent, tool, provider, model, scope), amounts in alike.items():
-        dims = {"agent": agent, "tool": tool}
-        if (category, name) == ("llm", "usage"):
-            dims |= {"provider": provider, "model": model, "scope": scope, "agent_model": f"{agent}\t{model}"}
-        counts = _summed(amounts)
-        _add(sums, ("total", at - at % HOUR, f"{category}.{name}", ""), counts)
-        for dim, key in dims.items():
-            if key:
-                _add(sums, (dim, at - at % HOUR, f"{category}.{name}", key), counts)
-    for (at, category, name, user), amounts in users.items():
-        if user:
-            _add(sums, ("user", at - at % DAY, f"{category}.{name}", user), _summed(amounts))
-    return [(workspace, *place, *sums[place]) for place in sorted(sums)]
+    sums: _Sums = {}
+    for each in told:
+        workspace, agent, hour, day = each.of
+        for (category, name, user), counts in each.users.items():
+            if user:
+                _add(sums, (workspace, "user", day, f"{category}.{name}", user), counts)
+        for (category, name, tool, provider, model, scope), counts in each.alike.items():
+            dims = {"agent": agent, "tool": tool}
+            if (category, name) == SPEND:
+                dims |= {"provider": provider, "model": model, "scope": scope, "agent_model": f"{agent}\t{model or ''}"}
+            _add(sums, (workspace, "total", hour, f"{category}.{name}", ""), counts)
+            for dim, key in dims.items():
+                if key:
+                    _add(sums, (workspace, dim, hour, f"{category}.{name}", key), counts)
+    return [(*place, *sums[place]) for place in sorted(sums)]
 
 
-def _summed(amounts: list[_Amounts]) -> list[int]:
-    return [len(amounts), *map(sum, zip(*amounts, strict=True))]
-
-
-def _add(sums: dict[tuple[Any, ...], list[int]], place: tuple[Any, ...], counts: list[int]) -> None:
+def _add(sums: _Sums, place: _Place, counts: list[int]) -> None:
     known = sums.get(place)
     sums[place] = counts if known is None else [*map(int.__add__, known, counts)]
 

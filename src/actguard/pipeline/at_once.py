@@ -30,8 +30,8 @@ class Single(NamedTuple):
     step: Callable[[Any], Step]
     """What was read, as a step."""
     tell: Tell | None
-    quiet: bool
-    """Nothing is told of one whose receipt says that nobody wants to know."""
+    quiet: frozenset[type]
+    """Results of these types are not told, if the receipt says that nobody wants to know."""
     finish: Callable[[Report], bool]
 
 
@@ -72,7 +72,7 @@ class Several(NamedTuple):
     """Of what was read: the receipts (or None, as above), or the first refusal."""
     steps: tuple[Callable[[Any], Step], ...]
     """What was read, as steps."""
-    tellers: tuple[tuple[int, Tell, bool], ...]
+    tellers: tuple[tuple[int, Tell, frozenset[type]], ...]
     """Who has something to tell of a success: the place among the parts, what, and `Single.quiet`."""
 
 

@@ -63,7 +63,9 @@ class Call:
             for part, step, receipt in zip(held.group.parts, held.steps, held.receipts, strict=True):
                 if part.report is None or type(receipt) in SILENT:
                     continue
-                if ending.error is None and (part.quiet_success or (part.quiet and receipt.quiet)):
+                if ending.error is None and (
+                    part.quiet_success or (type(ending.result) in part.quiet and receipt.quiet)
+                ):
                     continue
                 report = part.report(step, receipt, ending)
                 if report is not None:

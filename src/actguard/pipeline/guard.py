@@ -18,7 +18,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, NamedTuple, TypeVar, cast, get_args
 
 from actguard.exceptions import ActGuardToolError, ActGuardUsageError, ToolGuardError
 from actguard.stores.protocol import Kind, Receipt, Refusal, Report, Step, fast_new
@@ -68,6 +68,9 @@ class Ending(NamedTuple):
     seconds: float
     awaited: bool = False
 
+
+PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, type(None), dict, list, tuple, bytes, set})
+"""What tools return as a rule: known at one look to be no awaitable, no generator, and no answer with a status."""
 
 Args = tuple[Any, ...]
 Kwargs = Mapping[str, Any]
@@ -121,8 +124,8 @@ class Part(Generic[S]):
     """Of results of these types `keep` makes nothing else."""
     keep_s: float = 0.0
     """And for how long."""
-    quiet: bool = False
-    """`report` has nothing to say about a success whose receipt is `quiet`."""
+    quiet: frozenset[type] = frozenset()
+    """`report` has nothing to say about a result of these types whose receipt is `quiet`."""
     quiet_success: bool = False
     """`report` has nothing to say about any success."""
     timed: bool = False

@@ -102,7 +102,7 @@ class Plan:
             if part.report is not None and not part.quiet_success
         )
         self.failing_tellers = tuple(
-            (index, part.report, False) for index, part in enumerate(takers) if part.report is not None
+            (index, part.report, part.quiet) for index, part in enumerate(takers) if part.report is not None
         )
         self.direct = only is not None and not (watched or self.checks or self.starters)
         self.several = several(takers, only.store) if only is not None and self.direct and not self.lined else None
@@ -301,7 +301,7 @@ class Plan:
         steps, receipts = call.held[0].steps, call.held[0].receipts
         for index, report, quiet in self.tellers if ending.error is None else self.failing_tellers:
             receipt = receipts[index]
-            if quiet and receipt.quiet:
+            if ending.error is None and type(ending.result) in quiet and receipt.quiet:
                 continue
             if (told := report(steps[index], receipt, ending)) is not None and not self.finish(told):
                 self.unwritten(self.groups[0].parts, told)

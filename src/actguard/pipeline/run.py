@@ -13,15 +13,12 @@ from actguard.exceptions import ToolGuardError
 from actguard.pipeline.at_once import Several, Single
 from actguard.pipeline.call import Call, Held
 from actguard.pipeline.drive import adrive, clock, drive, failing
-from actguard.pipeline.guard import Answer, Args, Ending, Kwargs
+from actguard.pipeline.guard import PLAIN, Answer, Args, Ending, Kwargs
 from actguard.pipeline.later import async_generator, generator, is_lazy, later
 from actguard.pipeline.outcome import is_neutral
 from actguard.pipeline.plan import Plan, Planned
 from actguard.stores.protocol import Refused, Step
 from actguard.stores.undo import REFUSALS
-
-# What tools return as a rule: neither awaitable nor a generator, known at one look.
-_READY = frozenset({str, int, float, bool, type(None), dict, list, tuple, bytes, set})
 
 
 def wrapper(function: Planned) -> Callable[..., Any]:
@@ -69,9 +66,9 @@ def _sync_single(plan: Plan, single: Single) -> Callable[[Args, Kwargs], Any]:
         except BaseException as error:
             _failed_single(plan, step_of(asked), receipt, error, begun)
             raise
-        if type(result) not in _READY and is_lazy(result):
+        if type(result) not in PLAIN and is_lazy(result):
             return later(plan, _call_of(plan, args, kwargs, [step_of(asked)], (receipt,)), result, begun)
-        if tell is not None and not (quiet and receipt.quiet):
+        if tell is not None and not (type(result) in quiet and receipt.quiet):
             unwritten = tell(asked, receipt, result, clock() - begun if timed else 0.0)
             if unwritten is not None:
                 plan.unwritten((part,), unwritten)
@@ -107,12 +104,12 @@ def _sync_several(plan: Plan, several: Several) -> Callable[[Args, Kwargs], Any]
             drive(plan.close(_call_of(plan, args, kwargs, whole(asked), receipts), failed))
             plan.heard(error, failed.neutral)
             raise
-        if type(result) not in _READY and is_lazy(result):
+        if type(result) not in PLAIN and is_lazy(result):
             return later(plan, _call_of(plan, args, kwargs, whole(asked), receipts), result, begun)
         seconds = clock() - begun if timed else 0.0
         for index, tell, quiet in tellers:
             receipt = receipts[index]
-            if quiet and receipt.quiet:
+            if type(result) in quiet and receipt.quiet:
                 continue
             unwritten = tell(asked[index], receipt, result, seconds)
             if unwritten is not None:
@@ -140,7 +137,7 @@ def _sync_gated(plan: Plan, gates: tuple[Callable[[Args, Kwargs], bool], ...]) -
         except BaseException as error:
             plan.heard(error, is_neutral(error))
             raise
-        if type(result) not in _READY and is_lazy(result):
+        if type(result) not in PLAIN and is_lazy(result):
             return later(plan, Call(args, kwargs), result, 0.0)
         if (run := current_frame().run) is not None and run.emitter is not None:
             plan.heard(None, False)
@@ -171,7 +168,7 @@ def _sync_body(plan: Plan, call: Call) -> Any:
         drive(plan.close(call, ending))
         plan.heard(error, ending.neutral)
         raise
-    if type(result) not in _READY and is_lazy(result):
+    if type(result) not in PLAIN and is_lazy(result):
         return later(plan, call, result, begun)
     if call.held:
         ending = Ending(result, None, False, clock() - begun if begun else 0.0)
@@ -220,7 +217,7 @@ def _async(function: Planned) -> Callable[..., Any]:
         except BaseException as error:
             _failed_single(plan, step_of(asked), receipt, error, begun)
             raise
-        if tell is not None and not (quiet and receipt.quiet):
+        if tell is not None and not (type(result) in quiet and receipt.quiet):
             unwritten = tell(asked, receipt, result, clock() - begun if begun else 0.0)
             if unwritten is not None:
                 plan.unwritten((part,), unwritten)

@@ -9,10 +9,12 @@ reply never reaches the caller: it is logged once, and the call is charged by es
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import replace
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
+from weakref import ref
 
 from actguard.budget.account import Account, Spend
 from actguard.budget.hosts import Host
@@ -35,6 +37,14 @@ _numbers = count(1)
 _OUR_BYTES = 80  # what an output cap and a question for usage add to a body; neither is part of the prompt
 
 
+class Closable(Protocol):
+    """What reads a stream, as its call sees it."""
+
+    def closed(self) -> None:
+        """The stream is closed, or as good as that: settle by what was received, unless it is being read just now."""
+        ...
+
+
 class Call(Quote):
     """One call in flight."""
 
@@ -46,6 +56,7 @@ class Call(Quote):
         "sent",
         "settled",
         "streaming",
+        "tap",
     )
 
     announced: bool
@@ -61,6 +72,8 @@ class Call(Quote):
     """A further paid call within the same user-level one."""
     deferred_as: str | None
     """It was accepted, and is billed later, under this id."""
+    tap: "ref[Closable] | None"
+    """What reads its stream."""
 
     def __init__(
         self, account: Account, wire: Wire, endpoint: Endpoint, host: Host, request: Request, model: str = ""
@@ -77,7 +90,7 @@ class Call(Quote):
         self.impossible = _NOTHING_IMPOSSIBLE
         self.announced = True
         self.hide_usage = self.streaming = self.sent = self.settled = False
-        self.refusal = self.next = self.deferred_as = None
+        self.refusal = self.next = self.deferred_as = self.tap = None
         if not model:
             _, body, extra = request
             named = body.get("model") if body is not None and extra is None else None
@@ -138,8 +151,12 @@ class Call(Quote):
 
     def reply_bytes(self, body: bytes | str) -> None:
         """Settle by a reply; by estimate if it is no JSON, or does not say what it billed."""
+        self.reply_parsed(parse_json, body)
+
+    def reply_parsed(self, parse: Callable[[Any], Any], body: Any) -> None:
+        """`reply_bytes` where the document is had from `parse(body)`."""
         try:
-            parsed = parse_json(body)
+            parsed = parse(body)
         except ValueError:
             log_once(f"a reply of {self.wire.name} {self.endpoint.name} was not JSON")
             self.account.count_unmetered()
@@ -266,6 +283,13 @@ class Call(Quote):
         self.settled = True
         admission = self.account.admission
         admission.later(lambda: admission.drop(self))
+
+    def give_up(self) -> None:
+        """Nobody is left to be told of its end: a stream was left where it stands, the rest is charged by estimate."""
+        tap = self.tap() if self.tap is not None else None
+        if tap is not None:
+            tap.closed()
+        self.settle(None, None, self.deferred_as)
 
     def release(self) -> None:
         """Nothing was billed."""

@@ -185,7 +185,7 @@ class Quote(Hold):
                 read_in, written = usage[0], usage[1]
                 pico = 0
                 if price is not None:
-                    if usage[2:] == _PLAIN:
+                    if usage[2:] == _PLAIN and price.complete:
                         pico = price.plain_cost(read_in, written)
                     else:
                         pico = price.cost(usage)

@@ -34,6 +34,7 @@ METHODS = ("request", "_build_request", "_process_response")
 _CLOUDS = (("Bedrock", "aws"), ("Azure", "azure"), ("Vertex", "google"))
 _PRICED, _DEFERRED = Kind.PRICED, Kind.DEFERRED  # looked up once: a member of an Enum takes as long as ten attributes
 _KEY = "actguard.call"  # in the extensions of an HTTP request; HTTP libraries ignore keys they do not know
+_RAW = "X-Stainless-Raw-Response"  # asks the SDK for the response as it is, to be parsed by whom it is given to
 
 
 class StainlessSeam:
@@ -251,23 +252,37 @@ class StainlessSeam:
     def _around_process(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def _process_response(client: Any, **kwargs: Any) -> Any:
-            call = self._answered(kwargs["response"]) if current_frame().scope is not None or deferred else None
-            result = original(client, **kwargs)
+            if current_frame().scope is None and not deferred:
+                return original(client, **kwargs)
+            response = kwargs["response"]
+            call = self._answered(response, kwargs.get("options"))
+            try:
+                result = original(client, **kwargs)
+            finally:
+                if "json" in response.__dict__:
+                    _withdraw(response)
             if call is not None and not call.announced:
                 call.returned(result)
             return result
 
         @functools.wraps(original)
         async def _aprocess_response(client: Any, **kwargs: Any) -> Any:
-            call = self._answered(kwargs["response"]) if current_frame().scope is not None or deferred else None
-            result = await original(client, **kwargs)
+            if current_frame().scope is None and not deferred:
+                return await original(client, **kwargs)
+            response = kwargs["response"]
+            call = self._answered(response, kwargs.get("options"))
+            try:
+                result = await original(client, **kwargs)
+            finally:
+                if "json" in response.__dict__:
+                    _withdraw(response)
             if call is not None and not call.announced:
                 call.returned(result)
             return result
 
         return _aprocess_response if inspect.iscoroutinefunction(original) else _process_response
 
-    def _answered(self, response: Any) -> Call | None:
+    def _answered(self, response: Any, options: Any) -> Call | None:
         """The call that *response* answers, settled by it, or about to be."""
         call: Call | None = response.request.extensions.get(_KEY)
         try:
@@ -278,10 +293,12 @@ class StainlessSeam:
             call.sent = False
             if response.status_code < 400:  # others are seen here only with a middleware; what failed is not billed
                 body = getattr(response, "_content", None)
-                if body is not None:
+                if body is None:
+                    tap(call, response)
+                elif _is_raw(options) or "json" in response.__dict__:
                     call.reply_bytes(body)
                 else:
-                    tap(call, response)
+                    call.reply_parsed(_shared, response)
         except Exception:  # noqa: BLE001 - ours, not the caller's: his reply is paid for and must reach him
             log_once(f"reading a response of {self.wire.name} failed", trace=True)
             if call is not None:
@@ -309,6 +326,33 @@ class StainlessSeam:
             call = deferred.get(part)
             if call is not None:
                 tap(call, response, endpoint)
+
+
+def _is_raw(options: Any) -> bool:
+    """Whether the caller asked for the response as it is, which the SDK then does not parse."""
+    headers = getattr(options, "headers", None)
+    return type(headers) is dict and _RAW in headers
+
+
+def _shared(response: Any) -> Any:
+    """The JSON document of *response*, parsed by its own `json`, as the SDK is about to do: what it then asks for is
+    there already. To parse a reply once more for ourselves would take as long as everything else that a call costs."""
+    document = response.json()
+    response.__dict__["json"] = functools.partial(_once, response, document)
+    return document
+
+
+def _once(response: Any, document: Any, **kwargs: Any) -> Any:
+    """`response.json`, the first time; who asks again, or has it parsed in another way, gets a document of his own."""
+    del response.__dict__["json"]
+    return response.json(**kwargs) if kwargs else document
+
+
+def _withdraw(response: Any) -> None:
+    """Take back what `_shared` has put up, if the SDK did not ask for it."""
+    stand_in = response.__dict__["json"]
+    if type(stand_in) is functools.partial and stand_in.func is _once:
+        del response.__dict__["json"]
 
 
 def _is_inside(client: Any) -> bool:

@@ -167,6 +167,7 @@ class Tap:
         self._response = weakref.ref(response)
         self._finalizer = weakref.finalize(response, self._end_early)
         self._finalizer.atexit = False
+        self.call.tap = weakref.ref(self)
         self.call.opened()
         kind, attributes = response.__class__, response.__dict__
         if hasattr(kind, "iter_bytes"):
@@ -191,15 +192,16 @@ class Tap:
         try:
             response.__class__.close(response)
         finally:
-            self._closed()
+            self.closed()
 
     async def _aclose(self, response: Any) -> None:
         try:
             await response.__class__.aclose(response)
         finally:
-            self._closed()
+            self.closed()
 
-    def _closed(self) -> None:
+    def closed(self) -> None:
+        """Settle by what was received, unless the body is being read just now."""
         reading = self._generator() if self._generator is not None else None
         if reading is not None and (getattr(reading, "gi_running", False) or getattr(reading, "ag_running", False)):
             return  # the body closes its response itself at its end, and `passing` is about to see which end

@@ -24,6 +24,7 @@ from actguard.exceptions import (
 from actguard.money import PICO_PER_USD
 from actguard.runtime.remote import Remote
 from actguard.runtime.reservation import GatewayReservation, closed
+from actguard.runtime.unfinished import Unfinished
 from actguard.transport.answers import Unanswered
 from actguard.transport.names import check_fits
 
@@ -58,10 +59,17 @@ class Unreserved:
 class ScopeListener:
     """Tells the events and the gateway what happens in one outermost scope and all that are nested in it."""
 
-    def __init__(self, events: RunEvents | None, reservation: GatewayReservation | None, plan_key: str | None) -> None:
+    def __init__(
+        self,
+        events: RunEvents | None,
+        reservation: GatewayReservation | None,
+        plan_key: str | None,
+        unfinished: Unfinished,
+    ) -> None:
         self.plan_key = plan_key
         self._events = events
         self._reservation = reservation
+        self._unfinished = unfinished
         self._pid = os.getpid()
         self._warned = False
 
@@ -94,24 +102,36 @@ class ScopeListener:
         if self._reservation is not None:
             self._reservation.explain(error)
         if self._events is not None:
-            self._events.emit("budget", "blocked" if error.phase == "before" else "limit_exceeded", *_refusal(error))
+            payload, fields = _refusal(error)
+            fields["plan_key"] = self.plan_key
+            self._events.emit("budget", "blocked" if error.phase == "before" else "limit_exceeded", payload, fields)
 
     def unfinished(self, account: Account, hold: Hold) -> None:
+        if self._pid != os.getpid():
+            return
         if self._reservation is not None:
             self._reservation.unfinished(hold)
+        self._unfinished.add(hold)
 
 
 class RunBacking:
     """What a client does for one run."""
 
     def __init__(
-        self, client: object, remote: Remote | None, run_id: str, user_id: str | None, emitter: RunEvents | None
+        self,
+        client: object,
+        remote: Remote | None,
+        run_id: str,
+        user_id: str | None,
+        emitter: RunEvents | None,
+        unfinished: Unfinished,
     ) -> None:
         self.client = client  # for who asks whether the run is his
         self._remote = remote
         self.run_id = run_id
         self.user_id = user_id
         self.emitter = emitter
+        self._unfinished = unfinished
         self.pid = os.getpid()
         self._started = time.monotonic()
 
@@ -171,14 +191,16 @@ class RunBacking:
         return reservation
 
     def _unreserved(self, ask: Ask) -> Unreserved:
-        return Unreserved(ScopeListener(self.emitter, None, ask.plan_key) if self.emitter is not None else None)
+        if self.emitter is None:
+            return Unreserved(None)
+        return Unreserved(ScopeListener(self.emitter, None, ask.plan_key, self._unfinished))
 
     def _reservation(self, ask: Ask) -> GatewayReservation:
         remote = self._remote
         assert remote is not None
         check_fits("user_id", ask.user_id)
         reservation = GatewayReservation(remote, ask, uuid7())
-        reservation.listener = ScopeListener(self.emitter, reservation, ask.plan_key)
+        reservation.listener = ScopeListener(self.emitter, reservation, ask.plan_key, self._unfinished)
         return reservation
 
     def _not_granted(self, reservation: GatewayReservation, ask: Ask, key: str, error: ActGuardError) -> None:

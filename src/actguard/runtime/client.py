@@ -20,6 +20,7 @@ from actguard.runtime.delivery import GatewaySink
 from actguard.runtime.lifecycle import die, live
 from actguard.runtime.remote import RESERVE, SETTLE, Remote
 from actguard.runtime.run import ClientBudgetGuard, ClientRun, WhenShort
+from actguard.runtime.unfinished import Unfinished
 from actguard.runtime.waiting import await_for
 from actguard.transport.workers import Workers
 
@@ -75,6 +76,7 @@ class Client:
         self.remote: Remote | None = None
         self._closed = False
         self._channels: list[Channel] = []
+        self._unfinished = Unfinished()
         self._gateway_sink: GatewaySink | None = None
         sinks = [sink_named(sink) for sink in self.config.event_sinks]
         if self.config.events_file is not None:
@@ -203,7 +205,7 @@ class Client:
             emitter = RunEvents(origin, self.config.event_mode, self._channels)
         if self.remote is not None:
             self.remote.courier.start()
-        return RunBacking(self, self.remote, run_id, user_id, emitter)
+        return RunBacking(self, self.remote, run_id, user_id, emitter, self._unfinished)
 
     # ---- budgets without a guard ----
 
@@ -343,12 +345,14 @@ class Client:
     def close(self) -> None:
         """Deliver what waits, and let go of connections and threads. Twice is once.
 
-        Spend that cannot be delivered now stays on disk, and is by a later process.
+        Spend that cannot be delivered now stays on disk, and is by a later process. A call that was begun in a scope of
+        this client and runs on, such as a stream that nobody has closed, is charged as it stands.
         """
         if self._closed:
             return
         self._closed = True
         die(self)
+        self._unfinished.give_up()
         deadline = time.monotonic() + self.config.events.timeout_s
         if self._gateway_sink is not None:
             self._gateway_sink.hurried = True
@@ -369,6 +373,7 @@ class Client:
 
     def forked(self) -> None:
         """In a forked child: threads stayed behind, and what waits is the parent's to deliver."""
+        self._unfinished.forked()
         for channel in self._channels:
             channel.forked()
         if self.remote is not None:

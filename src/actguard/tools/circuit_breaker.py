@@ -7,7 +7,19 @@ from typing import Any, ClassVar, cast
 from actguard.exceptions import CircuitBreakerConfigurationError, CircuitOpenError, ToolGuardError
 from actguard.pipeline import settings
 from actguard.pipeline.decorate import Decorator
-from actguard.pipeline.guard import Args, Ending, Guard, Kwargs, OnStoreError, Part, called, named, positive, whole
+from actguard.pipeline.guard import (
+    PLAIN,
+    Args,
+    Ending,
+    Guard,
+    Kwargs,
+    OnStoreError,
+    Part,
+    called,
+    named,
+    positive,
+    whole,
+)
 from actguard.pipeline.target import Target
 from actguard.stores.protocol import (
     BreakerAcquire,
@@ -21,7 +33,7 @@ from actguard.stores.protocol import (
 )
 from actguard.tools.circuits import circuits
 from actguard.tools.failure_kinds import FAIL_ON_DEFAULT, IGNORE_ON_DEFAULT, FailureKind
-from actguard.tools.failures import classify, retry_after
+from actguard.tools.failures import classify, kind_of_answer, retry_after
 from actguard.tools.owners import new_owner
 from actguard.tools.scope import Scope, check_scope, described, key_maker, key_prefix
 
@@ -166,7 +178,7 @@ class CircuitBreaker(Decorator):
             fixed_key=begin if self.scope is None else None,
             refuse=refuse,
             report=report,
-            quiet=self.slow_call_s is None,
+            quiet=PLAIN if self.slow_call_s is None else frozenset(),
             timed=self.slow_call_s is not None,
         )
 
@@ -174,8 +186,10 @@ class CircuitBreaker(Decorator):
         """What *ending* says about the dependency, and for how long it asked to be left alone."""
         error = ending.error
         if error is None:
-            slow = self.slow_call_s is not None and ending.seconds > self.slow_call_s
-            return ("failure" if slow else "success"), None
+            if self.slow_call_s is not None and ending.seconds > self.slow_call_s:
+                return "failure", None
+            said = None if type(ending.result) in PLAIN else kind_of_answer(ending.result)
+            return ("success", None) if said is None else self._by_kind(said, ending.result)
         if ending.neutral:
             return "neutral", None
         if self.is_failure is not None:
@@ -183,10 +197,12 @@ class CircuitBreaker(Decorator):
                 return ("failure" if self.is_failure(error) else "neutral"), None
             except Exception:  # noqa: BLE001 - the tool's own error is what must reach the caller
                 return "neutral", None
-        kind = self._kind(error)
+        return self._by_kind(self._kind(error), error)
+
+    def _by_kind(self, kind: FailureKind, said_by: Any) -> tuple[CallOutcome, float | None]:
         if kind not in cast("frozenset[FailureKind]", self.fail_on):
             return "neutral", None
-        return "failure", retry_after(error) if kind is FailureKind.THROTTLED else None
+        return "failure", retry_after(said_by) if kind is FailureKind.THROTTLED else None
 
     def explain(self) -> str:
         when = (

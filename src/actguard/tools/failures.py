@@ -20,6 +20,7 @@ from actguard.tools.failure_kinds import CLASSES, CODES, ERRNOS, STATUS, Failure
 
 _DEEPEST = 8
 _MOST_MEMBERS = 64
+_HTTP = frozenset({"aiohttp", "http", "urllib3"})
 
 
 def classify(error: BaseException) -> FailureKind:
@@ -44,9 +45,25 @@ def _first(error: BaseException, ways: tuple[Callable[[BaseException], FailureKi
     return FailureKind.UNKNOWN
 
 
-def retry_after(error: BaseException) -> float | None:
-    """Seconds after which the service said to come back; None: it did not say."""
-    for link in _chain(error):
+def kind_of_answer(result: object) -> FailureKind | None:
+    """The kind of failure that *result* tells of, if it is the answer of an HTTP client that does not raise.
+
+    That is anything with a `status_code`; and with a `status`, what the standard library, urllib3 and aiohttp return.
+    No `__getattr__` is asked: it may do anything.
+    """
+    kind = type(result)
+    for name in ("status_code", "status") if _root(kind) in _HTTP else ("status_code",):
+        try:
+            if name in getattr(result, "__dict__", ()) or hasattr(kind, name):
+                return _of_status(getattr(result, name))
+        except Exception:  # noqa: BLE001 - a result that fights back says nothing
+            return None
+    return None
+
+
+def retry_after(source: Any) -> float | None:
+    """Seconds after which a service said to come back, in an error or an answer; None: it did not say."""
+    for link in _chain(source):
         try:
             seconds = _said_when(link)
         except Exception:  # noqa: BLE001 - an exception that fights back says nothing
@@ -56,7 +73,7 @@ def retry_after(error: BaseException) -> float | None:
     return None
 
 
-def _said_when(error: BaseException) -> float | None:
+def _said_when(error: Any) -> float | None:
     headers: Any = _get(error, "headers") or _get(_get(error, "response"), "headers")
     if headers is None:
         headers = _mapping(_mapping(_get(error, "response")).get("ResponseMetadata")).get("HTTPHeaders")
@@ -95,10 +112,13 @@ def _by_status(error: BaseException) -> FailureKind | None:
         _get(error, "http_status"),
         _get(error, "code"),
     )
-    for status in candidates:
-        if isinstance(status, int) and not isinstance(status, bool) and 400 <= status <= 599:
-            return STATUS.get(status, FailureKind.OVERLOADED if status >= 500 else FailureKind.INVALID)
-    return None
+    return next((kind for kind in map(_of_status, candidates) if kind is not None), None)
+
+
+def _of_status(status: Any) -> FailureKind | None:
+    if not isinstance(status, int) or isinstance(status, bool) or not 400 <= status <= 599:
+        return None
+    return STATUS.get(status, FailureKind.OVERLOADED if status >= 500 else FailureKind.INVALID)
 
 
 # ---- by what it is ------------------------------------------------------------------------------------------------
@@ -108,10 +128,14 @@ def _by_class(error: BaseException) -> FailureKind | None:
     if isinstance(error, ToolTimeoutError):
         return FailureKind.TIMEOUT
     for base in type(error).__mro__:
-        kind = CLASSES.get(str(base.__module__).partition(".")[0], {}).get(base.__name__)
+        kind = CLASSES.get(_root(base), {}).get(base.__name__)
         if kind is not None and not _is_wrapping(error, base):
             return kind
     return None
+
+
+def _root(kind: type) -> str:
+    return str(kind.__module__).partition(".")[0]
 
 
 def _is_wrapping(error: BaseException, base: type) -> bool:
@@ -147,9 +171,9 @@ def _members(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
 # ---- reading other people's objects -------------------------------------------------------------------------------
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _chain(error: Any) -> Iterator[Any]:
     seen: set[int] = set()
-    link: BaseException | None = error
+    link: Any = error
     while link is not None and id(link) not in seen and len(seen) < _DEEPEST:
         seen.add(id(link))
         yield link

@@ -64,8 +64,8 @@ def takes_key(guard: Keyed, target: Target) -> bool:
     return target.signature is not None and guard.key_arg in target.signature.parameters
 
 
-def key_reader(guard: Keyed, target: Target) -> Callable[[Args, Kwargs], str]:
-    """What reads the key of a call.
+def key_reader(guard: Keyed, target: Target) -> Callable[[Args, Kwargs], str | int]:
+    """What reads the key of a call, as its caller says it, or as it is made for the function.
 
     Raises:
         InvalidIdempotentToolError: the function has no parameter for it.
@@ -91,12 +91,10 @@ def key_reader(guard: Keyed, target: Target) -> Callable[[Args, Kwargs], str]:
         path = guard.key_arg if takes_key(guard, target) else f"{_takes_anything(target)}.{guard.key_arg}"
         read = arguments.getter(target, path, argument="key_arg", error=InvalidIdempotentToolError)
 
-    def key(args: Args, kwargs: Kwargs) -> str:
+    def key(args: Args, kwargs: Kwargs) -> str | int:
         value = read(args, kwargs)
-        if type(value) is int:
-            return encode_int(value)
-        if type(value) is str and value.strip():
-            return encode_text(value)
+        if type(value) is int or (type(value) is str and value.strip()):
+            return value
         raise MissingIdempotencyKeyError(
             f"{target.name} needs an idempotency key: a non-empty text or a whole number"
             + (f" in {guard.key_arg!r}." if guard.key == "arg" else "."),
@@ -112,19 +110,30 @@ def whole_key_reader(guard: Keyed, target: Target) -> Callable[[Args, Kwargs], s
     where, key = reach(guard, target), key_reader(guard, target)
     plain = arguments.position(target, guard.key_arg) if guard.key == "arg" else None
     if plain is None:
-        return lambda args, kwargs: where() + key(args, kwargs)
+        return lambda args, kwargs: where() + _encoded(key(args, kwargs))
     index, name, default = plain
 
     def plain_key(args: Args, kwargs: Kwargs) -> str:
         value = args[index] if len(args) > index else kwargs.get(name, default)
-        # What keys are as a rule, written here as `key` would write it.
+        # What keys are as a rule, written here as `_encoded` would write it.
         if type(value) is int and -LARGE < value < LARGE:
             return f"{where()}i:{value}"
         if type(value) is str and len(value) <= LONGEST and value.strip():
             return f"{where()}s:{value}"
-        return where() + key(args, kwargs)
+        return where() + _encoded(key(args, kwargs))
 
     return plain_key
+
+
+def _encoded(key: str | int) -> str:
+    return encode_int(key) if isinstance(key, int) else encode_text(key)
+
+
+def key_said(record: str, begin: str) -> str | int:
+    """The key that a record which begins with *begin* was made for; of a long one, its digest."""
+    part = record.removeprefix(begin)
+    tag, _, text = part.partition(":")
+    return text if tag == "s" else int(text) if tag == "i" else part
 
 
 def fingerprinter(guard: Keyed, target: Target) -> Callable[[Args, Kwargs], str] | None:
@@ -160,7 +169,7 @@ def _takes_anything(target: Target) -> str | None:
 
 
 def giving_key(
-    guard: Keyed, target: Target, key: Callable[..., str]
+    guard: Keyed, target: Target, key: Callable[..., str | int]
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]] | None:
     """What hands the key to the function, if it has a parameter for it."""
     if not takes_key(guard, target):

@@ -25,7 +25,7 @@ class IdempotencyRecords:
     def list(
         self, prefix: str = "", *, state: State | None = None, limit: int = 100, store: Store | None = None
     ) -> list[IdempotencyRecord]:
-        """Records whose key starts with *prefix*; an error's `.key` is a whole one."""
+        """Records whose key starts with *prefix*; an error's `.record` is a whole one."""
         return _or_configured(store).list_idempotency(_prefix(prefix, state, limit), state=state, limit=limit)
 
     def resolve(

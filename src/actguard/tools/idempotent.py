@@ -3,10 +3,12 @@
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Any, ClassVar, Literal, NamedTuple
 
+from actguard.context import current_frame
 from actguard.exceptions import (
     ActGuardToolError,
     ActGuardUsageError,
@@ -55,7 +57,15 @@ from actguard.stores.store import Store
 from actguard.tools import results
 from actguard.tools.heartbeat import heartbeats
 from actguard.tools.hidden_key import refuse_misplaced
-from actguard.tools.idempotency_key import fingerprinter, giving_key, key_reader, takes_key, whole_key_reader
+from actguard.tools.idempotency_key import (
+    fingerprinter,
+    giving_key,
+    key_reader,
+    key_said,
+    reach,
+    takes_key,
+    whole_key_reader,
+)
 from actguard.tools.owners import new_owner
 from actguard.tools.results import Codec, NotKept
 
@@ -173,7 +183,7 @@ class Idempotent(Decorator):
             self.lease_s if store.blocking else inf
         )  # without a process of its own, a call cannot outlive its store
         codec = results.codec(self.codec) if store.serialises else None
-        key = whole_key_reader(self, target)
+        where, key = reach(self, target), whole_key_reader(self, target)
         fingerprint = fingerprinter(self, target)
         ttl_s = float(self.ttl_s)
         names_owners = isinstance(store, AnswersAtOnce)
@@ -186,32 +196,30 @@ class Idempotent(Decorator):
             return fast_new(IdempotencyBegin, fields)  # type: ignore[no-any-return]
 
         def refuse(step: IdempotencyBegin, refusal: Refusal) -> ToolGuardError | Answer:
-            name, tool = step.key, target.name
-            if isinstance(refusal, Done):
-                if self.on_duplicate != "raise":
-                    try:
-                        kept = results.replay(refusal.result, codec)
-                    except NotKept:
-                        message = f"{tool} was done with this key already; its result could not be kept."
-                        return DuplicateIdempotencyKey(message, reason="result_not_kept", tool=tool, key=name)
+            if isinstance(refusal, Done) and self.on_duplicate != "raise":
+                with suppress(NotKept):
+                    kept = results.replay(refusal.result, codec)
                     lazy = kept.awaited and target.kind == "sync"
                     return Answer(_ready(kept.value) if lazy else kept.value, replayed=True)
-                return DuplicateIdempotencyKey(f"{tool} was done with this key already.", tool=tool, key=name)
+            said, tool = key_said(step.key, where()), target.name
+            run = current_frame().run
+            named: dict[str, Any] = {"tool": tool, "key": said, "record": step.key, "run_id": run and run.run_id}
+            if isinstance(refusal, Done):
+                if self.on_duplicate != "raise":
+                    message = f"{tool} was done with key {said!r} already; its result could not be kept."
+                    return DuplicateIdempotencyKey(message, reason="result_not_kept", **named)
+                return DuplicateIdempotencyKey(f"{tool} was done with key {said!r} already.", **named)
             if isinstance(refusal, InProgress):
                 after = None if refusal.retry_after == inf else refusal.retry_after
-                return IdempotencyInProgress(
-                    f"{tool} is running with this key.", tool=tool, key=name, retry_after=after
-                )
+                return IdempotencyInProgress(f"{tool} is running with key {said!r}.", retry_after=after, **named)
             if isinstance(refusal, Mismatch):
-                return IdempotencyPayloadMismatch(
-                    f"{tool} was called with this key before, and other arguments.", tool=tool, key=name
-                )
+                message = f"{tool} was called with key {said!r} before, and other arguments."
+                return IdempotencyPayloadMismatch(message, **named)
             assert isinstance(refusal, Unknown)
             return IdempotencyOutcomeUnknown(
-                f"{tool} was started with this key, and it is not known whether it took effect ({refusal.error}).",
-                tool=tool,
-                key=name,
+                f"{tool} was started with key {said!r}, and it is not known whether it took effect ({refusal.error}).",
                 details={"error": refusal.error},
+                **named,
             )
 
         def patience(refusal: Refusal, left: float) -> float | None:
@@ -288,7 +296,7 @@ def _never_started(error: BaseException, target: Target) -> bool:
 
 
 def _recourse(guard: Idempotent, target: Target, codec: Codec | None) -> Callable[..., bool]:
-    named_arguments = arguments.named_arguments(target)
+    key, named_arguments = key_reader(guard, target), arguments.named_arguments(target)
 
     def recourse(
         args: tuple[Any, ...], kwargs: Mapping[str, Any], step: IdempotencyBegin, refusal: Refusal, store: Store
@@ -296,7 +304,7 @@ def _recourse(guard: Idempotent, target: Target, codec: Codec | None) -> Callabl
         """Whether it is worth asking again."""
         if not isinstance(refusal, Unknown) or guard.reconcile is None:
             return False
-        found = guard.reconcile(step.key, named_arguments(args, kwargs))
+        found = guard.reconcile(str(key(args, kwargs)), named_arguments(args, kwargs))
         if isinstance(found, Executed):
             done = Done(results.keep(found.result, target.kind == "async", codec))
             return store.resolve_idempotency(step.key, done, ttl_s=guard.ttl_s)

@@ -12,7 +12,7 @@ A value that is missing, or has no stable text, refuses the call: it is never co
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from actguard.exceptions import ActGuardUsageError, ScopeValueError
+from actguard.exceptions import ScopeValidationError, ScopeValueError
 from actguard.pipeline import arguments, settings
 from actguard.pipeline.arguments import MISSING, Getter
 from actguard.pipeline.guard import called
@@ -27,12 +27,12 @@ def check_scope(scope: Any) -> None:
     """Refuse what is no scope at all.
 
     Raises:
-        ActGuardUsageError: says what is.
+        ScopeValidationError: says what is.
     """
     parts = scope if isinstance(scope, tuple) and scope else (scope,)  # pyright: ignore[reportUnknownVariableType]
     for part in parts:  # pyright: ignore[reportUnknownVariableType]
         if not (scope is None or callable(part) or (isinstance(part, str) and part)):  # pyright: ignore[reportUnknownArgumentType]
-            raise ActGuardUsageError(
+            raise ScopeValidationError(
                 f"scope must be a parameter's name, a path, a callable, or a tuple of these, not {scope!r}",
                 argument="scope",
             )
@@ -50,7 +50,7 @@ def key_maker(target: Target, scope: Scope, begin: str) -> KeyMaker:
     """What makes the key of a call, which starts with *begin*.
 
     Raises:
-        ActGuardUsageError: the scope names a parameter that the function does not have.
+        ScopeValidationError: the scope names a parameter that the function does not have.
     """
     if scope is None:
         return lambda args, kwargs: begin
@@ -109,5 +109,5 @@ def _named(scope: Any) -> str:
 
 def _reader(target: Target, part: str | Callable[..., Any]) -> Getter:
     if isinstance(part, str):
-        return arguments.getter(target, part, argument="scope")
+        return arguments.getter(target, part, argument="scope", error=ScopeValidationError)
     return arguments.bound(target, part)

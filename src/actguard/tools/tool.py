@@ -129,4 +129,7 @@ def _of(kind: type[Guard], argument: str, options: Any, short: str | None = None
         raise ActGuardUsageError(
             f"{argument} must be a mapping of the options of {argument}(), not {options!r}", argument=argument
         )
-    return [kind(**{short: options})]
+    try:
+        return [kind(**{short: options})]
+    except ActGuardUsageError as wrong:
+        raise type(wrong)(f"{argument}: {wrong.message}", argument=argument) from None

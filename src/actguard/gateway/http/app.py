@@ -21,6 +21,7 @@ from actguard.gateway.http.wire import (
     Send,
     answer,
     failure,
+    header_lines,
     read_body,
     send_answer,
 )
@@ -139,7 +140,7 @@ class _Plain:
             )
             return
         status, content, kind = await self._answer()
-        await send_answer(send, Answer(status, ((b"content-type", kind.encode()),), content))
+        await send_answer(send, Answer(status, header_lines([(b"content-type", kind.encode())]), content))
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:

@@ -134,8 +134,8 @@ class EventsBody(Struct):
     events: list[msgspec.Raw]
 
 
-class Envelope(Struct):
-    """What of an event is looked at; all of it is kept."""
+class Envelope(Struct, gc=False):
+    """What of an event is looked at; all of it is kept. Nothing that JSON says can refer to itself: no garbage."""
 
     id: Id
     category: Name
@@ -152,6 +152,19 @@ class Envelope(Struct):
     input_tokens: Any = None
     cached_input_tokens: Any = None
     output_tokens: Any = None
+
+
+class PlainEnvelope(Envelope, gc=False):
+    """An event as an SDK sends it, nothing of which needs a second look."""
+
+    tool_name: Name | None = None
+    input_tokens: Tokens | None = None
+    cached_input_tokens: Tokens | None = None
+    output_tokens: Tokens | None = None
+
+
+class PlainEventsBody(Struct):
+    events: list[PlainEnvelope]
 
 
 class Identified(Struct):

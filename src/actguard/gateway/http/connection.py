@@ -8,6 +8,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Coroutine
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final, cast
 from urllib.parse import unquote
@@ -18,13 +19,12 @@ from uvicorn.server import ServerState
 
 from actguard.gateway.http.app import App
 from actguard.gateway.http.reader import Heard, Reader
-from actguard.gateway.http.wire import Answer, Message, Request, answer, failure
+from actguard.gateway.http.wire import Answer, Message, Request, answer, failure, header_lines
 
 _log = logging.getLogger("actguard.gateway.requests")
 
 SLOWEST_S: Final = 60
 """How long a client may take to send one request."""
-_FIRST_LINES: Final = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 _UNFIT: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -48,8 +48,8 @@ class Connection(asyncio.Protocol):
         self._reader: Final = Reader()
         self._gone: Final = asyncio.Event()
         self._answering: Heard | None = None
-        self._stuck = self._stopped = self._heard_all = False
-        """Whether the client does not read its answers, the server ends, the client sends no more."""
+        self._stuck = self._ahead = self._stopped = self._heard_all = False
+        """Whether the client does not read its answers, has sent some ahead, the server ends, the client has ended."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -69,6 +69,7 @@ class Connection(asyncio.Protocol):
         if reader.heard:
             self._next()
             if reader.heard and not self._transport.is_closing():
+                self._ahead = True
                 self._transport.pause_reading()
         if reader.begun and not begun:
             self._deadline = self._loop.time() + SLOWEST_S
@@ -141,15 +142,15 @@ class Connection(asyncio.Protocol):
         self._deadline = self._loop.time() + (SLOWEST_S if self._reader.begun else self._idle_s)
         if more:
             self._loop.call_soon(self._next)
-        else:
+        elif self._ahead:
+            self._ahead = False
             self._transport.resume_reading()
 
     def _write(self, answer: Answer, *, last: bool, bodiless: bool = False) -> None:
-        headers = [b"%s: %s\r\n" % header for header in (*self._server.default_headers, *answer.headers)]
-        length = b"content-length: %d\r\n\r\n" % len(answer.content)
+        always = _always(answer.status, *self._server.default_headers)
         end = b"connection: close\r\n" if last else b""
-        content = b"" if bodiless else answer.content
-        self._transport.write(b"".join((_FIRST_LINES[answer.status], *headers, end, length, content)))
+        length, content = len(answer.content), b"" if bodiless else answer.content
+        self._transport.write(b"%s%s%scontent-length: %d\r\n\r\n%s" % (always, answer.headers, end, length, content))
 
     async def _through_app(self, heard: Heard) -> Answer:
         """What the ASGI application says."""
@@ -173,8 +174,7 @@ class Connection(asyncio.Protocol):
             "server": self._transport.get_extra_info("sockname"),
         }
         bodies = [heard.body]
-        status, content = 500, bytearray()
-        headers: list[tuple[bytes, bytes]] = []
+        status, headers, content = 500, b"", bytearray()
 
         async def receive() -> Message:
             if bodies:
@@ -186,9 +186,9 @@ class Connection(asyncio.Protocol):
             nonlocal status, headers
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [(name, value) for name, value in message["headers"] if name != b"content-length"]
-                if any(_UNFIT.search(value) for _, value in headers):
+                if any(_UNFIT.search(value) for _, value in message["headers"]):
                     raise ValueError("a header has a character that none can have")
+                headers = header_lines(header for header in message["headers"] if header[0] != b"content-length")
             else:
                 content.extend(message.get("body", b""))
 
@@ -198,3 +198,9 @@ class Connection(asyncio.Protocol):
             _log.exception("request failed", extra={"route": f"{heard.method} {path}"})
             return answer(failure(500, "internal", "Something went wrong here; the log knows more."))
         return Answer(status, headers, bytes(content))
+
+
+@lru_cache(maxsize=64)
+def _always(status: int, *headers: tuple[bytes, bytes]) -> bytes:
+    """The first line of an answer, and the *headers* that every one has: they stay the same for a second."""
+    return b"HTTP/1.1 %d %s\r\n%s" % (status, HTTPStatus(status).phrase.encode(), header_lines(headers))

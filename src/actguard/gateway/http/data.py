@@ -8,40 +8,27 @@ import hashlib
 import os
 import time
 from collections.abc import Awaitable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from actguard.events.catalog import GATEWAYS_OWN
 from actguard.gateway.billing import TooMuch, needs_prices
 from actguard.gateway.http.auth import Caller
-from actguard.gateway.http.bodies import (
-    Decoder,
-    Envelope,
-    EventsBody,
-    ExtendBody,
-    Identified,
-    ReleaseBody,
-    ReserveBody,
-    SettleBody,
-)
+from actguard.gateway.http.bodies import Decoder, ExtendBody, ReleaseBody, ReserveBody, SettleBody
+from actguard.gateway.http.envelopes import read_events
 from actguard.gateway.http.gateway import Gateway
 from actguard.gateway.http.wire import Refused, Request, decoded
+from actguard.gateway.ingest import Sent
 from actguard.gateway.ledger.operations import MICROS_PER_CU, Extend, Release, Reply, Reserve, Settle
 from actguard.gateway.ledger.windows import SECOND
 from actguard.gateway.reports import remaining
-from actguard.gateway.rollups import Event, add_events, count_said, name_said
 
-MOST_EVENTS: Final = 1000
 _LONGEST_KEY: Final = 255
 
 _reserve = Decoder(ReserveBody)
 _settle = Decoder(SettleBody)
 _extend = Decoder(ExtendBody)
 _release = Decoder(ReleaseBody)
-_events = Decoder(EventsBody)
-_identified = msgspec.json.Decoder(Identified)
-_envelope = Decoder(Envelope)
 
 
 def reserve(gateway: Gateway, caller: Caller, request: Request) -> Reserve:
@@ -55,7 +42,8 @@ def reserve(gateway: Gateway, caller: Caller, request: Request) -> Reserve:
     hashed = body_hash(request)
     fingerprint = None
     if key is None and body.reserve_id is None:
-        fingerprint = hashlib.sha256(f"{caller.agent}\n{caller.key_id}\n{hashed}".encode()).hexdigest()[:32]
+        whose = (caller.agent, caller.key_id, body.run_id, body.user_id or "", body.plan_key or "")
+        fingerprint = hashlib.sha256(msgspec.json.encode((*whose, usd, body.token_limit))).hexdigest()[:32]
     return Reserve(
         workspace=caller.workspace,
         agent=caller.agent,
@@ -145,23 +133,13 @@ async def budget(gateway: Gateway, caller: Caller, request: Request) -> Reply:
 
 
 async def events(gateway: Gateway, caller: Caller, request: Request) -> Reply:
-    """Whatever is wrong with one envelope is said of that one: its batch is never lost for it."""
-    batch = decoded(_events, request.body).events
-    if len(batch) > MOST_EVENTS:
-        raise Refused(413, "too_large", f"A batch may have up to {MOST_EVENTS} events.")
-    now = time.time_ns() // 1000
-    known: list[Event] = []
-    rejected: list[dict[str, Any]] = []
-    for index, raw in enumerate(batch):
-        try:
-            known.append(_event(caller, bytes(raw), now))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            rejected.append({"index": index, "id": _id_of(raw), "error": f"not a valid event: {error}"[:300]})
-    added = await gateway.writer.write(lambda transaction: add_events(transaction, known)) if known else 0
+    understood, rejected = read_events(request.body)
+    sent = Sent(caller.workspace, caller.agent, time.time_ns() // 1000, understood)
+    added = await gateway.ingest.add(sent) if understood else 0
     gateway.metrics.events("accepted", added)
-    gateway.metrics.events("duplicate", len(known) - added)
+    gateway.metrics.events("duplicate", len(understood) - added)
     gateway.metrics.events("rejected", len(rejected))
-    return Reply(202, {"accepted": added, "duplicates": len(known) - added, "rejected": rejected})
+    return Reply(202, {"accepted": added, "duplicates": len(understood) - added, "rejected": rejected})
 
 
 async def tariff(gateway: Gateway, caller: Caller | None, request: Request) -> Reply:
@@ -184,37 +162,3 @@ def idempotency_key(request: Request) -> str | None:
     if len(key) > _LONGEST_KEY or not key.isascii() or not key.isprintable():
         raise Refused(422, "invalid", f"An Idempotency-Key is up to {_LONGEST_KEY} printable ASCII characters.")
     return key
-
-
-def _event(caller: Caller, raw: bytes, now: int) -> Event:
-    text = raw.decode()  # all of it is kept, so all of it must be readable: what is not looked at, too
-    said = _envelope.decode(raw)
-    if said.category == "budget" and said.name in GATEWAYS_OWN:
-        raise msgspec.ValidationError(f"budget.{said.name} is what the gateway alone tells")
-    return Event(
-        workspace=caller.workspace,
-        id=said.id,
-        ts=said.ts,
-        ingested_at=now,
-        agent=caller.agent,
-        user_id=said.user_id or "",
-        run_id=said.run_id or "",
-        category=said.category,
-        name=said.name,
-        provider=said.provider or "",
-        model=said.model or "",
-        scope_name=said.scope_name or "",
-        usd_micros=said.usd_micros,
-        body=text,
-        tool_name=name_said(said.tool_name),
-        input_tokens=count_said(said.input_tokens),
-        cached_input_tokens=count_said(said.cached_input_tokens),
-        output_tokens=count_said(said.output_tokens),
-    )
-
-
-def _id_of(raw: msgspec.Raw) -> str | None:
-    try:
-        return _identified.decode(raw).id
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None

@@ -29,6 +29,7 @@ class Served:
         self._gateway: Final = gateway
         self._endpoint: Final = endpoint
         self._route: Final = f"{endpoint.method} {endpoint.path}"
+        self._counted: Final = gateway.metrics.route(self._route)
 
     async def answer(self, request: Request) -> Answer:
         """What *request* is told."""
@@ -95,7 +96,7 @@ class Served:
 
     def _finished(self, request: Request, reply: Reply, headers: Mapping[str, str] = _NONE) -> Answer:
         seconds = time.perf_counter() - request.started
-        self._gateway.metrics.request(self._route, reply.status, seconds)
+        self._counted.add(reply.status, seconds)
         level = logging.DEBUG if reply.status < 400 else logging.INFO
         if _log.isEnabledFor(level):
             about = {"request_id": request.id, "route": self._route, "status": reply.status, "key_id": request.key_id}

@@ -13,6 +13,7 @@ from actguard.gateway.billing import Biller
 from actguard.gateway.config import Settings
 from actguard.gateway.http.auth import Authenticator
 from actguard.gateway.http.metrics import Metrics
+from actguard.gateway.ingest import Ingest
 from actguard.gateway.ledger.operations import Operation, Reply
 from actguard.gateway.storage.store import Store, StoreDown, Transaction
 from actguard.gateway.storage.writer import Writer
@@ -41,6 +42,7 @@ class Gateway:
         self.store: Final = store
         self.settings: Final = settings
         self.writer: Final = Writer(store)
+        self.ingest: Final = Ingest(self.writer)
         self.auth: Final = Authenticator(store, rate=settings.rate_limit)
         self.metrics: Final = Metrics()
         self.book: Final = book if book is not None else PriceBook()

@@ -12,7 +12,7 @@ _MEANINGS = {
     200: "Done",
     201: "Made",
     202: "Taken",
-    400: "The body is no JSON",
+    400: "The body or the query cannot be read",
     401: "No key, or one that is not known",
     402: "The prepaid balance does not cover it",
     403: "This key may not do this",

@@ -25,34 +25,38 @@ class Endpoint(NamedTuple):
     query: tuple[str, ...] = ()
 
 
-_DATA: Final = (200, 400, 401, 404, 409, 413, 422, 429, 503)
+_ANY: Final = (200, 400, 401, 413, 422, 429, 503)
+_ADMIN: Final = (*_ANY, 403)
 _SPAN: Final = ("since", "until")
 
 ENDPOINTS: Final = (
     Endpoint("POST", "/api/v1/reserve", data.reserve, "agent", "Hold a budget for a run", bodies.ReserveBody,
              (200, 400, 401, 402, 403, 409, 413, 422, 429, 503)),
-    Endpoint("POST", "/api/v1/settle", data.settle, "agent", "Say what a run has spent", bodies.SettleBody, _DATA),
-    Endpoint("POST", "/api/v1/extend", data.extend, "agent", "Grow or renew a hold", bodies.ExtendBody, (*_DATA, 402)),
-    Endpoint("POST", "/api/v1/release", data.release, "agent", "Give a hold back unused", bodies.ReleaseBody, _DATA),
-    Endpoint("GET", "/api/v1/budget", data.budget, "agent", "What is left, in every budget that applies", None, _DATA,
+    Endpoint("POST", "/api/v1/settle", data.settle, "agent", "Say what a run has spent", bodies.SettleBody,
+             (*_ANY, 404)),
+    Endpoint("POST", "/api/v1/extend", data.extend, "agent", "Grow or renew a hold", bodies.ExtendBody,
+             (*_ANY, 402, 404, 409)),
+    Endpoint("POST", "/api/v1/release", data.release, "agent", "Give a hold back unused", bodies.ReleaseBody,
+             (*_ANY, 404)),
+    Endpoint("GET", "/api/v1/budget", data.budget, "agent", "What is left, in every budget that applies", None, _ANY,
              ("user_id", "plan_key")),
-    Endpoint("POST", "/api/v1/events", data.events, "agent", "Store events", bodies.EventsBody, (202, *_DATA[1:])),
+    Endpoint("POST", "/api/v1/events", data.events, "agent", "Store events", bodies.EventsBody, (202, *_ANY[1:])),
     Endpoint("GET", "/api/v1/cu-tariff", data.tariff, "", "Prices for older clients"),
-    Endpoint("GET", "/api/v1/keys", management.list_keys, "admin", "All keys, without their secrets", None, _DATA),
+    Endpoint("GET", "/api/v1/keys", management.list_keys, "admin", "All keys, without their secrets", None, _ADMIN),
     Endpoint("POST", "/api/v1/keys", management.create_key, "admin", "Make a key; its secret is shown once",
-             bodies.NewKeyBody, (201, *_DATA[1:])),
-    Endpoint("DELETE", "/api/v1/keys/{key_id}", management.revoke_key, "admin", "Revoke a key", None, _DATA),
-    Endpoint("GET", "/api/v1/budgets", management.list_budgets, "admin", "All budgets and what is left", None, _DATA),
-    Endpoint("PUT", "/api/v1/budgets", management.put_budget, "admin", "Set a budget", bodies.BudgetBody, _DATA),
+             bodies.NewKeyBody, (201, *_ADMIN[1:])),
+    Endpoint("DELETE", "/api/v1/keys/{key_id}", management.revoke_key, "admin", "Revoke a key", None, (*_ADMIN, 404)),
+    Endpoint("GET", "/api/v1/budgets", management.list_budgets, "admin", "All budgets and what is left", None, _ADMIN),
+    Endpoint("PUT", "/api/v1/budgets", management.put_budget, "admin", "Set a budget", bodies.BudgetBody, _ADMIN),
     Endpoint("DELETE", "/api/v1/budgets", management.remove_budget, "admin", "Remove a budget", bodies.BudgetKeyBody,
-             _DATA, ("scope", "key", "window")),
-    Endpoint("GET", "/api/v1/balance", management.get_balance, "admin", "The prepaid balance", None, _DATA),
-    Endpoint("POST", "/api/v1/balance", management.add_credit, "admin", "Pay in", bodies.CreditBody, _DATA),
-    Endpoint("GET", "/api/v1/workspace", management.get_workspace, "admin", "Name and time zone", None, _DATA),
+             (*_ADMIN, 404), ("scope", "key", "window")),
+    Endpoint("GET", "/api/v1/balance", management.get_balance, "admin", "The prepaid balance", None, _ADMIN),
+    Endpoint("POST", "/api/v1/balance", management.add_credit, "admin", "Pay in", bodies.CreditBody, _ADMIN),
+    Endpoint("GET", "/api/v1/workspace", management.get_workspace, "admin", "Name and time zone", None, _ADMIN),
     Endpoint("PUT", "/api/v1/workspace", management.put_workspace, "admin", "Set the time zone", bodies.WorkspaceBody,
-             _DATA),
-    Endpoint("GET", "/api/v1/spend", management.spend, "admin", "What was charged", None, _DATA, (*_SPAN, "by")),
-    Endpoint("GET", "/api/v1/runs", management.runs, "admin", "Runs", None, _DATA, (*_SPAN, "run_id", "limit")),
-    Endpoint("GET", "/api/v1/events", management.events, "admin", "Events", None, _DATA,
+             _ADMIN),
+    Endpoint("GET", "/api/v1/spend", management.spend, "admin", "What was charged", None, _ADMIN, (*_SPAN, "by")),
+    Endpoint("GET", "/api/v1/runs", management.runs, "admin", "Runs", None, _ADMIN, (*_SPAN, "run_id", "limit")),
+    Endpoint("GET", "/api/v1/events", management.events, "admin", "Events", None, _ADMIN,
              (*_SPAN, "run_id", "category", "limit")),
 )  # fmt: skip

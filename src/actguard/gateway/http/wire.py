@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from itertools import count
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -23,8 +23,8 @@ Send = Callable[[Message], Awaitable[None]]
 LARGEST_BODY: Final = 1 << 20
 PATIENCE: Final = 16 << 20
 """How much of a body that is too large is still read."""
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_JSON: Final = (b"content-type", b"application/json")
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_JSON: Final = b"content-type: application/json\r\n"
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _encoder = msgspec.json.Encoder()
 _process = uuid4().hex[:16]
@@ -40,16 +40,16 @@ class Refused(Exception):  # noqa: N818 - an answer, on its way out
         self.headers = headers or {}
 
 
-class Answer(msgspec.Struct):
+class Answer(msgspec.Struct, gc=False):
     """What is sent back, whole."""
 
     status: int
-    headers: Sequence[tuple[bytes, bytes]]
-    """Without the length, which whoever sends it knows."""
+    headers: bytes
+    """Its lines, as they are sent. Without the length, which whoever sends it knows."""
     content: bytes
 
 
-class Request(msgspec.Struct):
+class Request(msgspec.Struct, gc=False):
     """A request, with its body in memory."""
 
     path: str
@@ -64,8 +64,9 @@ class Request(msgspec.Struct):
     started: float = msgspec.field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
-        said = self.header(b"x-request-id")
-        self.id = said if said and _REQUEST_ID.fullmatch(said) else f"{_process}{next(_numbers):08x}"
+        said = self.headers.get(b"x-request-id")
+        known = said is not None and _REQUEST_ID.fullmatch(said)
+        self.id = known[0].decode() if known else f"{_process}{next(_numbers):08x}"
 
     def header(self, name: bytes) -> str:
         """Its value; empty when it was not sent."""
@@ -122,12 +123,14 @@ def decoded(decoder: Decoder[T], body: bytes) -> T:
 
 def answer(reply: Reply, headers: Mapping[str, str] = _NONE, *, request_id: str = "") -> Answer:
     """*reply* as JSON, with *headers* of its own."""
-    raw: list[tuple[bytes, bytes]] = [_JSON]
-    if request_id:
-        raw.append((b"x-request-id", request_id.encode()))
-    for name, value in headers.items():
-        raw.append((name.encode(), value.encode("latin-1", "replace")))
-    return Answer(reply.status, raw, _encoder.encode(reply.body))
+    lines = b"%sx-request-id: %s\r\n" % (_JSON, request_id.encode()) if request_id else _JSON
+    if headers:
+        lines += header_lines((name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items())
+    return Answer(reply.status, lines, _encoder.encode(reply.body))
+
+
+def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join([b"%s: %s\r\n" % header for header in headers])
 
 
 def failure(status: int, code: str, message: str) -> Reply:
@@ -136,6 +139,7 @@ def failure(status: int, code: str, message: str) -> Reply:
 
 async def send_answer(send: Send, answer: Answer) -> None:
     """Through ASGI."""
-    headers = [*answer.headers, (b"content-length", b"%d" % len(answer.content))]
+    lines = [line.partition(b": ") for line in answer.headers.split(b"\r\n")[:-1]]
+    headers = [*((name, value) for name, _, value in lines), (b"content-length", b"%d" % len(answer.content))]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.content})

@@ -80,15 +80,15 @@ def _wanted(operations: Sequence[Operation]) -> Wanted:
             wanted.answers.add((workspace, o.idempotency_key))
             if not is_own(o, o.idempotency_key):
                 wanted.holds.update(holds_behind(workspace, o.idempotency_key))
-        if isinstance(o, Reserve):
+        if type(o) is Reserve:
             wanted.most_due = MOST_DUE
             wanted.whose.add((workspace, o.agent, o.user_id, o.plan_key))
             if o.fingerprint is not None:
                 wanted.fingerprints.add((workspace, o.fingerprint))
-        elif isinstance(o, Settle):
+        elif type(o) is Settle:
             if o.offline:
                 wanted.whose.add((workspace, o.agent, o.user_id, o.plan_key))
-        elif isinstance(o, Extend):
+        elif type(o) is Extend:
             wanted.most_due = MOST_DUE
     return wanted
 
@@ -97,7 +97,7 @@ def _extended(rows: Working, operations: Sequence[Operation]) -> set[Whose]:
     """Whose the holds are that are to be extended: known only when these have been loaded."""
     whose: set[Whose] = set()
     for o in operations:
-        hold = rows.holds.get((o.workspace, o.reserve_id)) if isinstance(o, Extend) else None
+        hold = rows.holds.get((o.workspace, o.reserve_id)) if type(o) is Extend else None
         if hold is not None:
             whose.add((hold.workspace, hold.agent, hold.user_id, hold.plan_key))
     return whose
@@ -107,7 +107,7 @@ def _load_counters(session: Session, rows: Working, whose: set[Whose]) -> None:
     """The counters of all holds, and the places of *whose* on which new ones would be held."""
     applied = {each: applicable(rows, *each) for each in whose if each not in rows.places}
     keys = {a.key for every in applied.values() for a in every}
-    numbers = {number for hold in rows.holds.values() for number in hold.counters}
+    numbers = set[int]().union(*[hold.counters for hold in rows.holds.values()])
     found = session.counters(rows, numbers, sorted(keys))
     for each, every in applied.items():
         counters = [found[a.key] for a in every]

@@ -16,8 +16,9 @@ def book(
     usage: str = "",
 ) -> None:
     """Write the ledger row of a transition, and its amounts on every counter of the hold."""
+    counters, changed = rows.counters, rows.changed_counters
     for number in hold.counters:
-        counter = rows.changed_counters[number] = rows.counters[number]
+        counter = changed[number] = counters[number]
         counter.usd_held += usd_held
         counter.usd_spent += usd_spent
         counter.tokens_held += tokens_held

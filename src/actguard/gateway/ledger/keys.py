@@ -18,9 +18,9 @@ _encoded = msgspec.json.Encoder().encode
 
 def is_own(operation: Operation, key: str) -> bool:
     """Whether the hold that is asked for remembers this key itself, if it is granted or settled."""
-    if isinstance(operation, Reserve):
+    if type(operation) is Reserve:
         return key == operation.reserve_id
-    return isinstance(operation, Settle) and operation.final and key == operation.reserve_id + SETTLE_KEY
+    return type(operation) is Settle and operation.final and key == operation.reserve_id + SETTLE_KEY
 
 
 def holds_behind(workspace: int, key: str) -> tuple[Id, Id]:
@@ -31,11 +31,11 @@ def holds_behind(workspace: int, key: str) -> tuple[Id, Id]:
 def answered_before(rows: Working, operation: Operation, key: str, own: bool) -> Reply | None:
     """What was said to this key before; None, if nothing was, or the hold that is asked for will say it again."""
     workspace = operation.workspace
-    given = rows.answers.get((workspace, key))
+    given = rows.answers.get((workspace, key)) if rows.answers else None
     if given is not None:
         return _again(rows, workspace, given) if given.hash == operation.hash else _mismatch()
     if own:
-        if isinstance(operation, Reserve):
+        if type(operation) is Reserve:
             return None
         hold = rows.holds.get((workspace, operation.reserve_id))
         if hold is None or not hold.keyed & SETTLE_KEYED or hold.settle_hash == operation.hash:
@@ -55,7 +55,7 @@ def write_down(rows: Working, operation: Operation, key: str, own: bool, reply: 
         return
     if own:
         hold = rows.holds.get((operation.workspace, operation.reserve_id))
-        if hold is not None and hold.keyed & (RESERVE_KEYED if isinstance(operation, Reserve) else SETTLE_KEYED):
+        if hold is not None and hold.keyed & (RESERVE_KEYED if type(operation) is Reserve else SETTLE_KEYED):
             return
     _add(rows, operation.workspace, key, operation.hash, reply)
 

@@ -13,7 +13,7 @@ CU_PER_USD: Final = 1000
 MICROS_PER_CU: Final = 1_000_000 // CU_PER_USD
 
 
-class Request(Struct, kw_only=True, frozen=True):
+class Request(Struct, kw_only=True, frozen=True, gc=False):
     """What every operation says: who asks, about which hold, and by which key a repetition is known."""
 
     workspace: int
@@ -67,7 +67,7 @@ class Release(Request, frozen=True, tag=True):
 Operation = Reserve | Settle | Extend | Release
 
 
-class Reply(Struct, frozen=True):
+class Reply(Struct, frozen=True, gc=False):
     """An HTTP status and a JSON body: the ledger's answers are the wire's."""
 
     status: int

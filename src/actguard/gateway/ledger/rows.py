@@ -71,7 +71,7 @@ class Applied(NamedTuple):
     key: CounterKey
 
 
-class Hold(Struct):
+class Hold(Struct, gc=False):
     """One reservation, from its grant to its end."""
 
     workspace: int

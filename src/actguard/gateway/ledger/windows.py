@@ -32,14 +32,11 @@ def window_at(kind: str, zone: str, now: int) -> Window:
     return _window_in(kind, zone, now // SECOND)  # windows begin with a second
 
 
-def rfc3339(at: int) -> str:
-    """A moment for people and for JSON."""
-    return f"{_to_the_second(at // SECOND)}.{at % SECOND // 1000:03d}Z"
-
-
 @lru_cache(maxsize=1024)
-def _to_the_second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(timespec="seconds")
+def rfc3339(at: int) -> str:
+    """A moment for people and for JSON. A batch has one for all its holds of the same length."""
+    to_the_second = datetime.fromtimestamp(at // SECOND, UTC).replace(tzinfo=None).isoformat(timespec="seconds")
+    return f"{to_the_second}.{at % SECOND // 1000:03d}Z"
 
 
 @lru_cache(maxsize=1024)

@@ -1,23 +1,6 @@
 
 -- Statements of the rollups, which SQLite and Postgres read alike.
 
--- name: add_event
-INSERT INTO events
-    (workspace_id, id, ts, ingested_at, agent, user_id, run_id, category, name, provider, model, scope_name,
-     usd_micros, body)
-VALUES :rows
-ON CONFLICT (workspace_id, id) DO NOTHING
-
--- name: add_to_event_rollups
-INSERT INTO event_rollups AS r
-    (workspace_id, dim, bucket, event, key, n, usd_micros, input_tokens, cached_input_tokens, output_tokens)
-VALUES :rows
-ON CONFLICT (workspace_id, dim, bucket, event, key) DO UPDATE
-SET n = r.n + excluded.n, usd_micros = r.usd_micros + excluded.usd_micros,
-    input_tokens = r.input_tokens + excluded.input_tokens,
-    cached_input_tokens = r.cached_input_tokens + excluded.cached_input_tokens,
-    output_tokens = r.output_tokens + excluded.output_tokens
-
 -- name: event_rollups
 SELECT bucket, key, n, usd_micros, input_tokens, cached_input_tokens, output_tokens FROM event_rollups
 WHERE workspace_id = :workspace AND dim = :dim AND bucket >= :since AND bucket < :until AND event = :event
@@ -59,7 +42,3 @@ INSERT INTO rolled_up (workspace_id, until) VALUES (:workspace, :until) ON CONFL
 
 -- name: move_rollups
 UPDATE rolled_up SET until = :until WHERE workspace_id = :workspace AND until = :since
-
--- name: add_charge_rollup
-INSERT INTO charge_rollups (workspace_id, dim, bucket, key, charges, usd_micros, tokens, overrun_micros)
-VALUES :rows

@@ -49,13 +49,18 @@ def whole_row(hold: Hold) -> tuple[Any, ...]:
 def decoded_hold(row: tuple[Any, ...]) -> Hold:
     """A hold from all of its columns."""
     hold = Hold(*row)
-    hold.counters, hold.seqs = _numbers.decode(row[_COUNTERS]), _numbers.decode(row[_SEQS])
+    hold.counters, hold.seqs = _read(row[_COUNTERS]), _read(row[_SEQS])
     return hold
 
 
 @lru_cache(maxsize=4096)
-def _written(numbers: tuple[int, ...]) -> str:
+def _read(numbers: str) -> tuple[int, ...]:
     """Many holds are on the same counters."""
+    return _numbers.decode(numbers)
+
+
+@lru_cache(maxsize=4096)
+def _written(numbers: tuple[int, ...]) -> str:
     return _encode(numbers).decode()
 
 

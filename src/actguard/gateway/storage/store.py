@@ -40,7 +40,7 @@ class Transaction(Protocol):
         ...
 
     def run_many(self, name: str, rows: Sequence[Row]) -> int:
-        """The same for many *rows* at once, which the statement reads from a list in place of `:rows`."""
+        """The same for many *rows* at once: SQLite reads them in place of `:rows`, Postgres as columns a, b, c, ..."""
         ...
 
 

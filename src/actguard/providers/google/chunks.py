@@ -56,7 +56,12 @@ class ChunkTap:
         """*stream*, which `passing` or `apassing` made: settled also when it is dropped, even before it began."""
         self._finalizer = weakref.finalize(stream, self._end_early)
         self._finalizer.atexit = False
+        self.call.tap = weakref.ref(self)
         return stream
+
+    def closed(self) -> None:
+        """Settle by what was received."""
+        self._end_early()
 
     # ---- passing on ----
 

@@ -15,6 +15,7 @@ import psycopg
 from actguard.gateway.ledger.batch import Wanted
 from actguard.gateway.ledger.budgets import scopes_of
 from actguard.gateway.ledger.rows import Answer, Budget, Counter, CounterKey, Hold, Whose, Working
+from actguard.gateway.storage.postgres.arrays import array, arrays
 from actguard.gateway.storage.rows import (
     ENDED,
     ENTRY,
@@ -64,8 +65,7 @@ class PostgresSession:
         known = self._by_ids("load_holds", wanted.holds)
         alike = self._by_ids("load_fingerprints", wanted.fingerprints)
         said = self._by_ids("load_answers", wanted.answers)
-        at = {"now": max(self._latest, self._clock()) if self._clock else None, "latest": self._latest}
-        due = self._connection.execute(statement("load_due"), at | {"most": wanted.most_due})
+        due = self._ask_due(wanted.most_due) if wanted.most_due else None
         told = asked.fetchall()
         rows = Working(self._later(told[0][0]))
         for hold in map(decoded_hold, _rows(known)):
@@ -76,7 +76,7 @@ class PostgresSession:
         for found in _rows(said):
             rows.answers[found[0], found[1]] = Answer(*found)
         _add_budgets(rows, told)
-        return rows, [*map(decoded_hold, due)]
+        return rows, [*map(decoded_hold, _rows(due))]
 
     def budgets(self, rows: Working, whose: Iterable[Whose]) -> None:
         _add_budgets(rows, self._ask_budgets(whose).fetchall())
@@ -96,27 +96,29 @@ class PostgresSession:
         amounts = [(c.number, c.usd_held, c.usd_spent, c.tokens_held, c.tokens_spent) for c in changed]
         if granted or ended or amounts or rows.entries:
             parts = ((granted, GRANTED), (ended, _ENDED), (amounts, _COUNTER), (rows.entries, ENTRY))
-            self._connection.execute(_save(), [each for part, names in parts for each in _arrays(part, len(names))])
+            self._connection.execute(_save(), [each for part, names in parts for each in arrays(part, len(names))])
         if rows.changed_holds:
             whole = [*map(whole_row, rows.changed_holds.values())]
-            self._connection.execute(_update("holds", HOLD_COLUMNS, 2).encode(), _arrays(whole, len(HOLD_COLUMNS)))
+            self._connection.execute(_update("holds", HOLD_COLUMNS, 2).encode(), arrays(whole, len(HOLD_COLUMNS)))
         if rows.new_answers:
             answers = [msgspec.structs.astuple(answer) for _, answer in sorted(rows.new_answers.items())]
-            self._connection.execute(_insert("answers", _ANSWER).encode(), _arrays(answers, len(_ANSWER)))
+            self._connection.execute(_insert("answers", _ANSWER).encode(), arrays(answers, len(_ANSWER)))
+
+    def _ask_due(self, most: int) -> _Found:
+        now = max(self._latest, self._clock()) if self._clock else None
+        return self._found("load_due", {"now": now, "latest": self._latest, "most": most})
 
     def _ask_budgets(self, whose: Iterable[Whose]) -> _Found:
         """The database's time, and the zones and budgets of *whose*."""
         scopes = {scope for each in whose for scope in scopes_of(*each)}
-        return self._connection.execute(statement("load_budgets"), _columns(scopes, "abc"))
+        return self._found("load_budgets", columns(scopes, "abc"))
 
     def _counters(self, rows: Working, numbers: list[int], keys: Sequence[CounterKey]) -> dict[CounterKey, Counter]:
         if not numbers and not keys:
             return {}
-        parameters = {"numbers": _array(numbers)} | _columns(keys, "abcde")
+        parameters = {"numbers": array(numbers)} | columns(keys, "abcde")
         found: dict[CounterKey, Counter] = {}
-        for number, *key, usd_held, usd_spent, tokens_held, tokens_spent in self._connection.execute(
-            statement("load_counters"), parameters
-        ):
+        for number, *key, usd_held, usd_spent, tokens_held, tokens_spent in self._found("load_counters", parameters):
             counter = Counter(number, CounterKey(*key), usd_held, usd_spent, tokens_held, tokens_spent)
             rows.counters[number] = found[counter.key] = counter
         return found
@@ -125,7 +127,11 @@ class PostgresSession:
         """Run a statement whose parameters a, b, c, ... are the columns of *ids*."""
         if not ids:
             return None
-        return self._connection.execute(statement(name), _columns(ids, "abcde"))
+        return self._found(name, columns(ids, "abcde"))
+
+    def _found(self, name: str, parameters: dict[str, Any]) -> _Found:
+        """Run a statement. What it finds comes as the database has it: numbers need not become text in between."""
+        return self._connection.execute(statement(name), parameters, binary=True)
 
 
 def _add_budgets(rows: Working, told: list[Row]) -> None:
@@ -142,37 +148,15 @@ def _rows(found: "_Found | None") -> list[Row]:
     return found.fetchall() if found is not None else []
 
 
-def _columns(rows: Collection[Sequence[Any]], letters: str) -> dict[str, str]:
+def columns(rows: Collection[Sequence[Any]], letters: str) -> dict[str, str]:
     """The columns of *rows* by the letters that statements call them."""
-    return dict(zip(letters, _arrays(rows, len(letters)), strict=False))
-
-
-def _arrays(rows: Collection[Sequence[Any]], width: int) -> list[str]:
-    """The columns of *rows*, of which there are *width* if there are no rows."""
-    return [*map(_array, zip(*rows, strict=True))] if rows else ["{}"] * width
-
-
-def _array(values: Sequence[Any]) -> str:
-    """An array as Postgres reads it. The driver would search each element for what is to be quoted."""
-    return "{" + ",".join(["NULL" if v is None else str(v) if isinstance(v, int) else _quoted(v) for v in values]) + "}"
-
-
-def _quoted(value: "str | bytes") -> str:
-    text = value if isinstance(value, str) else f"\\x{value.hex()}"
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return dict(zip(letters, arrays(rows, len(letters)), strict=False))
 
 
 @cache
 def statement(name: str) -> bytes:
     """A statement with its parameters as psycopg names them."""
     return re.sub(r":(\w+)", r"%(\1)s", statements("postgres")[name].replace("%", "%%")).encode()
-
-
-@cache
-def statement_for_one(name: str, width: int) -> bytes:
-    """A statement on `:rows` for one of them, of so many values: the driver sends it for all rows before it waits."""
-    values = f"({', '.join(['%s'] * width)})"
-    return statements("postgres")[name].replace("%", "%%").replace(":rows", values).encode()
 
 
 def _parameters(columns: tuple[str, ...]) -> str:

@@ -7,6 +7,7 @@ the same order, so a hot budget costs waiting and never a deadlock.
 import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from string import ascii_lowercase
 from typing import Any, Final
 
 import psycopg
@@ -15,7 +16,7 @@ from psycopg import errors
 from psycopg.pq import TransactionStatus
 
 from actguard.gateway.ledger.batch import Session
-from actguard.gateway.storage.postgres.session import PostgresSession, statement, statement_for_one
+from actguard.gateway.storage.postgres.session import PostgresSession, columns, statement
 from actguard.gateway.storage.store import (
     Crossed,
     Row,
@@ -171,9 +172,7 @@ class _Transaction:
         return self.connection.execute(statement(name), parameters).rowcount
 
     def run_many(self, name: str, rows: Sequence[Row]) -> int:
-        with self.connection.cursor() as cursor:
-            cursor.executemany(statement_for_one(name, len(rows[0])), rows)
-            return cursor.rowcount
+        return self.connection.execute(statement(name), columns(rows, ascii_lowercase)).rowcount
 
 
 def _said(error: psycopg.Error) -> str:

@@ -53,7 +53,8 @@ class Memory:
             for identity, hold in changed.items():
                 if hold.state == "open":
                     self.holds[identity] = hold
-                    self.next_due = min(self.next_due, hold.expires_at)
+                    if hold.expires_at < self.next_due:
+                        self.next_due = hold.expires_at
                 else:
                     self.holds.pop(identity, None)
         while len(self.holds) > _MOST_HOLDS:

@@ -1,4 +1,25 @@
 
+-- name: add_event
+INSERT INTO events
+    (workspace_id, id, ts, ingested_at, agent, user_id, run_id, category, name, provider, model, scope_name,
+     usd_micros, body)
+VALUES :rows
+ON CONFLICT (workspace_id, id) DO NOTHING
+
+-- name: add_to_event_rollups
+INSERT INTO event_rollups AS r
+    (workspace_id, dim, bucket, event, key, n, usd_micros, input_tokens, cached_input_tokens, output_tokens)
+VALUES :rows
+ON CONFLICT (workspace_id, dim, bucket, event, key) DO UPDATE
+SET n = r.n + excluded.n, usd_micros = r.usd_micros + excluded.usd_micros,
+    input_tokens = r.input_tokens + excluded.input_tokens,
+    cached_input_tokens = r.cached_input_tokens + excluded.cached_input_tokens,
+    output_tokens = r.output_tokens + excluded.output_tokens
+
+-- name: add_charge_rollup
+INSERT INTO charge_rollups (workspace_id, dim, bucket, key, charges, usd_micros, tokens, overrun_micros)
+VALUES :rows
+
 -- name: known_events
 SELECT e.id FROM json_each(:ids) j CROSS JOIN events e ON e.workspace_id = :workspace AND e.id = j.value
 

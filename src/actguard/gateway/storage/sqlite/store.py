@@ -17,7 +17,9 @@ from actguard.gateway.storage.store import Row, Store, StoreDown, StoreError, mi
 
 _WAIT_S: Final = 5.0
 """For a command line that writes beside the gateway; two gateways never meet here."""
-_STATEMENTS: Final = 512
+_CACHE_KIB: Final = 16_000
+"""The writer's: what a transaction of events changes, all over an index if their ids are random, is written once."""
+_STATEMENTS: Final = 1024
 """Kept prepared; each of a batch's has a form for every number of rows."""
 _APART: Final = frozenset({"add_event", "add_to_event_rollups", "forget_events", "begin_rollups", "move_rollups",
                            "add_charge_rollup", "forget_answers", "add_answer", "add_key", "revoke_key"})  # fmt: skip
@@ -63,6 +65,7 @@ class SqliteStore(Store):
             self._memory = Memory()
             self._writer = self._connect()
             self._writer.execute("PRAGMA journal_mode = WAL")
+            self._writer.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             self._migrate(self._writer)
             (self._latest,) = self._writer.execute(statements("sqlite")["now_at_least"]).fetchone()
         except sqlite3.Error as error:
