@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from actguard.stores.protocol import AsyncStore, Step, Store
+from actguard.stores.protocol import Step
+from actguard.stores.store import AsyncStore, Store
 
 
 class Clock:

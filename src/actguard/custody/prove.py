@@ -13,12 +13,13 @@ from typing import Any, ClassVar, Literal, cast, get_args
 
 from actguard.context import current_frame
 from actguard.custody import order_rules
-from actguard.custody.enforce import here
+from actguard.custody.enforce import _known_options, here  # pyright: ignore[reportPrivateUsage] - one family
 from actguard.custody.extract import Extract, Found, Reader, plainly, records
 from actguard.custody.normalise import Normaliser, normaliser
 from actguard.custody.paths import EACH
 from actguard.custody.secret_rules import head_of
 from actguard.custody.session import HEAD, LASTING, RAN, UNTRUSTED, Life, _aio  # pyright: ignore[reportPrivateUsage]
+from actguard.custody.tee import atee, tee
 from actguard.custody.trust import Trust, level
 from actguard.custody.values import Unfit, encode
 from actguard.exceptions import ActGuardUsageError, GuardError, StoreUnavailableError
@@ -128,8 +129,6 @@ def prove(
     Raises:
         ActGuardUsageError: an argument does not fit.
     """
-    from actguard.custody.enforce import _known_options  # pyright: ignore[reportPrivateUsage]
-
     _known_options("prove", options)
     if isinstance(kind, Mapping):
         if extract is not None:
@@ -164,8 +163,6 @@ def track(*, untrusted: bool = False, **options: Any) -> Track:
         untrusted: its results come from outside.
         options: as every guard has them.
     """
-    from actguard.custody.enforce import _known_options  # pyright: ignore[reportPrivateUsage]
-
     _known_options("track", options)
     if not isinstance(untrusted, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ActGuardUsageError(f"untrusted must be True or False, not {untrusted!r}", argument="untrusted")
@@ -357,63 +354,29 @@ class _Prover:
 
     def _tee(self, life: Life, source: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
         seen: dict[str, int] = {}
-        step: Callable[[], Any] = functools.partial(next, source)
-        try:
-            while True:
-                try:
-                    item = step()
-                except StopIteration as ended:
-                    self._put(life, self._finished())
-                    return ended.value
-                self._take(life, item, seen)
-                try:
-                    sent = yield item
-                except GeneratorExit:
-                    raise
-                except BaseException as thrown:  # noqa: BLE001 - handed to the generator it was thrown at
-                    step = functools.partial(source.throw, thrown)
-                else:
-                    step = functools.partial(source.send, sent)
-        finally:
-            source.close()
 
-    async def _atee(self, life: Life, source: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
+        def take(item: Any) -> None:
+            facts, error = self._prove(item, seen)
+            self._put(life, facts)
+            if error is not None:
+                raise error
+
+        return tee(source, take, lambda: self._put(life, self._finished()))
+
+    def _atee(self, life: Life, source: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
         seen: dict[str, int] = {}
-        if self._taint:
-            await _aio(life.store, "facts_put", life.key, self._taint)
-        step: Callable[[], Any] = source.__anext__
-        try:
-            while True:
-                try:
-                    item = await step()
-                except StopAsyncIteration:
-                    await self._aput(life, self._finished())
-                    return
-                facts, error = self._item(item, seen)
-                await self._aput(life, facts)
-                if error is not None:
-                    raise error
-                try:
-                    sent = yield item
-                except GeneratorExit:
-                    raise
-                except BaseException as thrown:  # noqa: BLE001 - handed to the generator it was thrown at
-                    step = functools.partial(source.athrow, thrown)
-                else:
-                    step = functools.partial(source.asend, sent)
-        finally:
-            await source.aclose()
 
-    def _take(self, life: Life, item: Any, seen: dict[str, int]) -> None:
-        facts, error = self._item(item, seen)
-        self._put(life, facts)
-        if error is not None:
-            raise error
+        async def begun() -> None:
+            if self._taint:
+                await _aio(life.store, "facts_put", life.key, self._taint)
 
-    def _item(self, item: Any, seen: dict[str, int]) -> tuple[list[Fact], GuardError | None]:
-        if self._reader is None:
-            return [], None
-        return self._prove(item, seen)
+        async def take(item: Any) -> None:
+            facts, error = self._prove(item, seen)
+            await self._aput(life, facts)
+            if error is not None:
+                raise error
+
+        return atee(source, begun, take, lambda: self._aput(life, self._finished()))
 
     def _finished(self) -> list[Fact]:
         return [self._ran] if self._marks or self._target.name in order_rules.required else []

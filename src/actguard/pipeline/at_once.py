@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from actguard.pipeline.guard import Args, Ending, Kwargs, Part
 from actguard.pipeline.waiting import ahead
-from actguard.stores.protocol import Kind, Refused, Report, Step, Store, fast_new
+from actguard.stores.protocol import Kind, Refused, Report, Step, fast_new
+from actguard.stores.store import Store
 
 Tell = Callable[[Any, Any, Any, float], Report | None]
 """Tells the store of a success: of what was read, the receipt, the result, and the seconds it took. Gives what was

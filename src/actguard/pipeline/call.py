@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from actguard.pipeline.guard import Args, Ending, Kwargs, OnStoreError, Part, Undo
 from actguard.stores.fallback import Standby
-from actguard.stores.protocol import Report, Step, Store, Unguarded
+from actguard.stores.protocol import Report, Step, Unguarded
+from actguard.stores.store import Store
 from actguard.stores.undo import REFUSALS
 
 

@@ -1,11 +1,12 @@
 """The two drivers: what a plan asks, answered on this thread or on an event loop."""
 
+import asyncio
 import time
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 from actguard.pipeline.call import Ask
-from actguard.pipeline.guard import Ending
+from actguard.pipeline.guard import Ending, Undo
 from actguard.pipeline.outcome import is_neutral
 
 clock = time.monotonic
@@ -40,6 +41,23 @@ async def adrive(asking: Generator[Ask, Any, Any]) -> Any:
                 ask = asking.send(reply)
     except StopIteration as end:
         return end.value
+
+
+def in_thread(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """*call*, which may take its time, for an event loop."""
+    return lambda *args: asyncio.to_thread(call, *args)
+
+
+def shielded(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """*call*, carried out also when whoever waits for it is cancelled meanwhile: it frees what others wait for."""
+    return lambda *args: asyncio.shield(asyncio.ensure_future(call(*args)))
+
+
+async def maybe_await(undo: Undo) -> None:
+    """Carry out *undo*, whichever kind it is of."""
+    result = undo()
+    if hasattr(result, "__await__"):
+        await result
 
 
 def failing(error: BaseException, begun: float) -> Ending:

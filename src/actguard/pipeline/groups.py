@@ -7,7 +7,7 @@ from typing import Any
 from actguard.pipeline.call import Group
 from actguard.pipeline.guard import Args, Kwargs, OnStoreError, Part
 from actguard.pipeline.settings import Settings
-from actguard.stores.protocol import Store
+from actguard.stores.store import Store
 
 
 def watched_part(part: Part[Any]) -> Part[Any]:

@@ -21,7 +21,8 @@ from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, NamedTuple, TypeVar, cast, get_args
 
 from actguard.exceptions import ActGuardToolError, ActGuardUsageError, ToolGuardError
-from actguard.stores.protocol import Kind, Receipt, Refusal, Report, Step, Store, fast_new
+from actguard.stores.protocol import Kind, Receipt, Refusal, Report, Step, fast_new
+from actguard.stores.store import Store
 
 if TYPE_CHECKING:
     from actguard.pipeline.target import Target

@@ -4,8 +4,7 @@ Nothing here waits or does I/O. What needs it is yielded as an `Ask`, and answer
 there is one course of a call, for synchronous and asynchronous functions alike.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from math import inf
 from time import monotonic
@@ -16,13 +15,15 @@ from actguard.events.emitter import emit
 from actguard.exceptions import ActGuardToolError, ActGuardUsageError, ToolGuardError
 from actguard.pipeline.at_once import AnswersAtOnce, several, single
 from actguard.pipeline.call import SILENT, Ask, Asking, Call, Group, Held
+from actguard.pipeline.drive import in_thread, maybe_await, shielded
 from actguard.pipeline.groups import groups, watched_part
-from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part, Undo
+from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part
 from actguard.pipeline.settings import Settings
 from actguard.pipeline.target import Target
 from actguard.pipeline.unasked import settle
 from actguard.pipeline.waiting import Waiting, ahead
-from actguard.stores.protocol import Admitted, Refusal, Refused, Report, Step, Store, fast_new
+from actguard.stores.protocol import Admitted, Refusal, Refused, Report, Step, fast_new
+from actguard.stores.store import Store
 from actguard.stores.undo import REFUSALS, undoing
 
 
@@ -248,7 +249,7 @@ class Plan:
                 if part.recourse is not None and not resorted and store is not None:
                     resorted = True
                     resort = (call.args, call.kwargs, step, answer.refusal, store)
-                    if (yield Ask(part.recourse, _in_thread(part.recourse), resort)):
+                    if (yield Ask(part.recourse, in_thread(part.recourse), resort)):
                         continue
                 if waiting is not None and waiting.part is not part:
                     waiting.leave()  # in one line at a time: two calls in two lines could wait for each other
@@ -278,7 +279,7 @@ class Plan:
             if reports:
                 yield from self._tell_store(held, reports)
         for undo in reversed(call.undos):
-            yield Ask(undo, partial(_maybe_await, undo), ())
+            yield Ask(undo, partial(maybe_await, undo), ())
 
     # ---- after the body ----
 
@@ -311,7 +312,7 @@ class Plan:
         if standby is None:
             done = held.group.store.finish(reports)
         else:
-            done = yield Ask(standby.finish, _shielded(standby.afinish), (held.store, reports))
+            done = yield Ask(standby.finish, shielded(standby.afinish), (held.store, reports))
         if not all(done):
             for report, written in zip(reports, done, strict=False):
                 if not written:
@@ -387,21 +388,6 @@ def _finisher(store: Store) -> Callable[[Report], bool]:
     if isinstance(store, AnswersAtOnce):
         return store.finish_one
     return lambda report: store.finish((report,))[0]
-
-
-def _in_thread(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    return lambda *args: asyncio.to_thread(call, *args)
-
-
-def _shielded(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """*call*, carried out also when whoever waits for it is cancelled meanwhile: it frees what others wait for."""
-    return lambda *args: asyncio.shield(asyncio.ensure_future(call(*args)))
-
-
-async def _maybe_await(undo: Undo) -> None:
-    result = undo()
-    if hasattr(result, "__await__"):
-        await result
 
 
 def _only_async(*args: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, get_args
 from actguard.pipeline.guard import Mode, OnStoreError, a_store, choice, named
 from actguard.stores.fallback import Standby
 from actguard.stores.memory import MemoryStore
-from actguard.stores.protocol import Store
+from actguard.stores.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

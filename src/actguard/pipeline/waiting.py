@@ -17,7 +17,8 @@ from typing import Any
 from actguard.pipeline.call import Ask, Asking
 from actguard.pipeline.deadline import remaining
 from actguard.pipeline.guard import Part
-from actguard.stores.protocol import NoPlace, OverLimit, Refusal, Step, Store
+from actguard.stores.protocol import NoPlace, OverLimit, Refusal, Step
+from actguard.stores.store import Store
 
 _SLACK_S = 0.005
 """Timers are not exact: what fits but for so much, fits."""

@@ -22,7 +22,6 @@ from actguard.exceptions import ActGuardUsageError, StoreFullError, StoreUnavail
 from actguard.stores.idempotency import BEGUN, IdempotencyMachine
 from actguard.stores.protocol import (
     Admitted,
-    AsyncStore,
     BreakerRules,
     BreakerState,
     Circuit,
@@ -39,6 +38,7 @@ from actguard.stores.protocol import (
     Report,
     Step,
 )
+from actguard.stores.store import AsyncStore
 from actguard.stores.undo import REFUSALS
 
 if TYPE_CHECKING:

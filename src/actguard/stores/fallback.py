@@ -37,9 +37,9 @@ from actguard.stores.protocol import (
     Refused,
     Report,
     Step,
-    Store,
     Unguarded,
 )
+from actguard.stores.store import Store
 
 OnStoreError: TypeAlias = Literal["local", "open", "closed"]
 

@@ -24,7 +24,6 @@ from actguard.stores.memory_facts import MemoryFacts
 from actguard.stores.memory_shard import TAKE, WRITE, Claimed, Shard, ended
 from actguard.stores.protocol import (
     Admitted,
-    AsyncStore,
     BreakerAcquire,
     BreakerRules,
     BreakerState,
@@ -40,6 +39,7 @@ from actguard.stores.protocol import (
     Step,
     fast_new,
 )
+from actguard.stores.store import AsyncStore
 from actguard.stores.undo import REFUSALS, TYPE_OF, undoing, unmade
 
 _SHARDS = 16

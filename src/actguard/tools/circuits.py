@@ -15,7 +15,8 @@ from actguard.exceptions import CircuitBreakerConfigurationError
 from actguard.pipeline import settings
 from actguard.pipeline.guard import a_store
 from actguard.stores.keys import encode
-from actguard.stores.protocol import BreakerRules, BreakerState, Circuit, Store
+from actguard.stores.protocol import BreakerRules, BreakerState, Circuit
+from actguard.stores.store import Store
 from actguard.tools.scope import key_prefix
 
 _Error = CircuitBreakerConfigurationError

@@ -10,7 +10,8 @@ from actguard.pipeline import settings
 from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import Ending, Guard, OnStoreError, Part, named, positive, whole
 from actguard.pipeline.target import Target
-from actguard.stores.protocol import LeaseGive, LeaseTake, NoPlace, Receipt, Refusal, Store
+from actguard.stores.protocol import LeaseGive, LeaseTake, NoPlace, Receipt, Refusal
+from actguard.stores.store import Store
 from actguard.tools.heartbeat import heartbeats
 from actguard.tools.owners import new_owner
 from actguard.tools.scope import Scope, check_scope, described, key_maker, key_prefix

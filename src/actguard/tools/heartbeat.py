@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from actguard.exceptions import StoreError
 from actguard.pipeline.unasked import settle
-from actguard.stores.protocol import Store
+from actguard.stores.store import Store
 
 log = logging.getLogger("actguard.tools")
 

@@ -6,7 +6,8 @@ from typing import Any, Literal
 from actguard.exceptions import ActGuardUsageError
 from actguard.pipeline import settings
 from actguard.pipeline.guard import a_store, choice, named, positive, whole
-from actguard.stores.protocol import Done, IdempotencyRecord, Store
+from actguard.stores.protocol import Done, IdempotencyRecord
+from actguard.stores.store import Store
 from actguard.tools import results
 from actguard.tools.idempotent import Executed, NotExecuted
 from actguard.tools.results import Codec

@@ -50,10 +50,10 @@ from actguard.stores.protocol import (
     Receipt,
     Refusal,
     Report,
-    Store,
     Unknown,
     fast_new,
 )
+from actguard.stores.store import Store
 from actguard.tools import results
 from actguard.tools.heartbeat import heartbeats
 from actguard.tools.hidden_key import refuse_misplaced
