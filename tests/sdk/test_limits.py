@@ -353,3 +353,20 @@ def test_a_warning_made_an_error_hides_no_refusal():
             guard.add_cost(name="web-search", usd=2)
 
     assert refused.value.phase == "after"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"name": "loop", "user_id": "alice"}, "Budget 'loop' of user 'alice' is used up: "),
+        ({"name": "loop"}, "Budget 'loop' is used up: "),
+        ({"user_id": "alice"}, "The budget of user 'alice' is used up: "),
+        ({}, "The budget is used up: "),
+    ],
+)
+def test_a_message_names_a_budget_by_what_it_was_given(options: dict[str, str], said: str) -> None:
+    with pytest.raises(BudgetExceededError) as refused, BudgetGuard(usd_limit=0.01, **options) as guard:
+        guard.add_cost(name="search", usd=0.02)
+
+    assert str(refused.value).startswith(said)
+    assert refused.value.scope_id == guard.scope_id

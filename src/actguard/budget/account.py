@@ -191,7 +191,7 @@ class Account(BudgetScope):
         refusal = Refusal(scope, "usd" if scope.limit_pico != math.inf else "token")
         waited = f"waited {self.policy.wait_timeout:g} s" if self.policy.wait_timeout else "had to wait, and cannot,"
         error = BudgetWaitTimeoutError(
-            f"The call {waited} for other calls in budget {label(scope)} to settle. "
+            f"The call {waited} for other calls in {label(scope)} to settle. "
             "Raise wait_timeout or the limit, or give the calls smaller output caps.",
             **scope._fields(refusal),
         )
@@ -243,7 +243,7 @@ class Account(BudgetScope):
             warnings.warn(message, BudgetWarning, stacklevel=3)
 
     def _warn(self, share: float) -> None:
-        message = f"{share:.0%} of budget {label(self)} is used"
+        message = f"{share:.0%} of {label(self)} is used"
         try:
             if self.on_warning is None:
                 warnings.warn(message, BudgetWarning, stacklevel=2)
@@ -254,8 +254,13 @@ class Account(BudgetScope):
 
 
 def label(account: Account) -> str:
-    """How messages name a budget."""
-    return repr(account.name or account.id)
+    """How messages name a budget, within a sentence."""
+    whose = f" of user {account.user_id!r}" if account.user_id else ""
+    return f"budget {account.name!r}{whose}" if account.name else f"the budget{whose}"
+
+
+def sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def describe(account: Account, refusal: Refusal, reported: bool = False) -> str:
@@ -264,7 +269,6 @@ def describe(account: Account, refusal: Refusal, reported: bool = False) -> str:
         figures = f"{calm_usd(account.used_pico)} of {calm_usd(account.limit_pico)}"
     else:
         figures = f"{calm_tokens(account.used_tokens)} of {calm_tokens(account.limit_tokens)} tokens"
-    whose = f" of user {account.user_id!r}" if account.user_id else ""
     spent = account.used_pico if refusal.limit_type == "usd" else account.used_tokens
     limit = account.limit_pico if refusal.limit_type == "usd" else account.limit_tokens
     state = "is used up"
@@ -279,7 +283,7 @@ def describe(account: Account, refusal: Refusal, reported: bool = False) -> str:
         what = "what remains does not cover the call, which was not sent"
     else:
         what = "the call was not sent"
-    return f"Budget {label(account)}{whose} {state}: {figures} spent; {what}."
+    return f"{sentence(label(account))} {state}: {figures} spent; {what}."
 
 
 def calm_usd(pico: float) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from threading import get_ident
 from typing import Any
 
-from actguard.budget.account import Account, BudgetWarning, label
+from actguard.budget.account import Account, BudgetWarning, label, sentence
 from actguard.budget.admission import WaitTimeout
 from actguard.budget.hosts import Context, Host
 from actguard.budget.pricing import PLAIN_TEXT, Price, merged
@@ -125,13 +125,13 @@ def unmetered(account: Account, what: str) -> None:
     reaction = account.policy.unmetered or ("block" if account.limited else "warn")
     if reaction == "block":
         raise UnmeteredCallError(
-            f"{what} is billed but cannot be metered, and budget {label(account)} has a limit. "
+            f"{what} is billed but cannot be metered, and {label(account)} has a limit. "
             "BudgetGuard(unmetered='warn') or 'allow' lets such calls through, uncounted in tokens and dollars.",
             details={"what": what},
         )
     account.count_unmetered()
     if reaction == "warn":
-        warnings.warn(f"{what} was not metered in budget {label(account)}", BudgetWarning, stacklevel=4)
+        warnings.warn(f"{what} was not metered in {label(account)}", BudgetWarning, stacklevel=4)
 
 
 def _refuse(account: Account, verdict: Hold | Refusal) -> None:
@@ -149,7 +149,7 @@ def _allow_unpriced(call: Call) -> None:
     account, what = call.account, f"{call.wire.name} {call.endpoint.name}"
     if (account.policy.unmetered or ("block" if account.limited else "allow")) == "block":
         raise UnmeteredCallError(
-            f"What {what} will cost is not known before it is finished, and budget {label(account)} has a limit. "
+            f"What {what} will cost is not known before it is finished, and {label(account)} has a limit. "
             "BudgetGuard(unmetered='allow') lets it begin, and counts it when a read finds it finished.",
             reason="deferred",
             details={"what": what},
@@ -207,7 +207,7 @@ def _unbounded(call: Call) -> int:
     unbounded = account.policy.unbounded
     if unbounded == "block":
         raise UnmeteredCallError(
-            f"Strict budget {label(account)} cannot bound the cost of this call: "
+            f"{sentence(label(account))} is strict, and cannot bound the cost of this call: "
             f"{', '.join(facts.unbounded) or 'its input has no known size'}. "
             "BudgetGuard(unbounded=...) lets it through: a number of tokens to reserve, or 'estimate'.",
             reason="unbounded",

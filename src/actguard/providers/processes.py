@@ -43,7 +43,7 @@ def account_here(account: Account) -> Account:
     """
     reaction = _reaction(account)
     message = (
-        f"This code was started inside budget {label(account)} and runs in another process, where the limits of that "
+        f"This code was started inside {label(account)} and runs in another process, where the limits of that "
         "budget do not reach."
     )
     if reaction == "block":

@@ -235,14 +235,14 @@ def _bypass(account: Any, method: str, url: str) -> None:
     what = f"{method} {parts.path} at {host} came through no SDK that is watched"
     if account.policy.bypass == "block":
         raise UnmeteredCallError(
-            f"{what}, and was not sent: budget {label(account)} could not count it. Call the provider through its "
+            f"{what}, and was not sent: {label(account)} could not count it. Call the provider through its "
             "official SDK, or let it pass with BudgetGuard(bypass='warn') or 'allow'.",
             reason="bypass",
             details={"host": host, "path": parts.path},
         )
     account.count_unmetered()
     if account.policy.bypass == "warn":
-        account.tell_once(f"bypass {host}", f"{what}, so budget {label(account)} does not count it.")
+        account.tell_once(f"bypass {host}", f"{what}, so {label(account)} does not count it.")
 
 
 def _is_billed(account: Account, method: str, url: str) -> bool:
