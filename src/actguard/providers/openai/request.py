@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, cast
 
-from actguard.budget.estimate import CapTooSmall, Media, MediaKind, RequestFacts, profile_of
+from actguard.budget.families import profile_of
 from actguard.budget.limits import max_output_tokens
+from actguard.budget.request import CapTooSmall, Media, MediaKind, RequestFacts
 from actguard.providers.endpoint import Endpoint
 from actguard.providers.measure import (
     Base64,
