@@ -16,7 +16,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from actguard.budget.scope import NO_CHARGE, BudgetScope, Charge, Hold, Phase, Refusal, Wait
+from actguard.budget.charge import NO_CHARGE, Charge
+from actguard.budget.hold import Hold
+from actguard.budget.scope import BudgetScope, Phase, Refusal, Wait
 
 _REMEMBERED_IDS = 1024  # at least, twice that at most; replies reported twice arrive close together
 
