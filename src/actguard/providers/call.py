@@ -18,7 +18,7 @@ from weakref import ref
 from actguard.budget.account import Account, Spend
 from actguard.budget.charge import Charge
 from actguard.budget.hold import Hold
-from actguard.budget.pricing import merged
+from actguard.budget.hosts import merged
 from actguard.budget.scope import Refusal
 from actguard.budget.usage import Bill, MalformedUsage
 from actguard.context import open_streams
