@@ -9,7 +9,7 @@ from rich.table import Table
 
 from actguard import BudgetGuard, Client
 from actguard.budget.account import Spend
-from actguard.budget.scope import Charge
+from actguard.budget.charge import Charge
 from actguard.budget.usage import Usage
 from actguard.events.emitter import emit
 

@@ -12,7 +12,7 @@ import pytest
 
 import actguard
 from actguard import ActGuardUsageError, BudgetGuard, Policy, PriceBook, Usage, exceptions
-from actguard.budget.scope import Hold
+from actguard.budget.hold import Hold
 from actguard.exceptions import ActGuardError, BudgetExceededError
 
 NOT_A_LIMIT = [True, False, 0, -1, math.nan, math.inf, -math.inf, "1", b"1", [1], 1j, {}]

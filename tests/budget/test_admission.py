@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from actguard.budget.admission import Admission, WaitTimeout
-from actguard.budget.scope import BudgetScope, Charge, Hold, Refusal
+from actguard.budget.charge import Charge
+from actguard.budget.hold import Hold
+from actguard.budget.scope import BudgetScope, Refusal
 
 
 def call(scope: BudgetScope, estimate: int = 0, bound: int = 0, *, thread: int | None = None, task: int = 0) -> Hold:

@@ -5,18 +5,11 @@ import threading
 
 import pytest
 
-from actguard.budget.estimate import (
-    CapTooSmall,
-    Estimate,
-    InputRatios,
-    Media,
-    RequestFacts,
-    estimate,
-    input_bound,
-    media_tokens,
-    output_bound,
-    profile_of,
-)
+from actguard.budget.estimate import Estimate, estimate, input_bound, output_bound
+from actguard.budget.families import profile_of
+from actguard.budget.media_tokens import media_tokens
+from actguard.budget.ratios import InputRatios
+from actguard.budget.request import CapTooSmall, Media, RequestFacts
 
 
 def chat(body_bytes: int = 1000, model: str = "gpt-4o", **more: object) -> RequestFacts:

@@ -493,7 +493,7 @@ def test_prices_can_be_read_by_people(book: PriceBook):
 
 
 def test_models_named_from_outside_do_not_fill_memory(book: PriceBook, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("actguard.budget.pricing._MEMO_SIZE", 8)
+    monkeypatch.setattr("actguard.budget.memo._SIZE", 8)
     book.set("m*", input=1, output=1)
     for number in range(50):
         assert cost_in(book, f"m{number}") == 1

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actguard.budget.price import Price
-from actguard.budget.pricing import PLAIN_TEXT, PriceBook
-from actguard.budget.rates import ENDLESS, PART_OF, TOKEN_KINDS, UNIT_KINDS, RateCard
+from actguard.budget.pricing import PriceBook
+from actguard.budget.rates import ENDLESS, PART_OF, PLAIN_TEXT, TOKEN_KINDS, UNIT_KINDS, RateCard
 from actguard.budget.usage import Usage
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
-from actguard.budget.scope import BudgetScope, Charge, Hold, Lowered, Refusal, Wait
+from actguard.budget.charge import Charge
+from actguard.budget.hold import Hold, Lowered
+from actguard.budget.scope import BudgetScope, Refusal, Wait
 from actguard.budget.usage import Usage
 
 ME, OTHER = 1, 2

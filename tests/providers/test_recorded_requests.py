@@ -9,7 +9,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from actguard.budget.estimate import InputRatios, RequestFacts, input_bound, media_tokens, output_bound, profile_of
+from actguard.budget.estimate import input_bound, output_bound
+from actguard.budget.families import profile_of
+from actguard.budget.media_tokens import media_tokens
+from actguard.budget.ratios import InputRatios
+from actguard.budget.request import RequestFacts
 from actguard.providers.anthropic import request as anthropic
 from actguard.providers.endpoint import Endpoint, Kind
 from actguard.providers.google import request as google

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actguard.budget.estimate import CapTooSmall, Media
+from actguard.budget.request import CapTooSmall, Media
 from actguard.providers.endpoint import Endpoint, Kind
 from actguard.providers.google.request import facts, with_output_cap
 

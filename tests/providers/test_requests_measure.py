@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actguard.budget.estimate import RequestFacts
+from actguard.budget.request import RequestFacts
 from actguard.providers.anthropic.request import facts as anthropic_facts
 from actguard.providers.endpoint import Endpoint, Kind
 from actguard.providers.google.request import facts as google_facts

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from actguard.budget.estimate import CapTooSmall, Media, input_bound
+from actguard.budget.estimate import input_bound
+from actguard.budget.request import CapTooSmall, Media
 from actguard.providers.endpoint import Endpoint, Kind
 from actguard.providers.openai.request import facts, with_include_usage, with_output_cap
 

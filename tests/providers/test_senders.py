@@ -20,7 +20,7 @@ import requests
 
 import actguard
 from actguard import BudgetExceededError, BudgetGuard
-from actguard.budget.estimate import InputRatios
+from actguard.budget.ratios import InputRatios
 from actguard.providers import quote
 from actguard.providers.senders import never_sent
 from actguard.testing import Cut, HttpError, LocalProvider, Lost, Reply

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from actguard.budget.admission import Admission
+from actguard.budget.charge import Charge
+from actguard.budget.hold import Hold
 from actguard.budget.policy import Policy
-from actguard.budget.scope import BudgetScope, Charge, Hold, Refusal
+from actguard.budget.scope import BudgetScope, Refusal
 from actguard.exceptions import BudgetExceededError, BudgetWaitTimeoutError
 from actguard.money import format_usd, to_usd
 

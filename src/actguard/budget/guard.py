@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from actguard.budget.account import Account, Spend
 from actguard.budget.backing import Ask, Backing, Reservation
+from actguard.budget.charge import Charge
 from actguard.budget.policy import (
     OPTIONS,
     Policy,
@@ -24,7 +25,6 @@ from actguard.budget.policy import (
 )
 from actguard.budget.pricing import PriceBook, prices
 from actguard.budget.readings import Readings
-from actguard.budget.scope import Charge
 from actguard.budget.usage import NOTHING, Usage
 from actguard.context import Frame, Run, current_frame, end_frame, enter_frame
 from actguard.exceptions import (

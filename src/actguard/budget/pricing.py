@@ -19,43 +19,20 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from math import inf
 from threading import RLock
-from typing import Final, Literal, NamedTuple, TypeVar, cast, get_args
+from typing import Final, Literal, cast, get_args
 
 from actguard.budget.catalog import Catalog
-from actguard.budget.hosts import UNKNOWN, Context, Host, address, canonical, identify, merged
+from actguard.budget.hosts import Context, Host, address, canonical, identify
+from actguard.budget.lookup import listed_price, stated_price
+from actguard.budget.memo import ASK_PARENT, Remembered, keep, remembered
 from actguard.budget.overrides import NATIVE, Declared, Override, Overrides, Resolver
 from actguard.budget.price import Price
 from actguard.budget.price_input import Amount, provider_id, rate_card, text, wrong
-from actguard.budget.rates import FREE, PLAIN_TEXT
+from actguard.budget.rates import FREE
+from actguard.budget.unknown_price import UnknownPolicy, unknown_error
 from actguard.exceptions import UnknownPriceError
 
-__all__ = ["PLAIN_TEXT", "Host", "Price", "PriceBook", "Resolver", "UnknownPolicy", "merged", "prices"]
-
-UnknownPolicy = Literal["refuse", "warn", "most_expensive", "zero"]
-"""What happens to a call whose price nobody knows.
-
-`refuse`: under a dollar limit it is not sent; without one its tokens are counted, and a warning is logged once.
-`warn`: it is sent; its tokens are counted, its dollars are not, and a warning is logged once for each model.
-`most_expensive`: it is charged at the highest rates in the list of its provider.
-`zero`: it is free, because you say so.
-"""
-
-_K = TypeVar("_K")
-_V = TypeVar("_V")
-
 _log = logging.getLogger("actguard.prices")
-_MEMO_SIZE = 4096
-
-
-class _Remembered(NamedTuple):
-    """An answer and when it holds. One that only the parent can give holds never, so that its changes are seen."""
-
-    price: Price | None
-    start: float = -inf
-    end: float = inf
-
-
-_ASK_PARENT = _Remembered(None, inf, -inf)
 
 edition: object = object()
 """Another one after anything was said in any book: who keeps an answer of a book keeps this with it, as read before."""
@@ -83,9 +60,9 @@ class PriceBook:
         self._catalog: Catalog = Catalog() if parent is None else parent._catalog
         self._lock: Final = RLock()
         self._stated = Overrides()
-        self._memo: dict[tuple[str, str, Context, str], _Remembered | Price] = {}
+        self._memo: dict[tuple[str, str, Context, str], Remembered | Price] = {}
         self._hosts: dict[tuple[str, str], Host | None] = {}  # None: the parent is asked, so that its changes are seen
-        self._dearest: dict[tuple[str, Context], _Remembered] = {}
+        self._dearest: dict[tuple[str, Context], Remembered] = {}
         self._warned: dict[tuple[str, str], None] = {}
         self._unknown: UnknownPolicy | Mapping[str, Amount] | None = None
         self._unknown_price: Price | None = None
@@ -156,7 +133,7 @@ class PriceBook:
             return self.price(where, model, context)
         book: PriceBook | None = self
         while book is not None:
-            stated = book._override("", (model,), context, self._now(None))
+            stated = stated_price(book._stated, book._catalog, "", (model,), context, self._now(None))
             if stated is not None:
                 return stated
             book = book._parent
@@ -182,23 +159,7 @@ class PriceBook:
 
     def unknown_error(self, provider: str, model: str) -> UnknownPriceError:
         """The error for a call that is refused for want of a price, with the ways out."""
-        if provider.startswith(UNKNOWN):
-            host = provider.removeprefix(UNKNOWN)
-            message = (
-                f"Nobody has said what calls to {host!r} cost, and a dollar limit is active. Say whose prices it "
-                f"charges: actguard.prices.host({host!r}, provider='openai'), or that it is free: "
-                f"actguard.prices.host({host!r}, free=True), or what this model costs: "
-                f"actguard.prices.set({model!r}, input=..., output=..., per='1M')."
-            )
-        else:
-            near = self._catalog.nearest(canonical(provider), model)
-            message = (
-                f"No price is known for model {model!r} at {provider}{f' (there is {near})' if near else ''}, "
-                f"and a dollar limit is active. State it: actguard.prices.set({model!r}, input=..., output=..., "
-                f"per='1M'), or what it equals: actguard.prices.set({model!r}, same_as='...'), or choose what happens: "
-                "actguard.prices.unknown, or BudgetGuard(unknown_price=...)."
-            )
-        return UnknownPriceError(message, model=model, provider=provider)
+        return unknown_error(self._catalog, provider, model)
 
     # ---- telling --------------------------------------------------------------------------------------------------
 
@@ -339,53 +300,27 @@ class PriceBook:
         memo, key = self._memo, (provider, model, context, requested)
         found = memo.get(key)
         if isinstance(found, Price):
-            found = _remembered(found)
-        if found is None or (found is not _ASK_PARENT and not found.start <= self._time(at) < found.end):
+            found = remembered(found)
+        if found is None or (found is not ASK_PARENT and not found.start <= self._time(at) < found.end):
             found = self._look_up(provider, model, context, self._now(at), requested)
-            if at is None or found is _ASK_PARENT or found.start <= self._clock() < found.end:
+            if at is None or found is ASK_PARENT or found.start <= self._clock() < found.end:
                 lasting = found.price if found.end == inf and found.start <= self._clock() else None
                 with self._lock:  # `memo` may have been replaced meanwhile: then this goes into the old one, unseen
-                    _keep(memo, key, lasting or found)
-        if found is _ASK_PARENT and self._parent is not None:
+                    keep(memo, key, lasting or found)
+        if found is ASK_PARENT and self._parent is not None:
             return self._parent.price(provider, model, context, at, requested=requested)
         return found.price
 
-    def _look_up(self, provider: str, model: str, context: Context, at: datetime, requested: str) -> _Remembered:
+    def _look_up(self, provider: str, model: str, context: Context, at: datetime, requested: str) -> Remembered:
         provider = canonical(provider)
         models = (model, requested) if requested and requested != model else (model,)
-        price = self._override(provider, models, context, at)
+        price = stated_price(self._stated, self._catalog, provider, models, context, at)
         if price is None:
             flat = self._stated.flat(provider)
             price = Price(flat, provider, model, "host") if flat is not None else None
         if price is None and self._parent is not None:
-            return _ASK_PARENT
-        if price is None:
-            # Bedrock answers with less of the name than the request had: without the region, which has a price.
-            names = models[::-1] if provider == "aws" and model in requested else models
-            listed = (self._catalog.find(provider, name, context, at) for name in names)
-            price = next((found for found in listed if found is not None), None)
-        return _remembered(price)
-
-    def _override(self, provider: str, models: tuple[str, ...], context: Context, at: datetime) -> Price | None:
-        override = self._stated.find(provider, models)
-        if override is not None:
-            if override.card is not None:
-                return Price(override.card, override.provider or provider, override.name, "override")
-            return self._same_as(provider, cast("str", override.same_as), context, at)
-        for resolve in self._stated.resolvers:
-            answer = resolve(provider, models[0], context)
-            if answer is not None:
-                return answer if isinstance(answer, Price) else _price(answer, provider, models[0])
-        return None
-
-    def _same_as(self, provider: str, model: str, context: Context, at: datetime) -> Price | None:
-        """The price of *model*: where the call goes, else at its own provider."""
-        stated = self._stated.find(provider, (model,))
-        if stated is not None and stated.card is not None:
-            return Price(stated.card, provider, model, "override")
-        listed = self._catalog.find(provider, model, context, at) if provider else None
-        home = self._catalog.home(model) if listed is None else None
-        return self._catalog.find(home, model, context, at) if home is not None else listed
+            return ASK_PARENT
+        return remembered(listed_price(self._catalog, provider, models, context, at) if price is None else price)
 
     def _find_host(self, base_url: str, wire: str) -> Host:
         hosts, key = self._hosts, (base_url, wire)
@@ -395,7 +330,7 @@ class PriceBook:
             if found is None and self._parent is None:
                 found = identify(base_url)
             with self._lock:  # `hosts` may have been replaced meanwhile: then this goes into the old one, unseen
-                _keep(hosts, key, found)
+                keep(hosts, key, found)
         if found is None:
             assert self._parent is not None
             return self._parent.host_of(base_url, wire)
@@ -408,16 +343,16 @@ class PriceBook:
         memo, key = root._dearest, (provider, context)
         found = memo.get(key)
         if found is None or not found.start <= self._clock() < found.end:
-            found = _remembered(self._catalog.most_expensive(canonical(provider), context, self._now(None)))
+            found = remembered(self._catalog.most_expensive(canonical(provider), context, self._now(None)))
             with root._lock:
-                _keep(memo, key, found)
+                keep(memo, key, found)
         return found.price
 
     def _warn_once(self, provider: str, model: str) -> None:
         with self._lock:
             if (provider, model) in self._warned:
                 return
-            _keep(self._warned, (provider, model), None)
+            keep(self._warned, (provider, model), None)
         _log.warning("No price is known for model %r at %s: its dollars are not counted.", model, provider)
 
     def _time(self, at: datetime | None) -> float:
@@ -435,23 +370,6 @@ class PriceBook:
         self._stated, self._memo, self._hosts, self._dearest = stated, {}, {}, {}
         edition = object()
         return different
-
-
-def _keep(memo: dict[_K, _V], key: _K, value: _V) -> None:
-    """Remember, and forget the oldest when there are too many: names of models come from outside."""
-    if len(memo) >= _MEMO_SIZE and key not in memo:
-        del memo[next(iter(memo))]
-    memo[key] = value
-
-
-def _remembered(price: Price | None) -> _Remembered:
-    start = price.valid_from.timestamp() if price is not None and price.valid_from else -inf
-    end = price.valid_until.timestamp() if price is not None and price.valid_until else inf
-    return _Remembered(price, start, end)
-
-
-def _price(rates: Mapping[str, Amount], provider: str, model: str) -> Price:
-    return Price(rate_card(rates, "1M"), provider, model, "override")
 
 
 prices: Final = PriceBook()

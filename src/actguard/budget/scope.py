@@ -14,131 +14,11 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from actguard.budget.usage import NOTHING, Usage
+from actguard.budget.charge import Charge, Tally
+from actguard.budget.hold import Hold, Lowered
 
 LimitType = Literal["token", "usd"]
 Phase = Literal["before", "during", "after"]
-
-
-class Lowered(NamedTuple):
-    """A call made smaller to fit: the output cap to send, and the bounds that follow from it."""
-
-    cap: int
-    pico: int
-    tokens: int
-
-
-class Hold:
-    """What one call asks for, and has set aside until it is settled or released. Changed only under the tree's lock."""
-
-    __slots__ = (
-        "around",
-        "bound_pico",
-        "bound_tokens",
-        "cap",
-        "charged",
-        "estimate_pico",
-        "estimate_tokens",
-        "final",
-        "measured",
-        "open",
-        "parked",
-        "scope",
-        "stream",
-        "task",
-        "thread",
-    )
-
-    scope: "BudgetScope"
-    """Where it was opened."""
-    task: int
-    """The asyncio task that opened it, by id; 0 for none."""
-    thread: int
-    """The thread that opened it, by ident."""
-    stream: int
-    """Its number, once it is a stream that its opener reads; 0 before."""
-    around: tuple[int, ...]
-    """The streams that were open where it was opened, or where its task or thread was started, by number."""
-    estimate_pico: int
-    """What default scopes set aside."""
-    estimate_tokens: int
-    """Input and output together."""
-    bound_pico: int
-    """What strict scopes set aside."""
-    bound_tokens: int
-    cap: int | None
-    """The output cap that was granted instead of the call's own."""
-    open: bool
-    """Set aside."""
-    final: bool
-    """Settled for good."""
-    parked: bool
-    """Nothing runs that will end it: it ends when somebody looks at it again."""
-    charged: "Charge | None"
-    measured: bool
-    """Whether the amounts above are known. While a call is alone in its tree nobody needs its estimate: it is made when
-    a second one comes."""
-
-    def __init__(self, scope: "BudgetScope", measured: bool = True) -> None:
-        self.scope = scope
-        self.task = self.thread = self.stream = 0
-        self.around = ()
-        self.estimate_pico = self.estimate_tokens = 0
-        self.bound_pico = self.bound_tokens = 0
-        self.cap = None
-        self.open = self.final = self.parked = False
-        self.charged = None
-        self.measured = measured
-
-    def measure(self) -> None:
-        """Work out the estimates."""
-        self.measured = True
-
-    def lower(self, left_pico: float, left_tokens: float) -> Lowered | None:
-        """The largest version of this call that fits what remains (`inf`: no limit); None if none does."""
-        return None
-
-    def likely_charge(self) -> "Charge":
-        """What to charge for now, if the scope is left while the call still runs."""
-        return NO_CHARGE
-
-    def give_up(self) -> None:
-        """Nobody is left to be told of its end: charge for good what is known of it."""
-
-    def waits_in_vain_for(self, other: "Hold") -> bool:
-        """Whether *other* can only end when its opener goes on, and that is who would wait.
-
-        A synchronous caller blocks its whole thread. A task blocks only itself, and whatever runs on its thread
-        outside any task. And whoever reads a stream may, before he reads on, wait for tasks or threads that he started.
-        """
-        if other.parked or (other.stream and other.stream in self.around):
-            return True
-        if self.task and other.task:
-            return self.task == other.task
-        return self.thread == other.thread
-
-    def take(self, lowered: Lowered) -> None:
-        self.cap, self.bound_pico, self.bound_tokens = lowered
-        self.estimate_pico = min(self.estimate_pico, lowered.pico)
-        self.estimate_tokens = min(self.estimate_tokens, lowered.tokens)
-
-
-class Charge(NamedTuple):
-    """What a call turned out to cost."""
-
-    pico: int
-    tokens: int
-    items: tuple[tuple[str, Usage, int], ...] = ()
-    """(model, usage, pico-dollars) for the breakdowns."""
-    estimates: int = 0
-    """1 if any figure is an estimate; -1 takes such a charge back."""
-
-    def negated(self) -> "Charge":
-        items = tuple((model, NOTHING.minus(usage), -pico) for model, usage, pico in self.items)
-        return Charge(-self.pico, -self.tokens, items, -self.estimates)
-
-
-NO_CHARGE = Charge(0, 0)
 
 
 class Wait(NamedTuple):
@@ -154,33 +34,6 @@ class Refusal(NamedTuple):
     limit_type: LimitType
     phase: Phase = "before"
 
-
-class Tally:
-    """What one model was used for."""
-
-    __slots__ = ("_input", "_output", "_special", "calls", "pico")
-
-    def __init__(self) -> None:
-        self._input = self._output = 0
-        self._special = NOTHING
-        self.pico = 0
-        self.calls = 0
-
-    def add(self, usage: Usage, pico: int, calls: int) -> None:
-        self.pico += pico
-        self.calls += calls
-        if usage[2:] == _PLAIN:
-            self._input += usage[0]
-            self._output += usage[1]
-        else:
-            self._special = self._special.plus(usage)
-
-    @property
-    def usage(self) -> Usage:
-        return self._special.plus(Usage(self._input, self._output))
-
-
-_PLAIN = NOTHING[2:]
 
 Blockers = Callable[["BudgetScope", Hold], tuple[int, int, int]]
 """For a scope and a call: how many calls in flight there it may wait for, and the pico-dollars and tokens they hold."""

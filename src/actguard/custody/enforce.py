@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from actguard.context import current_frame
 from actguard.custody.custom import as_rule
 from actguard.custody.fact_rules import RequireFact
+from actguard.custody.guard import here, known_options
 from actguard.custody.rule import Answer, Call, Denial, Question, Rule, Shape, invalid
 from actguard.custody.session import Life, _aio  # pyright: ignore[reportPrivateUsage] - one family
 from actguard.custody.values import encode
@@ -63,27 +64,8 @@ def enforce(rules: Sequence[Rule | Any], **options: Any) -> Enforce:
     """
     if not isinstance(rules, list | tuple) or not rules:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ActGuardUsageError(f"rules must be a list of rules, with one at least, not {rules!r}", argument="rules")
-    _known_options("enforce", options)
+    known_options("enforce", options)
     return Enforce(rules=tuple(as_rule(rule) for rule in rules), **options)
-
-
-def here(guard: str, tool: str) -> Life:
-    """The session that the running code is in.
-
-    Raises:
-        GuardError: NO_SESSION: it is in none, or in one that is over.
-    """
-    life: Life | None = current_frame().session
-    if life is None or life.ended:
-        raise GuardError(
-            f"{tool} needs a session, and {'none is open' if life is None else 'the one it was in is over'}: "
-            "call it inside `with actguard.session():`",
-            "NO_SESSION",
-            "none" if life is None else "ended",
-            {"guard": guard},
-            fix_hint="This cannot be put right by calling again.",
-        )
-    return life
 
 
 class _View:
@@ -265,14 +247,3 @@ def _error(denials: Sequence[tuple[Rule, Denial]]) -> GuardError:
         for rule, denial in denials
     ]
     return GuardError(f"{first.message}.", first.code, first.reason, {**told[0], "denials": told}, fix_hint=first.hint)
-
-
-def _known_options(guard: str, options: Mapping[str, Any]) -> None:
-    allowed = ("mode", "on_block", "on_store_error")
-    for name in options:
-        if name not in allowed:
-            raise ActGuardUsageError(f"{guard} has no option {name!r}; there are {', '.join(allowed)}", argument=name)
-    if options.get("on_store_error") == "local":
-        raise ActGuardUsageError(
-            "on_store_error must be 'open' or 'closed': facts of another store are not here", argument="on_store_error"
-        )

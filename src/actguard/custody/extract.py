@@ -76,6 +76,23 @@ class Reader:
                         break
 
 
+def extracts_of(kind: str | Mapping[str, Extract], extract: Extract | None) -> dict[str, Extract]:
+    """Where each kind of fact stands, said of one or as a mapping of several.
+
+    Raises:
+        ActGuardUsageError: *extract* is missing, or stands beside a mapping.
+    """
+    if isinstance(kind, Mapping):
+        if extract is not None:
+            raise ActGuardUsageError("extract is part of kind already, where kind is a mapping", argument="extract")
+        return dict(kind)
+    if extract is None:
+        raise ActGuardUsageError(
+            "extract must say where the values stand; '.' is the result itself", argument="extract"
+        )
+    return {kind: extract}
+
+
 def plainly(value: Any, path: tuple[str, ...], taken: int, found: list[str], most: int) -> bool:
     """Add to *found* what stands at *path*, as `Reader.read` finds it, if it is nothing but mappings, lists and short
     values, and at most *most* of them; else say False."""

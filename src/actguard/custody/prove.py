@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Literal, cast, get_args
 
 from actguard.context import current_frame
 from actguard.custody import order_rules
-from actguard.custody.enforce import _known_options, here  # pyright: ignore[reportPrivateUsage] - one family
-from actguard.custody.extract import Extract, Found, Reader, plainly, records
+from actguard.custody.extract import Extract, Found, Reader, extracts_of, plainly, records
+from actguard.custody.guard import here, known_options
 from actguard.custody.normalise import Normaliser, normaliser
 from actguard.custody.paths import EACH
 from actguard.custody.secret_rules import head_of
@@ -129,19 +129,9 @@ def prove(
     Raises:
         ActGuardUsageError: an argument does not fit.
     """
-    _known_options("prove", options)
-    if isinstance(kind, Mapping):
-        if extract is not None:
-            raise ActGuardUsageError("extract is part of kind already, where kind is a mapping", argument="extract")
-        extracts = dict(kind)
-    elif extract is None:
-        raise ActGuardUsageError(
-            "extract must say where the values stand; '.' is the result itself", argument="extract"
-        )
-    else:
-        extracts = {kind: extract}
+    known_options("prove", options)
     return Prove(
-        extracts=types.MappingProxyType(extracts),
+        extracts=types.MappingProxyType(extracts_of(kind, extract)),
         ttl=ttl,
         max_items=max_items,
         on_too_many=on_too_many,
@@ -163,7 +153,7 @@ def track(*, untrusted: bool = False, **options: Any) -> Track:
         untrusted: its results come from outside.
         options: as every guard has them.
     """
-    _known_options("track", options)
+    known_options("track", options)
     if not isinstance(untrusted, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ActGuardUsageError(f"untrusted must be True or False, not {untrusted!r}", argument="untrusted")
     return Track(untrusted=untrusted, **options)

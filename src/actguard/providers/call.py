@@ -16,8 +16,10 @@ from typing import Any, Protocol
 from weakref import ref
 
 from actguard.budget.account import Account, Spend
-from actguard.budget.pricing import merged
-from actguard.budget.scope import Charge, Hold, Refusal
+from actguard.budget.charge import Charge
+from actguard.budget.hold import Hold
+from actguard.budget.hosts import merged
+from actguard.budget.scope import Refusal
 from actguard.budget.usage import Bill, MalformedUsage
 from actguard.context import open_streams
 from actguard.providers.destination import Destination

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from actguard.budget import pricing
 from actguard.budget.hosts import Context, Host
-from actguard.budget.pricing import Price, PriceBook
+from actguard.budget.price import Price
+from actguard.budget.pricing import PriceBook
 from actguard.providers.endpoint import Endpoint, Kind
 from actguard.providers.wire import Wire
 

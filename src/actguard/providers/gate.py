@@ -12,9 +12,11 @@ from typing import Any
 
 from actguard.budget.account import Account, BudgetWarning, label, sentence
 from actguard.budget.admission import WaitTimeout
-from actguard.budget.hosts import Context, Host
-from actguard.budget.pricing import PLAIN_TEXT, Price, merged
-from actguard.budget.scope import Hold, Refusal
+from actguard.budget.hold import Hold
+from actguard.budget.hosts import Context, Host, merged
+from actguard.budget.price import Price
+from actguard.budget.rates import PLAIN_TEXT
+from actguard.budget.scope import Refusal
 from actguard.context import open_streams
 from actguard.exceptions import UnmeteredCallError
 from actguard.providers import processes

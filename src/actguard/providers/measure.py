@@ -11,7 +11,7 @@ from datetime import date, datetime, time
 from json.encoder import encode_basestring
 from typing import Any, cast
 
-from actguard.budget.estimate import Media, MediaKind, RequestFacts
+from actguard.budget.request import Media, MediaKind, RequestFacts
 
 # Everything in a body is user data of any type; `Any` here says that each value is looked at before it is used.
 JSON = Any

@@ -13,10 +13,14 @@ from dataclasses import replace
 from typing import Any
 
 from actguard.budget.account import Account, Outputs
-from actguard.budget.estimate import CapTooSmall, InputRatios, RequestFacts, input_bound, output_bound
-from actguard.budget.hosts import Context, Host
-from actguard.budget.pricing import Price, merged
-from actguard.budget.scope import Charge, Hold, Lowered, Refusal
+from actguard.budget.charge import Charge
+from actguard.budget.estimate import input_bound, output_bound
+from actguard.budget.hold import Hold, Lowered
+from actguard.budget.hosts import Context, Host, merged
+from actguard.budget.price import Price
+from actguard.budget.ratios import InputRatios
+from actguard.budget.request import CapTooSmall, RequestFacts
+from actguard.budget.scope import Refusal
 from actguard.budget.usage import NOTHING, Bill, Line, Usage
 from actguard.providers.counting import new
 from actguard.providers.endpoint import Endpoint

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from actguard.budget.estimate import RequestFacts
+from actguard.budget.request import RequestFacts
 from actguard.budget.usage import Bill
 from actguard.providers.endpoint import Endpoint
 from actguard.providers.reader import Reader

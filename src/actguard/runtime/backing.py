@@ -11,7 +11,7 @@ from typing import Any
 
 from actguard.budget.account import Account, Listener, Spend
 from actguard.budget.backing import Ask, Reservation
-from actguard.budget.scope import Hold
+from actguard.budget.hold import Hold
 from actguard.events.catalog import wanted
 from actguard.events.envelope import Record, uuid7
 from actguard.events.run_events import RunEvents

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Self
 from actguard.events.channel import Channel, all_flushed, sink_named
 from actguard.events.envelope import Origin
 from actguard.events.run_events import RunEvents, surrounding_span
-from actguard.events.sinks import JsonLines, Sink
+from actguard.events.sinks import JsonLines
 from actguard.exceptions import ActGuardUsageError
 from actguard.providers import install as _watching  # noqa: F401 # pyright: ignore[reportUnusedImport]
 from actguard.runtime import config as configured
 from actguard.runtime import direct
 from actguard.runtime.backing import RunBacking
 from actguard.runtime.config import OPTIONS, Config, EventMode, OnGatewayError, no_such_option
-from actguard.runtime.delivery import GatewaySink
+from actguard.runtime.delivery import GatewaySink, channel_to
 from actguard.runtime.lifecycle import die, live
 from actguard.runtime.remote import RESERVE, SETTLE, Remote
 from actguard.runtime.run import ClientBudgetGuard, ClientRun, WhenShort
@@ -86,18 +86,9 @@ class Client:
             self._gateway_sink = GatewaySink(self.remote.transport, self.config.events, self.config.max_batch_bytes)
             sinks.append(self._gateway_sink)
         if self.config.event_mode != "off":
-            self._channels = [self._channel(sink) for sink in sinks]
+            self._channels = [channel_to(sink, self.config) for sink in sinks]
         if self._channels or self.remote is not None:
             live(self)
-
-    def _channel(self, sink: Sink) -> Channel:
-        config = self.config
-        return Channel(
-            sink,
-            interval_s=config.flush_interval_ms / 1000,
-            batch=config.max_batch_events,
-            limit=config.max_queue_events,
-        )
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:

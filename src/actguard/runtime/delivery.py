@@ -1,15 +1,15 @@
-"""Events on their way to the gateway."""
+"""Events on their way: to any sink as often as the options say, and to the gateway."""
 
 import json
 import logging
 from collections.abc import Sequence
 from typing import Any, cast
 
-from actguard.events.channel import NotNow
+from actguard.events.channel import Channel, NotNow
 from actguard.events.envelope import uuid7
-from actguard.events.sinks import Event
+from actguard.events.sinks import Event, Sink
 from actguard.exceptions import ActGuardError
-from actguard.runtime.config import Patience
+from actguard.runtime.config import Config, Patience
 from actguard.transport.answers import Unanswered
 from actguard.transport.gateway import GatewayTransport
 from actguard.transport.names import fitting
@@ -18,6 +18,16 @@ PATH = "/api/v1/events"
 _AROUND = len('{"events":[]}')
 _NAMES = ("category", "name", "user_id", "run_id", "provider", "model", "scope_name", "tool_name")
 logger = logging.getLogger("actguard.runtime")
+
+
+def channel_to(sink: Sink, config: Config) -> Channel:
+    """What takes events to *sink*."""
+    return Channel(
+        sink,
+        interval_s=config.flush_interval_ms / 1000,
+        batch=config.max_batch_events,
+        limit=config.max_queue_events,
+    )
 
 
 class GatewaySink:

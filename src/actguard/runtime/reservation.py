@@ -16,7 +16,7 @@ from typing import Any
 
 from actguard.budget.account import Account, Listener, calm_tokens, calm_usd
 from actguard.budget.backing import Ask
-from actguard.budget.scope import Hold
+from actguard.budget.hold import Hold
 from actguard.events.envelope import uuid7
 from actguard.exceptions import ActGuardError, ActGuardPaymentRequired, BudgetExceededError, BudgetTransportError
 from actguard.money import PICO_PER_USD, to_usd

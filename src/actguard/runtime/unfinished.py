@@ -1,6 +1,6 @@
 """Calls that outlive the scopes they were begun in, such as streams that nobody closes."""
 
-from actguard.budget.scope import Hold
+from actguard.budget.hold import Hold
 
 _FEW = 64
 

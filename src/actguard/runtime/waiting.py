@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from actguard.budget.admission import async_signal
+from actguard.budget.async_signal import async_signal
 from actguard.transport.workers import Job, Workers
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import unquote
 
-from actguard.budget.estimate import CapTooSmall, Media, MediaKind, RequestFacts
+from actguard.budget.request import CapTooSmall, Media, MediaKind, RequestFacts
 from actguard.providers.endpoint import Endpoint
 from actguard.providers.measure import (
     Base64,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, cast
 
-from actguard.budget.estimate import CapTooSmall, Media, MediaKind, RequestFacts
+from actguard.budget.request import CapTooSmall, Media, MediaKind, RequestFacts
 from actguard.providers.endpoint import Endpoint
 from actguard.providers.measure import Base64, Found, as_dict, given, inline, is_absent, items, kind_in, kind_of, whole
 

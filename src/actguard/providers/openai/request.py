@@ -5,23 +5,23 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, cast
 
-from actguard.budget.estimate import CapTooSmall, Media, MediaKind, RequestFacts, profile_of
+from actguard.budget.families import profile_of
 from actguard.budget.limits import max_output_tokens
+from actguard.budget.request import CapTooSmall, Media, RequestFacts
 from actguard.providers.endpoint import Endpoint
 from actguard.providers.measure import (
     Base64,
     Found,
     as_dict,
-    data_url,
     given,
     inline,
     items,
     kind_in,
-    kind_of,
     measure_chat,
     merged,
     whole,
 )
+from actguard.providers.openai.parts import chat_part, response_content
 
 
 def facts(
@@ -167,7 +167,6 @@ _SERVER_KEYS = {
 }
 """Keys of the hosts that let the model read something else."""
 _ROUTES = frozenset(("models", "route"))
-_TEXT_PARTS = frozenset(("text", "refusal", "thinking", "reasoning", "reference", "input_text", "output_text"))
 
 
 def _chat(found: Found, body: dict[str, Any]) -> None:
@@ -183,34 +182,10 @@ def _chat(found: Found, body: dict[str, Any]) -> None:
     for message in map(as_dict, items(given(body, "messages"))):
         for part in items(message.get("content")):
             if isinstance(part, dict):
-                _chat_part(found, cast("dict[str, Any]", part))
+                chat_part(found, cast("dict[str, Any]", part))
         audio = as_dict(message.get("audio")).get("id")
         if audio is not None:
             found.state(str(audio))
-
-
-def _chat_part(found: Found, part: dict[str, Any]) -> None:
-    kind = kind_in(part, "text")
-    if kind in _TEXT_PARTS:
-        return
-    inner = part.get(kind)
-    if kind in ("image_url", "input_image"):
-        _image(found, part, kind)
-    elif kind == "input_audio":
-        sound = as_dict(inner)
-        data = sound.get("data")
-        item = inline("audio", Base64(data) if isinstance(data, str) else None, form=str(sound.get("format")))
-        found.media(part, item, {**part, "input_audio": {**sound, "data": ""}})
-    elif kind == "file":
-        _file(found, part, as_dict(inner), nested=True)
-    elif kind in ("document_url", "video_url", "audio_url"):
-        found.media(part, Media(_URL_KINDS[kind], "url"))
-        found.unbounded(f"url {_URL_KINDS[kind]}")
-    else:
-        found.unbounded(f"content of type {kind}")
-
-
-_URL_KINDS: dict[str, MediaKind] = {"document_url": "pdf", "video_url": "video", "audio_url": "audio"}
 
 
 def _completions(found: Found, body: dict[str, Any]) -> None:
@@ -289,11 +264,11 @@ def _responses(found: Found, body: dict[str, Any]) -> None:
 def _item(found: Found, item: dict[str, Any]) -> None:
     kind = kind_in(item, "message")
     if kind == "message":
-        _content(found, item.get("content"))
+        response_content(found, item.get("content"))
     elif kind in ("function_call_output", "custom_tool_call_output"):
-        _content(found, item.get("output"))
+        response_content(found, item.get("output"))
     elif kind == "computer_call_output":
-        _content(found, [item.get("output")])
+        response_content(found, [item.get("output")])
     elif kind == "image_generation_call":
         data = item.get("result")
         if isinstance(data, str):
@@ -306,60 +281,6 @@ def _item(found: Found, item: dict[str, Any]) -> None:
         found.state(str(item.get("id")))
     elif kind not in _TEXT_ITEMS:
         found.unbounded(f"input item {kind}")
-
-
-def _content(found: Found, content: object) -> None:
-    for part in items(content):
-        if not isinstance(part, dict):
-            continue
-        part = cast("dict[str, Any]", part)
-        kind = kind_in(part, "input_text")
-        if kind in _TEXT_PARTS:
-            continue
-        if kind in ("input_image", "computer_screenshot"):
-            _image(found, part, "image_url")
-        elif kind == "input_file":
-            _file(found, part, part, nested=False)
-        else:
-            _chat_part(found, part)
-
-
-# -- parts that are not text -------------------------------------------------------------------------------------------
-
-
-def _image(found: Found, part: dict[str, Any], key: str) -> None:
-    """An image: chat nests `{url, detail}`, responses put `image_url`, `file_id` and `detail` side by side."""
-    inner: Any = part.get(key)
-    holder = as_dict(inner) if inner is not None and not isinstance(inner, str) else part
-    url = holder.get("url") if holder is not part else inner
-    detail = str(holder.get("detail") or "auto")
-    if not isinstance(url, str):
-        found.media(part, Media("image", "file_id", 0, detail))
-        return
-    head = data_url(url)
-    if head is None:
-        found.media(part, Media("image", "url", 0, detail))
-        return
-    short = url[: head[1]]
-    without = {**part, key: {**holder, "url": short} if holder is not part else short}
-    found.media(part, inline("image", Base64(url, head[1]), detail), without)
-
-
-def _file(found: Found, part: dict[str, Any], holder: dict[str, Any], *, nested: bool) -> None:
-    """A file: its data, its URL or its id."""
-    data = holder.get("file_data")
-    if isinstance(data, str):
-        head = data_url(data)
-        mime, start = head or ("", 0)
-        trimmed = {**holder, "file_data": data[:start]}
-        item = inline(kind_of(mime), Base64(data, start), mime)
-        found.media(part, item, {**part, "file": trimmed} if nested else trimmed)
-    elif holder.get("file_url") is not None:
-        found.media(part, Media("pdf", "url"))
-        found.unbounded("url file")
-    else:
-        found.media(part, Media("file", "file_id"))
-        found.state(str(holder.get("file_id")))
 
 
 # -- tools -------------------------------------------------------------------------------------------------------------
