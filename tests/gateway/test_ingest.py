@@ -91,7 +91,7 @@ async def test_no_more_go_together_than_a_settle_can_wait_for(
 
 async def test_a_request_that_fails_takes_down_none_beside_it(busy: Busy, ledger: Ledger) -> None:
     broken = sent("b")
-    broken.rows[0] = ({}, *broken.rows[0][1:])  # type: ignore[index]
+    broken.rows[0] = ({}, *broken.rows[0][1:])
 
     first, second, third = await busy.told(sent("a"), broken, sent("c"))
 

@@ -1,7 +1,7 @@
 """Tools that return an HTTP client's answer, whatever its status, instead of raising: the status is looked at."""
 
 import http.client
-import io
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -26,13 +26,12 @@ def answers(*statuses: int, **headers: str) -> httpx2.Client:
 
 
 def raw_answer(status: int) -> http.client.HTTPResponse:
-    class Socket:
-        def makefile(self, mode: str) -> io.BytesIO:
-            return io.BytesIO(b"HTTP/1.1 %d Said\r\n\r\n" % status)
-
-    answer = http.client.HTTPResponse(Socket())  # type: ignore[arg-type] - all that it asks of a socket
-    answer.begin()
-    return answer
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"HTTP/1.1 %d Said\r\ncontent-length: 0\r\n\r\n" % status)
+        answer = http.client.HTTPResponse(ours)
+        answer.begin()
+        return answer
 
 
 def fails(name: str) -> int:
