@@ -100,7 +100,7 @@ class StainlessSeam:
                 raise
             finally:
                 current_call.reset(token)
-            if call is not None and not (call.settled and call.refusal is None and call.next is None):
+            if call is not None:
                 call.returned(result)
             return result
 
@@ -130,7 +130,7 @@ class StainlessSeam:
                 raise
             finally:
                 current_call.reset(token)
-            if call is not None and not (call.settled and call.refusal is None and call.next is None):
+            if call is not None:
                 call.returned(result)
             return result
 
