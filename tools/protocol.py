@@ -15,7 +15,7 @@ money is whole micro-dollars, times are RFC 3339 in UTC. Unknown fields are igno
 `{"error": "...", "code": "..."}`, and says what to do.
 
 `Authorization: Bearer ag_live_...` names the agent. With an `Idempotency-Key`, the same request has the same answer,
-and another one under that key is 422.
+and another one under that key, or another agent's, is 422.
 """
 
 

@@ -61,6 +61,20 @@ def test_a_plan_that_no_client_can_name_has_no_budget(plan: str, database: str) 
     assert json.loads(actguard("budgets", "list", "--json", "--database", database).output) == []
 
 
+@pytest.mark.parametrize("name", ["al\tice", "x" * 201])
+def test_what_no_request_can_name_has_no_budget_and_is_no_workspace(name: str, database: str) -> None:
+    for command in (
+        ("budgets", "set", "user", name, "--usd", "5"),
+        ("keys", "create", "bot", "--new-workspace", "--workspace", name),
+    ):
+        said = actguard(*command, "--database", database)
+        assert said.exit_code == 1, said.output
+        assert "control character" in said.output
+    assert (
+        actguard("keys", "create", "bot", "--new-workspace", "--workspace", "", "--database", database).exit_code == 1
+    )
+
+
 def test_every_dimension_of_spend_may_be_asked_for(database: str) -> None:
     from actguard.gateway.reports import BY
 

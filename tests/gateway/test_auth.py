@@ -146,3 +146,15 @@ async def test_each_key_is_metered_whether_remembered_or_not(keys: Keys, clock: 
     assert await auth.caller(REQUEST) == CALLER
     with pytest.raises(Refused):
         await auth.caller(REQUEST)
+
+
+async def test_a_key_with_less_than_one_request_a_second_has_one_when_it_is_told_to_come_again(
+    keys: Keys, clock: Clock
+) -> None:
+    auth = authenticator(keys, clock, rate=0.4)
+    for _ in range(3):
+        assert await auth.caller(REQUEST) == CALLER
+        clock.now += 0.1
+        with pytest.raises(Refused) as refused:
+            await auth.caller(REQUEST)
+        clock.now += int(refused.value.headers["retry-after"])

@@ -6,21 +6,29 @@ from collections.abc import AsyncIterator, Callable
 from threading import Event
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actguard.gateway import ingest
+from actguard.gateway import ingest, stored_events
 from actguard.gateway.http.bodies import Envelope
 from actguard.gateway.http.envelopes import Read, read_events
 from actguard.gateway.ingest import Ingest, Sent, add_events
 from actguard.gateway.storage.store import Crossed, Row, StoreDown, Transaction
 from actguard.gateway.storage.writer import Overloaded, Writer
+from actguard.gateway.stored_events import body_of, forget, found, texts_of
 from tests.gateway.conftest import NOON, Ledger
+
+decode = msgspec.json.decode
 
 
 def sent(*ids: str) -> Sent:
-    return Sent(1, "bot", NOON, [(Envelope(id=id, category="llm", name="usage", usd_micros=10), "{}") for id in ids])
+    return as_sent(*(Envelope(id=id, category="llm", name="usage", usd_micros=10) for id in ids))
+
+
+def as_sent(*events: Envelope, workspace: int = 1, at: int = NOON) -> Sent:
+    return Sent(workspace, "bot", at, events, body_of(msgspec.json.encode(said).decode() for said in events))
 
 
 class Busy:
@@ -63,13 +71,16 @@ async def busy(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 def stored(ledger: Ledger) -> list[str]:
-    span = {"since": 0, "until": 2 * NOON, "run_id": "", "category": "", "most": 99}
-    rows = ledger.store.read(lambda t: t.rows("stored_events", workspace=1, **span))
+    events = kept(ledger)
     sums = ledger.store.read(
         lambda t: t.rows("event_rollups", workspace=1, dim="total", since=0, until=2 * NOON, event="llm.usage")
     )
-    assert sum(row[2] for row in sums) == len(rows)
-    return sorted(str(row[0]) for row in rows)
+    assert sum(row[2] for row in sums) == len(events)
+    return [decode(event["id"]) for event in events]
+
+
+def kept(ledger: Ledger, run_id: str = "", category: str = "") -> list[dict[str, Any]]:
+    return [event for _, event in ledger.store.read(lambda t: [*found(t, 1, 0, 2 * NOON, run_id, category)])]
 
 
 async def test_requests_that_wait_are_stored_together_and_each_is_told_its_own(busy: Busy, ledger: Ledger) -> None:
@@ -89,9 +100,11 @@ async def test_no_more_go_together_than_a_settle_can_wait_for(
     assert len(stored(ledger)) == 9
 
 
-async def test_a_request_that_fails_takes_down_none_beside_it(busy: Busy, ledger: Ledger) -> None:
+async def test_a_request_that_fails_takes_down_none_beside_it(
+    busy: Busy, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = sent("b")
-    broken.rows[0] = ({}, *broken.rows[0][1:])
+    monkeypatch.setattr(broken, "row", (object(), *broken.row[1:]))
 
     first, second, third = await busy.told(sent("a"), broken, sent("c"))
 
@@ -142,17 +155,55 @@ async def test_who_no_longer_waits_is_no_hindrance(busy: Busy, ledger: Ledger) -
 
 def test_events_are_kept_as_they_are_however_many_there_are(ledger: Ledger) -> None:
     odd = ("NULL", "{}", 'a"b', "a\\b", "a,b", "'", " ", "ünïcödé", "%s", ":rows", "{NULL}")
-    events = [
-        (Envelope(id=f"{n}.{odd[n % 11]}", category="llm", name=odd[n % 11], run_id=odd[n % 11]), odd[n % 11])
-        for n in range(600)
-    ]
+    events = [Envelope(id=f"{n}.{odd[n % 11]}", category="llm", name="x", run_id=odd[n % 11]) for n in range(600)]
+    each = [{"id": said.id, "run_id": said.run_id, "category": "llm", "payload": said.run_id} for said in events]
+    texts = [json.dumps(said, ensure_ascii=n < 300) for n, said in enumerate(each)]
+    sent = Sent(1, "bot", NOON, events, body_of(texts))
 
-    assert ledger.store.write(lambda t: add_events(t, [Sent(1, "bot", NOON, events)])) == [600]
-    assert ledger.store.write(lambda t: add_events(t, [Sent(1, "bot", NOON, events)])) == [0]
+    assert ledger.store.write(lambda t: add_events(t, [sent])) == [600]
+    assert ledger.store.write(lambda t: add_events(t, [sent])) == [0]
+    assert [dict(zip(event, map(decode, event.values()), strict=True)) for event in kept(ledger)] == [
+        json.loads(text) for text in reversed(texts)
+    ]
     for name in odd:
-        span = {"since": NOON, "until": NOON + 1, "run_id": name, "category": "llm", "most": 600}
-        rows = ledger.store.read(lambda t, said=span: t.rows("stored_events", workspace=1, **said))
-        assert [row[2] for row in rows] == [name] * sum(said.name == name for said, _ in events)
+        expected = [said.id for said in reversed(events) if said.run_id == name]
+        assert [decode(event["id"]) for event in kept(ledger, name, "llm")] == expected
+        assert kept(ledger, name, "tool") == []
+
+
+def test_an_event_that_is_twice_in_a_request_is_stored_once(ledger: Ledger) -> None:
+    one, other = (Envelope(id=id, category="llm", name="usage", usd_micros=10) for id in "ab")
+
+    assert ledger.store.write(lambda t: add_events(t, [as_sent(one, other, one)])) == [2]
+    assert sorted(stored(ledger)) == ["a", "b"]
+
+
+def test_events_of_a_span_are_found_the_latest_first_in_however_many_requests_they_came(ledger: Ledger) -> None:
+    def named(request: int, event: int) -> Envelope:
+        return Envelope(id=f"{request}.{event}", category="llm", name="usage", run_id=f"run{request % 2}")
+
+    requests = [as_sent(*(named(n, event) for event in range(n % 7 + 1)), at=NOON + n // 3) for n in range(900)]
+    expected = [f"{n}.{event}" for n in reversed(range(900)) for event in reversed(range(n % 7 + 1))]
+    assert len(requests) > 3 * stored_events.MOST_BATCHES
+    ledger.store.write(lambda t: add_events(t, requests))
+
+    assert stored(ledger) == expected
+    assert [decode(event["id"]) for event in kept(ledger, "run1")] == [id for id in expected if int(id[:-2]) % 2]
+    span = ledger.store.read(lambda t: [*found(t, 1, NOON + 1, NOON + 3, "", "")])
+    assert [decode(event["id"]) for _, event in span] == [id for id in expected if 3 <= int(id[:-2]) < 9]
+    assert {at for at, _ in span} == {NOON + 1, NOON + 2}
+    assert ledger.store.read(lambda t: [*found(t, 2, 0, 2 * NOON, "", "")]) == []
+
+
+def test_a_forgotten_event_may_come_again_and_the_others_may_not(ledger: Ledger) -> None:
+    old, new = sent("a", "b"), as_sent(Envelope(id="c", category="llm", name="usage"), at=NOON + 1)
+    ledger.store.write(lambda t: add_events(t, [old, new]))
+
+    assert ledger.store.write(lambda t: forget(t, 2, NOON + 1)) == 0
+    assert ledger.store.write(lambda t: forget(t, 1, NOON + 1)) == 2
+    assert ledger.store.write(lambda t: forget(t, 1, NOON + 1)) == 0
+    assert ledger.store.write(lambda t: add_events(t, [sent("a", "c")])) == [1]
+    assert [decode(event["id"]) for event in kept(ledger)] == ["c", "a"]
 
 
 # ---- how they are read ----------------------------------------------------------------------------------------------
@@ -193,16 +244,21 @@ def test_events_are_read_alike_whatever_is_beside_them(events: list[dict[str, An
     together = read_events(b'{"events":[%s]}' % b",".join(texts))
     each = [alone(text) for text in texts]
 
-    expected = [pair for read in each for pair in read.understood]
-    assert [(values(said), text) for said, text in together.understood] == [
-        (values(said), text) for said, text in expected
-    ]
+    assert [*map(values, together.understood)] == [values(said) for read in each for said in read.understood]
+    assert texts_of(together.body) == [text for read in each for text in texts_of(read.body)]
     assert [said["index"] for said in together.rejected] == [n for n, read in enumerate(each) if not read.understood]
+
+
+def test_of_a_request_nothing_but_its_events_is_kept() -> None:
+    plain, other = b'{"id":"a","category":"mine","name":"told"}', b'"other":[1,2]'
+
+    for body in (b'{"events":[%s],%s}' % (plain, other), b'{%s,"events":[%s,{"id":7}]}' % (other, plain)):
+        assert read_events(body).body == body_of([plain.decode()])
 
 
 def test_what_the_gateway_alone_tells_is_taken_from_nobody() -> None:
     event = b'{"id":"a","category":"%s","name":"settled"}'
     read = read_events(b'{"events":[%s,%s]}' % (event % b"budget", event % b"mine"))
 
-    assert [said.category for said, _ in read.understood] == ["mine"]
+    assert [said.category for said in read.understood] == ["mine"]
     assert "gateway alone tells" in read.rejected[0]["error"]

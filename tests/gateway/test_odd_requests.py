@@ -1,7 +1,12 @@
 """What is asked of a gateway by mistake, or to mislead: answered, and never with more than was meant."""
 
+import os
+import signal
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from actguard.cli import cli
+from actguard.gateway.serve import Server
+from actguard.gateway.storage.sqlite.file import OneGateway
 from tests.gateway.server import Caller, GatewayProcess
 
 
@@ -54,11 +61,32 @@ def test_a_budget_may_be_removed_without_a_body(admin: Caller) -> None:
     assert admin.send("DELETE", "/api/v1/budgets?scope=nobody").status == 422
 
 
+def test_what_is_left_to_a_name_that_is_too_long_is_not_told_of_another_one(gateway: GatewayProcess) -> None:
+    agent = gateway.agent()
+
+    assert agent.get(f"budget?user_id={'x' * 200}").status == 200
+    assert agent.get(f"budget?user_id={'x' * 201}").status == 422
+
+
 def test_a_budget_for_each_agent_which_there_is_not_is_refused(admin: Caller) -> None:
     said = admin.send("PUT", "/api/v1/budgets", {"scope": "agent", "key": "*", "usd_micros": 5})
 
     assert said.status == 422
     assert "name the agent" in said.body["error"]
+
+
+def test_a_key_that_another_agent_has_used_gives_nobody_its_hold(gateway: GatewayProcess, admin: Caller) -> None:
+    other = Caller(gateway.port, admin.post("keys", {"agent": "another"}).body["key"])
+    asked = {"run_id": "r", "usd_limit_micros": 1}
+    first = gateway.agent().post("reserve", asked, idempotency_key="order-42")
+    again = gateway.agent().post("reserve", asked, idempotency_key="order-42")
+    refused = other.post("reserve", asked, idempotency_key="order-42")
+
+    assert again.body["reserve_id"] == first.body["reserve_id"]
+    assert (refused.status, refused.body["code"]) == (422, "idempotency_mismatch")
+    ended = {"reserve_id": first.body["reserve_id"]}
+    assert gateway.agent().post("settle", ended, idempotency_key="order-42-end").status == 200
+    assert other.post("settle", ended, idempotency_key="order-42-end").status == 422
 
 
 def test_nobody_but_the_gateway_tells_of_holds(gateway: GatewayProcess, admin: Caller) -> None:
@@ -88,6 +116,17 @@ def test_a_folder_that_only_says_it_is_writable_is_named() -> None:
     assert "--database" in said
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_database_has_one_gateway_by_whatever_name_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to("gateway.db")
+    first = OneGateway(tmp_path / "gateway.db")
+    first.acquire()
+    try:
+        assert "Another gateway" in refused("--port", "0", "--database", str(tmp_path / "link.db"))
+    finally:
+        first.release()
+
+
 def test_an_address_of_another_machine_is_the_hosts_fault_and_a_taken_one_the_ports(tmp_path: Path) -> None:
     database = ("--database", str(tmp_path / "gateway.db"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -104,3 +143,69 @@ def test_the_first_start_shows_a_command_for_its_own_database(tmp_path: Path) ->
     greeting = gateway.process.stdout.read()
 
     assert f"actguard budgets set workspace --usd 50 --per day --database '{database}'" in greeting
+
+
+def test_whoever_reads_the_greeting_may_connect(tmp_path: Path) -> None:
+    with started(tmp_path) as (process, port), socket.create_connection(("127.0.0.1", port), 10) as early:
+        early.settimeout(30)
+        early.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert early.recv(4096).startswith(b"HTTP/1.1 200")
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_whoever_reads_the_greeting_may_end_it(tmp_path: Path) -> None:
+    with started(tmp_path) as (process, _):
+        process.terminate()
+        assert process.wait(30) in (0, -signal.SIGTERM)
+
+
+@contextmanager
+def started(folder: Path) -> Generator[tuple["subprocess.Popen[str]", int]]:
+    """A gateway that has said where it is, and no more; and its port."""
+    command = [sys.executable, "-m", "actguard.cli", "gateway", "--port", "0", "--database", str(folder / "g.db")]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "PYTHONPATH": "src"}
+    )
+    assert process.stdout is not None
+    try:
+        yield process, int(process.stdout.readline().partition("127.0.0.1:")[2].split()[0])
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_gateway_whose_database_another_one_took_meanwhile_says_so_and_fails(tmp_path: Path) -> None:
+    database = tmp_path / "gateway.db"
+    prepare = Server.prepare
+    other = OneGateway(database)
+
+    def prepare_slowly(self: Server, time_zone: str | None = None) -> object:
+        first = prepare(self, time_zone)
+        other.acquire()
+        return first
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Server, "prepare", prepare_slowly)
+            result = CliRunner().invoke(cli, ["gateway", "--port", "0", "--database", str(database)])
+    finally:
+        other.release()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert result.exit_code == 1
+    assert "could not start; the log says why" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes break in another way there")
+def test_whoever_does_not_read_the_greeting_is_told_nothing_of_ports(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "actguard.cli", "gateway", "--port", "0", "--database", str(tmp_path / "g.db")],
+        stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert done.returncode == 1
+    assert "--port" not in done.stderr

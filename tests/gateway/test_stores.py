@@ -1,27 +1,35 @@
 """Databases: their schema, what is refused at the start, and what the rows themselves refuse."""
 
 import importlib.resources
+import json
 import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actguard.gateway import reports
 from actguard.gateway.accounts import put_budget
 from actguard.gateway.audit import audit
+from actguard.gateway.http.bodies import Envelope
+from actguard.gateway.ingest import Sent, add_events
 from actguard.gateway.ledger.batch import run
 from actguard.gateway.storage.connect import connect
 from actguard.gateway.storage.postgres.arrays import array, arrays
 from actguard.gateway.storage.postgres.store import PLANS
 from actguard.gateway.storage.sqlite.file import check_place
-from actguard.gateway.storage.store import StoreError, statements
-from tests.gateway.conftest import Ledger, Postgres, make_store
+from actguard.gateway.storage.store import StoreError, migrations, statements
+from actguard.gateway.stored_events import body_of, forget
+from tests.gateway.conftest import NOON, Ledger, Postgres, make_store
 from tests.gateway.server import SOURCE
 from tests.gateway.test_ledger import reserve, settle
 
@@ -110,6 +118,14 @@ def test_a_statement_that_was_planned_when_its_table_was_empty_goes_by_the_keys(
     postgres: Postgres, name: str, keys: tuple[str, ...]
 ) -> None:
     """As all are in a new database: a plan that reads all there is, for each that is asked for, is good only there."""
+    plan = planned_when_empty(postgres, name)
+    found = [line for line in plan if "Index Cond" in line]
+    assert found, plan
+    assert all(f"({key} = " in line for line in found for key in keys), "\n".join(plan)
+
+
+def planned_when_empty(postgres: Postgres, name: str) -> list[str]:
+    """The lines of a plan."""
     url = postgres.database()
     store = make_store(url, None)
     store.open()
@@ -122,9 +138,113 @@ def test_a_statement_that_was_planned_when_its_table_was_empty_goes_by_the_keys(
         connection.execute(PLANS.encode())
         connection.execute(f"PREPARE it AS {text}".encode())
         plan = connection.execute(f"EXPLAIN EXECUTE it ({', '.join(['NULL'] * len(parameters))})".encode()).fetchall()
-    found = [line for (line,) in plan if "Index Cond" in line]
-    assert found, plan
-    assert all(f"({key} = " in line for line in found for key in keys), "\n".join(line for (line,) in plan)
+    return [line for (line,) in plan]
+
+
+SEARCHED = {
+    "event_batches": "event_batches_time (workspace_id=? AND ingested_at>? AND ingested_at<?)",
+    "forget_event_batches": "event_batches_time (workspace_id=? AND ingested_at<?)",
+    "known_event_ids": "PRIMARY KEY (workspace_id=? AND id=?)",
+    "forget_event_ids": "PRIMARY KEY (workspace_id=? AND id=?)",
+}
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_no_statement_of_stored_events_reads_a_whole_table_in_sqlite(name: str) -> None:
+    empty = sqlite3.connect(":memory:")
+    empty.executescript((SCHEMAS / "sqlite" / "schema.sql").read_text())
+    said = {"workspace": 1, "since": 1, "until": 2, "before": 2, "number": 0, "most": 9, "ids": "[]", "batch": 1}
+    plan = [step[3] for step in empty.execute(f"EXPLAIN QUERY PLAN {statements('sqlite')[name]}", said)]
+    assert any(step.startswith("SEARCH") and step.endswith(SEARCHED[name]) for step in plan), plan
+    assert not [step for step in plan if re.match(r"SCAN (b|e|event_batches|event_ids)\b", step)], plan
+
+
+@pytest.mark.parametrize(("name", "keys"), [
+    ("event_batches", ("workspace_id", "ingested_at", "number")),
+    ("forget_event_batches", ("workspace_id", "ingested_at", "number")),
+    ("forget_event_ids", ("workspace_id", "id")),
+])  # fmt: skip
+def test_no_statement_of_stored_events_reads_a_whole_table_in_postgres(
+    postgres: Postgres, name: str, keys: tuple[str, ...]
+) -> None:
+    plan = planned_when_empty(postgres, name)
+    found = " ".join(line for line in plan if "Index Cond" in line)
+    assert all(re.search(rf"\b{key}\)? [=<]|ROW\([^)]*\b{key}\b", found) for key in keys), plan
+    assert not [line for line in plan if "Seq Scan" in line], plan
+
+
+EVENT = (
+    '{{"id":"{id}","ts":"t","tenant_id":null,"user_id":"alice","run_id":"{run}","category":"{category}","name":"usage",'
+    '"payload":{{"odd":"ü\\u0000 % {{}} \\""}}}}'
+)
+
+
+def test_a_database_of_an_older_schema_is_opened_with_all_its_events(database: str, kind: str) -> None:
+    """One that 0001 and 0002 made, when each event was a row."""
+    rows = [
+        (number, 1 + (number == 4), f"e{number}", NOON + number // 2, f"run{number % 2}", category)
+        for number, category in ((1, "llm"), (2, "llm"), (4, "llm"), (7, "tool"), (8, "llm"))
+    ]
+    texts = {row[2]: EVENT.format(id=row[2], run=row[4], category=row[5]) for row in rows}
+    with older(database, kind, 2) as run:
+        for name in ("default", "other"):
+            run("INSERT INTO workspaces (name, time_zone, created_at) VALUES (?, 'UTC', 1)", (name,))
+        for seq, workspace, id, at, run_id, category in rows:
+            run(
+                "INSERT INTO events (seq, workspace_id, id, ts, ingested_at, agent, user_id, run_id, category, name,"
+                " provider, model, scope_name, usd_micros, body)"
+                " VALUES (?, ?, ?, 't', ?, 'bot', 'alice', ?, ?, 'usage', '', '', '', 5, ?)",
+                (seq, workspace, id, at, run_id, category, texts[id]),
+            )
+        run("INSERT INTO event_rollups VALUES (1, 'agent', ?, 'llm.usage', 'bot', 3, 15, 0, 0, 0)", (NOON,))
+
+    store = make_store(database, None)
+    store.open()
+
+    def ids(
+        workspace: int, run_id: str = "", category: str = "", since: int = NOON, until: int = NOON + 9
+    ) -> list[str]:
+        found = store.read(lambda t: reports.events(t, workspace, since, until, run_id, category, 99))
+        for event in found:
+            said = {name: bytes(value).decode() for name, value in event.items() if isinstance(value, msgspec.Raw)}
+            assert said["payload"] in texts[json.loads(said["id"])]
+            assert event["tenant_id"] == str(workspace)
+        return [json.loads(bytes(event["id"])) for event in found]
+
+    assert ids(1) == ["e8", "e7", "e2", "e1"]
+    assert ids(2) == ["e4"]
+    assert ids(1, run_id="run0", category="llm") == ["e8", "e2"]
+    assert ids(1, category="tool") == ["e7"]
+    assert ids(1, since=NOON + 1, until=NOON + 4) == ["e7", "e2"]
+    assert [row["n"] for row in store.read(lambda t: reports.activity(t, 1, NOON, NOON + 1, "agent"))] == [3]
+
+    again = [Envelope(id=id, category="llm", name="usage") for id in ("e1", "e4", "e9")]
+    sent = Sent(1, "bot", NOON + 5, again, body_of(EVENT.format(id=e.id, run="r", category="llm") for e in again))
+    assert store.write(lambda t: add_events(t, [sent])) == [2]
+    texts["e9"] = texts["e4"]
+    assert ids(1) == ["e9", "e4", "e8", "e7", "e2", "e1"]
+    assert store.write(lambda t: forget(t, 1, NOON + 3)) == 2
+    assert ids(1) == ["e9", "e4", "e8", "e7"]
+    store.close()
+
+
+@contextmanager
+def older(database: str, kind: str, version: int) -> Generator[Callable[[str, tuple[Any, ...]], Any]]:
+    """A new database as it was after so many migrations, and what runs a statement in it."""
+    texts = [text for number, _, text in migrations(kind) if number <= version]
+    if kind == "sqlite":
+        connected = sqlite3.connect(database)
+        connected.executescript(f"{''.join(texts)}PRAGMA user_version = {version}")
+        with connected:
+            yield connected.execute
+        connected.close()
+        return
+    with psycopg.connect(database) as connection:
+        connection.execute("CREATE TABLE schema_versions (version BIGINT PRIMARY KEY, name TEXT NOT NULL)")
+        connection.execute("".join(texts).encode())
+        for number in range(1, version + 1):
+            connection.execute("INSERT INTO schema_versions VALUES (%s, '')", [number])
+        yield lambda statement, values: connection.execute(statement.replace("?", "%s").encode(), values)
 
 
 def test_a_newer_schema_is_refused_in_one_sentence(database: str, kind: str) -> None:

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from actguard.gateway.config import Settings
+from actguard.gateway.http import gateway as running
+from actguard.gateway.http.gateway import Gateway
 from actguard.gateway.ledger.operations import Release, Reply, Reserve
 from actguard.gateway.storage.store import StoreDown
 from actguard.gateway.storage.writer import Overloaded, Writer
@@ -69,3 +72,25 @@ async def test_too_many_are_refused_at_once(ledger: Ledger, writer: Writer, monk
     with pytest.raises(Overloaded):
         await writer.apply(reserve(ledger, "second"))
     assert (await first).status == 200
+
+
+async def test_holds_are_ended_again_after_a_moment_in_which_they_could_not_be(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_REAP_EVERY_S", 0.001)
+    gateway = Gateway(ledger.store, Settings())
+    troubles: list[Exception] = [Overloaded(), StoreDown("away"), RuntimeError("odd")]
+    ended = asyncio.Event()
+
+    async def reap() -> None:
+        if troubles:
+            raise troubles.pop()
+        ended.set()
+
+    monkeypatch.setattr(gateway.writer, "reap", reap)
+    await gateway.start()
+    try:
+        await asyncio.wait_for(ended.wait(), 30)
+    finally:
+        await gateway.close()
+        ledger.store.open()

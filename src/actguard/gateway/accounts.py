@@ -10,6 +10,8 @@ from actguard.gateway.reports import budgets_of, state, zone_of
 from actguard.gateway.storage.store import Transaction
 
 FIRST_WORKSPACE = "default"
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+"""What can be named over HTTP."""
 _PLAN_KEY: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 
 
@@ -35,6 +37,8 @@ def workspace_id(transaction: Transaction, name: str) -> int:
 
 def add_workspace(transaction: Transaction, name: str, zone: str, now: int) -> int:
     """The number of a workspace, made if it does not exist."""
+    if not _NAME.fullmatch(name):
+        raise Invalid("A workspace's name is 1 to 200 characters, none of them a control character.")
     transaction.run("add_workspace", name=name, time_zone=valid_zone(zone), now=now)
     return workspace_id(transaction, name)
 
@@ -75,6 +79,8 @@ def put_budget(
     """Set a limit, in place of one on the same scope and window. It holds from the next reserve on."""
     if (scope == "workspace") == bool(key):
         raise Invalid("A workspace's budget has no key, every other one has: an agent, a user (or *), a plan.")
+    if key and not _NAME.fullmatch(key):
+        raise Invalid(f"The name of an agent or a user is 1 to 200 characters, none a control character, not {key!r}.")
     if scope == "agent" and key == "*":
         raise Invalid("* stands for each user; name the agent, as its key does, or limit the workspace.")
     if scope == "plan" and not _PLAN_KEY.fullmatch(key):

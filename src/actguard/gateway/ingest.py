@@ -6,45 +6,47 @@ there is one wait for the disk and one row for each sum, however many clients se
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from typing import Final, NamedTuple
 
 from actguard.gateway.http.bodies import Envelope
 from actguard.gateway.rollups import Told, sums_of
 from actguard.gateway.storage.store import EventKey, Row, StoreDown, Transaction
 from actguard.gateway.storage.writer import Overloaded, Writer
+from actguard.gateway.stored_events import body_of, texts_of
 
 MOST_TOGETHER: Final = 2_000
 """Events in one transaction, so that no settle waits long for it."""
 
 
 class Sent:
-    """What one request brought: its rows and what they add to the sums, ready for the writer.
+    """What one request brought: its events as they are stored, and what they add to the sums, ready for the writer.
 
     Args:
         agent: whose key it came with.
         at: when, in microseconds.
-        events: what each event says, and its text.
+        events: what each says.
+        body: their texts, as a request brings them.
     """
 
-    def __init__(self, workspace: int, agent: str, at: int, events: Iterable[tuple[Envelope, str]]) -> None:
+    def __init__(self, workspace: int, agent: str, at: int, events: Sequence[Envelope], body: str) -> None:
         self._of: Final = (workspace, agent, at)
-        self._events: Final = {(workspace, said.id): (said, text) for said, text in events}
-        self.keys: Final[Set[EventKey]] = self._events.keys()
-        self.rows: Final[list[Row]] = [
-            (
-                workspace, said.id, said.ts, at, agent, said.user_id or "", said.run_id or "", said.category, said.name,
-                said.provider or "", said.model or "", said.scope_name or "", said.usd_micros, text,
-            )
-            for said, text in self._events.values()
-        ]  # fmt: skip
-        self.told: Final = Told(workspace, agent, at, [said for said, _ in self._events.values()])
+        self.keys: Final[Set[EventKey]] = {(workspace, said.id) for said in events}
+        if len(self.keys) < len(events):
+            once = {said.id: (said, text) for said, text in zip(events, texts_of(body), strict=True)}
+            events, body = [said for said, _ in once.values()], body_of(text for _, text in once.values())
+        self._events: Final = events
+        self.row: Final[Row] = (workspace, agent, at, len(events), body)
+        self.told: Final = Told(workspace, agent, at, events)
 
-    def without(self, known: set[EventKey]) -> "Sent":
+    def without(self, known: Set[EventKey]) -> "Sent":
         """The same, where none is *known*."""
         if known.isdisjoint(self.keys):
             return self
-        return Sent(*self._of, [event for key, event in self._events.items() if key not in known])
+        workspace = self._of[0]
+        events = zip(self._events, texts_of(self.row[-1]), strict=True)
+        new = [(said, text) for said, text in events if (workspace, said.id) not in known]
+        return Sent(*self._of, [said for said, _ in new], body_of(text for _, text in new))
 
 
 def add_events(transaction: Transaction, sent: Sequence[Sent]) -> list[int]:
@@ -54,12 +56,13 @@ def add_events(transaction: Transaction, sent: Sequence[Sent]) -> list[int]:
     for each in sent:
         new.append(each.without(before))
         before.update(each.keys)
-    if rows := [row for each in new for row in each.rows]:
-        known = transaction.add_unknown_events(rows)
-        new = [each.without(known) for each in new] if known else new
-        if len(known) < len(rows):
-            transaction.run_many("add_to_event_rollups", sums_of(each.told for each in new))
-    return [len(each.rows) for each in new]
+    known = transaction.add_event_ids(before) if before else set[EventKey]()
+    if known:
+        new = [each.without(known) for each in new]
+    if batches := [each.row for each in new if each.keys]:
+        transaction.run_many("add_event_batches", batches)
+        transaction.run_many("add_to_event_rollups", sums_of(each.told for each in new))
+    return [len(each.keys) for each in new]
 
 
 class _Waiting(NamedTuple):

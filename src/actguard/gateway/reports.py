@@ -1,10 +1,9 @@
 """What is left and what was spent, read from the ledger. Billed totals come from nowhere else."""
 
+from itertools import islice
 from typing import Any
 
-import msgspec
-
-from actguard.gateway import rollups
+from actguard.gateway import rollups, stored_events
 from actguard.gateway.ledger.apply import applicable, scopes_of
 from actguard.gateway.ledger.rows import Budget, Working
 from actguard.gateway.ledger.windows import rfc3339, window_at
@@ -139,19 +138,16 @@ def runs(transaction: Transaction, workspace: int, since: int, until: int, run_i
     ]
 
 
-_as_sent = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
-
 def events(
     transaction: Transaction, workspace: int, since: int, until: int, run_id: str, category: str, most: int
 ) -> list[dict[str, Any]]:
     """What clients sent, and what the ledger itself tells: every transition of a hold is an event. The latest first."""
-    span: dict[str, Any] = {"workspace": workspace, "since": since, "until": until, "run_id": run_id, "most": most}
-    found: list[tuple[int, dict[str, Any]]] = []
-    for _, at, body in transaction.rows("stored_events", **span, category=category):
-        event: dict[str, Any] = {**_as_sent(body)}
-        found.append((at, event | {"tenant_id": str(workspace), "ingested_at": rfc3339(at)}))
+    found = [
+        (at, event | {"tenant_id": str(workspace), "ingested_at": rfc3339(at)})
+        for at, event in islice(stored_events.found(transaction, workspace, since, until, run_id, category), most)
+    ]
     if category in ("", "budget"):
+        span: dict[str, Any] = {"workspace": workspace, "since": since, "until": until, "run_id": run_id, "most": most}
         for row in transaction.rows("transitions", **span):
             found += [(row[1], event) for event in _told(workspace, row)]
     found.sort(key=lambda pair: -pair[0])

@@ -31,38 +31,48 @@ _MOST_TOKENS: Final = 10**12
 _LONGEST_NAME: Final = 200
 
 
-_Place = tuple[Any, ...]
-_Sums = dict[_Place, list[int]]
-"""How many, micro-dollars, and tokens: input, cached, output."""
+_Sums = dict[Any, list[int]]
+"""By a key, how many, micro-dollars, and tokens: input, cached, output."""
+
+
+class _Kind(NamedTuple):
+    """What events of one kind say, by what they have in common, and by whose they are."""
+
+    name: str
+    spends: bool
+    alike: _Sums
+    users: _Sums
+
+
+_place: Final = attrgetter("tool_name", "provider", "model", "scope_name")
 
 
 class Told:
-    """What events of one agent say that is added up, by what they have in common.
+    """What events of one agent say that is added up.
 
     Made where a request is read, so that for each event the writer has nothing left to do.
     """
 
     def __init__(self, workspace: int, agent: str, at: int, events: Iterable[Envelope]) -> None:
         self.of: Final = (workspace, agent, at - at % HOUR, at - at % DAY)
-        self.alike: Final[_Sums] = {}
-        self.users: Final[_Sums] = {}
+        kinds: dict[tuple[str, str], _Kind] = {}
         for event in events:
-            usd, said = event.usd_micros or 0, event.input_tokens or 0
-            cached, answered = event.cached_input_tokens or 0, event.output_tokens or 0
-            for sums, place in ((self.alike, _place(event)), (self.users, _user(event))):
-                known = sums.get(place)
+            kind = kinds.get(said := (event.category, event.name))
+            if kind is None:
+                kind = kinds[said] = _Kind(f"{event.category}.{event.name}", said == SPEND, {}, {})
+            usd, read = event.usd_micros or 0, event.input_tokens or 0
+            cached, written = event.cached_input_tokens or 0, event.output_tokens or 0
+            for sums, key in ((kind.alike, _place(event)), (kind.users, event.user_id)):
+                known = sums.get(key)
                 if known is None:
-                    sums[place] = [1, usd, said, cached, answered]
+                    sums[key] = [1, usd, read, cached, written]
                 else:  # each event comes by here twice: nothing is made anew
                     known[0] += 1
                     known[1] += usd
-                    known[2] += said
+                    known[2] += read
                     known[3] += cached
-                    known[4] += answered
-
-
-_place: Final = attrgetter("category", "name", "tool_name", "provider", "model", "scope_name")
-_user: Final = attrgetter("category", "name", "user_id")
+                    known[4] += written
+        self.kinds: Final = [*kinds.values()]
 
 
 def sums_of(told: Iterable[Told]) -> list[Row]:
@@ -70,26 +80,29 @@ def sums_of(told: Iterable[Told]) -> list[Row]:
 
     In the order of the key: so every gateway locks them in the same, and none waits for another in a circle.
     """
-    sums: _Sums = {}
+    sums: dict[tuple[int, str, int, str], _Sums] = {}
     for each in told:
         workspace, agent, hour, day = each.of
-        for (category, name, user), counts in each.users.items():
-            if user:
-                _add(sums, (workspace, "user", day, f"{category}.{name}", user), counts)
-        for (category, name, tool, provider, model, scope), counts in each.alike.items():
-            dims = {"agent": agent, "tool": tool}
-            if (category, name) == SPEND:
-                dims |= {"provider": provider, "model": model, "scope": scope, "agent_model": f"{agent}\t{model or ''}"}
-            _add(sums, (workspace, "total", hour, f"{category}.{name}", ""), counts)
-            for dim, key in dims.items():
-                if key:
-                    _add(sums, (workspace, dim, hour, f"{category}.{name}", key), counts)
-    return [(*place, *sums[place]) for place in sorted(sums)]
+        for kind in each.kinds:
+            users = sums.setdefault((workspace, "user", day, kind.name), {})
+            for user, counts in kind.users.items():
+                if user:
+                    _add(users, user, counts)
+            for (tool, provider, model, scope), counts in kind.alike.items():
+                dims = {"agent": agent, "tool": tool}
+                if kind.spends:
+                    both = f"{agent}\t{model or ''}"
+                    dims |= {"provider": provider, "model": model, "scope": scope, "agent_model": both}
+                _add(sums.setdefault((workspace, "total", hour, kind.name), {}), "", counts)
+                for dim, key in dims.items():
+                    if key:
+                        _add(sums.setdefault((workspace, dim, hour, kind.name), {}), key, counts)
+    return [(*place, key, *keys[key]) for place, keys in sorted(sums.items()) for key in sorted(keys)]
 
 
-def _add(sums: _Sums, place: _Place, counts: list[int]) -> None:
-    known = sums.get(place)
-    sums[place] = counts if known is None else [*map(int.__add__, known, counts)]
+def _add(sums: _Sums, key: str, counts: list[int]) -> None:
+    known = sums.get(key)
+    sums[key] = counts if known is None else [*map(int.__add__, known, counts)]
 
 
 def count_said(value: Any) -> int:

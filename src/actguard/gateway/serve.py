@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +24,7 @@ from actguard.gateway.storage.store import StoreError, Transaction
 _GRACE_S: Final = 20
 _REST_S: Final = 30
 """Longer than common clients keep a connection (5 s), so that none is closed while they send on it."""
+_BACKLOG: Final = 2048
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
 
@@ -67,7 +69,10 @@ class Server:
         return self._store.shared
 
     def prepare(self, time_zone: str | None = None) -> FirstKeys | None:
-        """Take the port, bring the database up to date, and make the first keys, where there are none."""
+        """Take the port, bring the database up to date, and make the first keys, where there are none.
+
+        From here on, who connects is kept waiting for `run`, and not turned away.
+        """
         self._socket = _listening(self._host, self._port)
         self._port = self._socket.getsockname()[1]
         self._store.open()
@@ -80,18 +85,26 @@ class Server:
         """Answer until a signal says to stop; then finish what was begun."""
         configure_logs(self._settings.log_level)
         assert self._socket is not None
-        for stop in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises it again after its graceful end
-            signal.signal(stop, _already_heard)
         if self._workers == 1:
-            server = uvicorn.Server(uvicorn.Config(App(self._store, self._settings, alone=True), **options()))
-            server.run([self._socket])
+            self._run_alone(self._socket)
             return
+        for stop in (signal.SIGINT, signal.SIGTERM):  # for what uvicorn raises again after its graceful end
+            signal.signal(stop, _already_heard)
         self._settings.to_environment()
         config = uvicorn.Config("actguard.gateway.serve:worker", factory=True, workers=self._workers, **options())
         workers = Multiprocess(config, [self._socket])
         workers.run()
         if any(process.exitcode == STARTUP_FAILURE for process in workers.processes):
             raise StoreError("A worker could not start, and the gateway has ended; the log says why.")
+
+    def _run_alone(self, listening: socket.socket) -> None:
+        server = uvicorn.Server(uvicorn.Config(App(self._store, self._settings, alone=True), **options()))
+        for stop in (signal.SIGINT, signal.SIGTERM):  # also before uvicorn listens for it, and when it raises it again
+            signal.signal(stop, server.handle_exit)
+        with suppress(SystemExit):  # in which some versions say what is asked for in the next line
+            server.run([listening])
+        if not server.started:
+            raise StoreError("The gateway could not start; the log says why.")
 
 
 def options() -> dict[str, Any]:
@@ -104,7 +117,7 @@ def options() -> dict[str, Any]:
         "server_header": False,
         "proxy_headers": False,
         "ws": "none",
-        "backlog": 2048,
+        "backlog": _BACKLOG,
     }
     if find_spec("httptools") is not None:  # not everywhere; without it uvicorn's own connections do the same, slower
         from actguard.gateway.http.connection import Connection
@@ -166,4 +179,5 @@ def _listening(host: str, port: int) -> socket.socket:
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind((host, port))
+    listening.listen(_BACKLOG)
     return listening

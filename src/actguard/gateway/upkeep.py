@@ -2,15 +2,12 @@
 
 import asyncio
 from functools import partial
-from typing import Final
 
+from actguard.gateway import stored_events
 from actguard.gateway.config import Settings
 from actguard.gateway.rollups import DAY, next_hour, write_hour
 from actguard.gateway.storage.store import Store, Transaction
 from actguard.gateway.storage.writer import Writer
-
-_MOST_FORGOTTEN: Final = 2_000
-"""Events in one transaction, so that no settle waits long for it."""
 
 
 async def tidy(store: Store, writer: Writer, settings: Settings) -> None:
@@ -20,7 +17,7 @@ async def tidy(store: Store, writer: Writer, settings: Settings) -> None:
     workspaces = [row[0] for row in await asyncio.to_thread(store.read, _workspaces)]
     for workspace in workspaces:
         before = now - settings.events_kept_days * DAY
-        while await writer.write(partial(_forget_events, workspace=workspace, before=before)) == _MOST_FORGOTTEN:
+        while await writer.write(partial(stored_events.forget, workspace=workspace, before=before)):
             pass
         while (over := await asyncio.to_thread(next_hour, store, workspace, now)) is not None:
             await writer.write(partial(write_hour, over=over))
@@ -32,7 +29,3 @@ def _workspaces(transaction: Transaction) -> list[tuple[int, ...]]:
 
 def _forget_answers(transaction: Transaction, before: int) -> int:
     return transaction.run("forget_answers", before=before)
-
-
-def _forget_events(transaction: Transaction, workspace: int, before: int) -> int:
-    return transaction.run("forget_events", workspace=workspace, before=before, most=_MOST_FORGOTTEN)

@@ -1,6 +1,7 @@
 """Who is calling: API keys, remembered for less than a second, so that a revoked one stops within it everywhere."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
@@ -40,7 +41,7 @@ class Authenticator:
     """Looks keys up in the store, and meters each of them.
 
     Args:
-        rate: requests a second that one key may make, in bursts of as many; 0 for any number.
+        rate: requests a second that one key may make, in bursts of as many, or of one; 0 for any number.
     """
 
     def __init__(self, store: Store, *, rate: float = 0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -136,12 +137,12 @@ class Authenticator:
         return known
 
     def _meter(self, key_id: str) -> None:
-        now = self._clock()
-        left, at = self._buckets.get(key_id, (self._rate, now))
-        left = min(self._rate, left + (now - at) * self._rate)
+        now, most = self._clock(), max(1.0, self._rate)
+        left, at = self._buckets.get(key_id, (most, now))
+        left = min(most, left + (now - at) * self._rate)
         if left < 1:
             self._buckets[key_id] = (left, now)
-            wait = max(1, round((1 - left) / self._rate))
+            wait = math.ceil((1 - left) / self._rate)
             message = f"This key may make {self._rate:g} requests a second."
             raise Refused(429, "too_many_requests", message, {"retry-after": str(wait)})
         self._buckets[key_id] = (left - 1, now)

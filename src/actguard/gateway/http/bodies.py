@@ -165,7 +165,7 @@ class PlainEnvelope(Envelope, kw_only=True, gc=False):
     tool_name: Name | None = None
 
 
-class PlainEventsBody(Struct):
+class PlainEventsBody(Struct, forbid_unknown_fields=True):
     events: list[PlainEnvelope]
 
 

@@ -39,7 +39,7 @@ def reserve(gateway: Gateway, caller: Caller, request: Request) -> Reserve:
     if body.cost_limit is not None:
         units = body.cost_limit * MICROS_PER_CU
         usd = units if usd is None else min(usd, units)
-    hashed = body_hash(request)
+    hashed = body_hash(caller, request)
     fingerprint = None
     if key is None and body.reserve_id is None:
         whose = (caller.agent, caller.key_id, body.run_id, body.user_id or "", body.plan_key or "")
@@ -85,7 +85,7 @@ def _settlement(gateway: Gateway, caller: Caller, request: Request, body: Settle
         workspace=caller.workspace,
         agent=caller.agent,
         reserve_id=body.reserve_id,
-        hash=body_hash(request),
+        hash=body_hash(caller, request),
         idempotency_key=idempotency_key(request),
         usd=bill.usd,
         tokens=bill.tokens,
@@ -106,7 +106,7 @@ def extend(gateway: Gateway, caller: Caller, request: Request) -> Extend:
         workspace=caller.workspace,
         agent=caller.agent,
         reserve_id=body.reserve_id,
-        hash=body_hash(request),
+        hash=body_hash(caller, request),
         idempotency_key=idempotency_key(request),
         usd=body.usd_micros or 0,
         tokens=body.tokens or 0,
@@ -120,7 +120,7 @@ def release(gateway: Gateway, caller: Caller, request: Request) -> Release:
         workspace=caller.workspace,
         agent=caller.agent,
         reserve_id=body.reserve_id,
-        hash=body_hash(request),
+        hash=body_hash(caller, request),
         idempotency_key=idempotency_key(request),
     )
 
@@ -133,8 +133,8 @@ async def budget(gateway: Gateway, caller: Caller, request: Request) -> Reply:
 
 
 async def events(gateway: Gateway, caller: Caller, request: Request) -> Reply:
-    understood, rejected = read_events(request.body)
-    sent = Sent(caller.workspace, caller.agent, time.time_ns() // 1000, understood)
+    understood, body, rejected = read_events(request.body)
+    sent = Sent(caller.workspace, caller.agent, time.time_ns() // 1000, understood, body)
     added = await gateway.ingest.add(sent) if understood else 0
     gateway.metrics.events("accepted", added)
     gateway.metrics.events("duplicate", len(understood) - added)
@@ -151,8 +151,9 @@ def new_reserve_id() -> str:
     return f"rsv_{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
-def body_hash(request: Request) -> str:
-    return hashlib.sha256(request.path.encode() + b"\n" + request.body).hexdigest()[:32]
+def body_hash(caller: Caller, request: Request) -> str:
+    """What makes a request the same one: who asks, for what. Another agent's is another one, under whatever key."""
+    return hashlib.sha256(f"{request.path}\n{caller.agent}\n".encode() + request.body).hexdigest()[:32]
 
 
 def idempotency_key(request: Request) -> str | None:

@@ -1,6 +1,6 @@
 """What the events of one request say: all of them read at once, and those that are odd once more, each by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +18,7 @@ from actguard.gateway.http.bodies import (
 )
 from actguard.gateway.http.wire import Refused, decoded
 from actguard.gateway.rollups import count_said, name_said
+from actguard.gateway.stored_events import body_of
 
 MOST_EVENTS: Final = 1000
 
@@ -30,8 +31,9 @@ _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Read(NamedTuple):
-    understood: list[tuple[Envelope, str]]
-    """What an event says, and its text, all of which is kept."""
+    understood: Sequence[Envelope]
+    body: str
+    """Their texts, all of which is kept, as a body of a request that has no others."""
     rejected: list[dict[str, Any]]
 
 
@@ -41,32 +43,44 @@ def read_events(body: bytes) -> Read:
     Raises:
         Refused: *body* is no list of events, or has too many.
     """
+    try:
+        text = str(body, "utf-8")  # all of it must be readable: what is not looked at, too
+        together = _plain.decode(body).events
+    except _UNREADABLE:
+        return _each_alone(body)
+    if len(together) > MOST_EVENTS or not _are_plain(together, text):
+        return _each_alone(body)
+    return Read(together, text, [])
+
+
+def _are_plain(together: Sequence[PlainEnvelope], text: str) -> bool:
+    """Whether events that were read in a fraction of the time that each alone takes may be left at that."""
+    if not GATEWAYS_OWN.isdisjoint({said.name for said in together}):
+        return False
+    if not _are_printable({said.tool_name for said in together}):
+        return False
+    return ("\\" not in text and "\x7f" not in text) or all(_are_printable(_names(said)) for said in together)
+
+
+def _are_printable(names: Iterable[str | None]) -> bool:
+    return all(name.isprintable() for name in names if name)
+
+
+def _each_alone(body: bytes) -> Read:
     batch = decoded(_batch, body).events
     if len(batch) > MOST_EVENTS:
         raise Refused(413, "too_large", f"A batch may have up to {MOST_EVENTS} events.")
-    read = Read([], [])
-    for index, (raw, said) in enumerate(zip(batch, _together(body, len(batch)), strict=True)):
+    understood: list[Envelope] = []
+    texts: list[str] = []
+    rejected: list[dict[str, Any]] = []
+    for index, raw in enumerate(batch):
         try:
-            text = str(raw, "utf-8")  # all of it must be readable: what is not looked at, too
-            read.understood.append((said if said is not None and _is_plain(said, text) else _alone(bytes(raw)), text))
+            text = str(raw, "utf-8")
+            understood.append(_alone(bytes(raw)))
+            texts.append(text)
         except _UNREADABLE as error:
-            read.rejected.append({"index": index, "id": _id_of(raw), "error": f"not a valid event: {error}"[:300]})
-    return read
-
-
-def _together(body: bytes, count: int) -> Sequence[PlainEnvelope | None]:
-    """What all so many events say, in a fraction of the time that each alone takes; nothing where one is odd."""
-    try:
-        return _plain.decode(body).events
-    except _UNREADABLE:
-        return [None] * count
-
-
-def _is_plain(said: PlainEnvelope, text: str) -> bool:
-    """Whether an event that was read with the others may be left at that."""
-    if said.name in GATEWAYS_OWN or not (said.tool_name or "").isprintable():
-        return False
-    return ("\\" not in text and "\x7f" not in text) or all((name or "").isprintable() for name in _names(said))
+            rejected.append({"index": index, "id": _id_of(raw), "error": f"not a valid event: {error}"[:300]})
+    return Read(understood, body_of(texts), rejected)
 
 
 def _alone(raw: bytes) -> Envelope:

@@ -16,7 +16,7 @@ from actguard.gateway.http.metrics import Metrics
 from actguard.gateway.ingest import Ingest
 from actguard.gateway.ledger.operations import Operation, Reply
 from actguard.gateway.storage.store import Store, StoreDown, Transaction
-from actguard.gateway.storage.writer import Writer
+from actguard.gateway.storage.writer import Overloaded, Writer
 from actguard.gateway.tariff import Tariff
 from actguard.gateway.upkeep import tidy
 
@@ -110,5 +110,7 @@ class Gateway:
                 await asyncio.to_thread(self.store.maintain)
                 if turn % _TIDY_EVERY == 0:
                     await tidy(self.store, self.writer, self.settings)
-            except StoreDown as error:
-                _log.warning("holds cannot be ended now: %s", error)
+            except (StoreDown, Overloaded) as error:
+                _log.warning("holds cannot be ended now: %s", error or "too many requests wait")
+            except Exception:  # noqa: BLE001 - whatever it was, holds must be ended next time
+                _log.exception("holds could not be ended")

@@ -105,7 +105,7 @@ async def get_balance(gateway: Gateway, caller: Caller, request: Request) -> Rep
 async def add_credit(gateway: Gateway, caller: Caller, request: Request) -> Reply:
     """Pay in; once for each Idempotency-Key."""
     body, now = decoded(_credit, request.body), await gateway.now()
-    key, hashed = idempotency_key(request), body_hash(request)
+    key, hashed = idempotency_key(request), body_hash(caller, request)
 
     def pay(transaction: Transaction) -> Reply:
         said = transaction.rows("answer", workspace=caller.workspace, key=key) if key is not None else []

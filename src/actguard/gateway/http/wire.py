@@ -80,7 +80,9 @@ class Request(msgspec.Struct, gc=False):
             raise Refused(400, "malformed", "The query string is not valid.") from error
         if values and "\x00" in values[0]:
             raise Refused(422, "invalid", f"{name} holds a character that no name has.")
-        return values[0][:200] if values else default
+        if values and len(values[0]) > 200:
+            raise Refused(422, "invalid", f"{name} has up to 200 characters.")
+        return values[0] if values else default
 
 
 async def read_body(receive: Receive) -> bytes:

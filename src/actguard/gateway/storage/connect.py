@@ -27,9 +27,8 @@ def connect(database: str | None, *, alone: bool = True) -> Store:
         raise StoreError(f"--database cannot be {kind}://...; it is a path, or postgresql://USER@HOST/NAME.")
     from actguard.gateway.storage.sqlite.store import SqliteStore
 
-    if database is None:
-        return SqliteStore(_default_file(), alone=alone)
-    return SqliteStore(Path(database.removeprefix("sqlite:///")).expanduser().absolute(), alone=alone)
+    file = _default_file() if database is None else Path(database.removeprefix("sqlite:///")).expanduser()
+    return SqliteStore(file.resolve(), alone=alone)  # one file has one lock, whatever it is called by
 
 
 def state_folder() -> Path:

@@ -72,11 +72,10 @@ WHERE l.workspace_id = :workspace AND l.at >= :since AND l.at < :until
   AND (:run_id = '' OR h.run_id = :run_id)
 ORDER BY l.seq DESC LIMIT :most
 
--- name: stored_events
-SELECT seq, ingested_at, body FROM events
-WHERE workspace_id = :workspace AND ingested_at >= :since AND ingested_at < :until
-  AND (:run_id = '' OR run_id = :run_id) AND (:category = '' OR category = :category)
-ORDER BY seq DESC LIMIT :most
+-- name: event_batches
+SELECT number, ingested_at, body FROM event_batches
+WHERE workspace_id = :workspace AND ingested_at >= :since AND (ingested_at, number) < (:until, :number)
+ORDER BY ingested_at DESC, number DESC LIMIT :most
 
 -- name: open_holds
 SELECT count(*), min(expires_at) FROM holds WHERE state = 'open'

@@ -6,9 +6,15 @@ SELECT bucket, key, n, usd_micros, input_tokens, cached_input_tokens, output_tok
 WHERE workspace_id = :workspace AND dim = :dim AND bucket >= :since AND bucket < :until AND event = :event
 ORDER BY bucket, key
 
--- name: forget_events
-DELETE FROM events WHERE seq IN
-    (SELECT seq FROM events WHERE workspace_id = :workspace AND ingested_at < :before ORDER BY ingested_at LIMIT :most)
+-- name: forget_event_batches
+DELETE FROM event_batches WHERE number IN (
+    SELECT number FROM (
+        SELECT number, sum(n) OVER (ORDER BY ingested_at, number) - n AS earlier FROM (
+            SELECT number, ingested_at, n FROM event_batches
+            WHERE workspace_id = :workspace AND ingested_at < :before
+            ORDER BY ingested_at, number LIMIT :most) oldest) page
+    WHERE earlier < :most)
+RETURNING body
 
 -- name: charged
 SELECT l.at - l.at % 900000000, count(*), sum(l.usd_spent), sum(l.tokens_spent), sum(l.usd_overrun) FROM ledger l

@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from importlib.resources import files
@@ -45,8 +45,8 @@ class Transaction(Protocol):
         """The same for many *rows* at once: SQLite reads them in place of `:rows`, Postgres as columns a, b, c, ..."""
         ...
 
-    def add_unknown_events(self, rows: Sequence[Row]) -> set[EventKey]:
-        """Store events whose workspace and id, the first two values of a row, are not known yet; each is there once.
+    def add_event_ids(self, keys: Collection[EventKey]) -> set[EventKey]:
+        """Note events as stored. No two of *keys* are alike.
 
         Returns those that were known: of what another process is storing at the same moment, too.
         """

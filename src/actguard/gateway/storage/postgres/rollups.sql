@@ -1,12 +1,16 @@
 
--- name: add_unknown_events
-INSERT INTO events
-    (workspace_id, id, ts, ingested_at, agent, user_id, run_id, category, name, provider, model, scope_name,
-     usd_micros, body)
-SELECT * FROM unnest(CAST(:a AS BIGINT[]), CAST(:b AS TEXT[]), CAST(:c AS TEXT[]), CAST(:d AS BIGINT[]),
-    CAST(:e AS TEXT[]), CAST(:f AS TEXT[]), CAST(:g AS TEXT[]), CAST(:h AS TEXT[]), CAST(:i AS TEXT[]),
-    CAST(:j AS TEXT[]), CAST(:k AS TEXT[]), CAST(:l AS TEXT[]), CAST(:m AS BIGINT[]), CAST(:n AS TEXT[]))
+-- name: add_event_ids
+INSERT INTO event_ids (workspace_id, id) SELECT * FROM unnest(CAST(:a AS BIGINT[]), CAST(:b AS TEXT[]))
 ON CONFLICT (workspace_id, id) DO NOTHING RETURNING workspace_id, id
+
+-- name: forget_event_ids
+DELETE FROM event_ids
+WHERE workspace_id = :workspace AND id = ANY(ARRAY(SELECT jsonb_array_elements_text(CAST(:ids AS JSONB))))
+
+-- name: add_event_batches
+INSERT INTO event_batches (workspace_id, agent, ingested_at, n, body)
+SELECT * FROM unnest(CAST(:a AS BIGINT[]), CAST(:b AS TEXT[]), CAST(:c AS BIGINT[]), CAST(:d AS BIGINT[]),
+    CAST(:e AS TEXT[]))
 
 -- name: add_to_event_rollups
 INSERT INTO event_rollups AS r

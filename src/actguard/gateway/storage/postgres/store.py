@@ -5,7 +5,7 @@ the same order, so a hot budget costs waiting and never a deadlock.
 """
 
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from string import ascii_lowercase
 from typing import Any, Final
@@ -175,14 +175,15 @@ class _Transaction:
     def run_many(self, name: str, rows: Sequence[Row]) -> int:
         return self._many(name, rows).rowcount
 
-    def add_unknown_events(self, rows: Sequence[Row]) -> set[EventKey]:
-        """By the unique index. To look for them beforehand is planned when the table is empty: to read all of it."""
-        new = self._many("add_unknown_events", rows)
-        if new.rowcount == len(rows):
-            return set()
-        return {(row[0], row[1]) for row in rows}.difference((workspace, id) for workspace, id in new)
+    def add_event_ids(self, keys: Collection[EventKey]) -> set[EventKey]:
+        """By the unique index, in its order, so that two gateways never wait for each other.
 
-    def _many(self, name: str, rows: Sequence[Row]) -> psycopg.Cursor[Row]:
+        To look for them beforehand is planned when the table is empty: to read all of it.
+        """
+        new = self._many("add_event_ids", sorted(keys))
+        return set() if new.rowcount == len(keys) else {*keys}.difference(new)
+
+    def _many(self, name: str, rows: Collection[Row]) -> psycopg.Cursor[Row]:
         return self.connection.execute(statement(name), columns(rows, ascii_lowercase))
 
 

@@ -69,3 +69,7 @@ VALUES :rows
 
 -- name: add_answers
 INSERT INTO answers VALUES :rows
+
+-- name: next_event_batch
+SELECT coalesce(max(number), 0) + 1 FROM event_batches
+

@@ -1,9 +1,16 @@
 
--- name: add_events
-INSERT INTO events
-    (workspace_id, id, ts, ingested_at, agent, user_id, run_id, category, name, provider, model, scope_name,
-     usd_micros, body)
-VALUES :rows
+-- name: add_event_ids
+INSERT OR IGNORE INTO event_ids (workspace_id, id, batch) SELECT :workspace, value, :batch FROM json_each(:ids)
+
+-- name: known_event_ids
+SELECT e.id FROM json_each(:ids) j CROSS JOIN event_ids e ON e.workspace_id = :workspace AND e.id = j.value
+WHERE e.batch < :batch
+
+-- name: forget_event_ids
+DELETE FROM event_ids WHERE workspace_id = :workspace AND id IN (SELECT value FROM json_each(:ids))
+
+-- name: add_event_batches
+INSERT INTO event_batches (workspace_id, agent, ingested_at, n, body) VALUES :rows
 
 -- name: add_to_event_rollups
 INSERT INTO event_rollups AS r
@@ -18,9 +25,6 @@ SET n = r.n + excluded.n, usd_micros = r.usd_micros + excluded.usd_micros,
 -- name: add_charge_rollup
 INSERT INTO charge_rollups (workspace_id, dim, bucket, key, charges, usd_micros, tokens, overrun_micros)
 VALUES :rows
-
--- name: known_events
-SELECT e.id FROM json_each(:ids) j CROSS JOIN events e ON e.workspace_id = :workspace AND e.id = j.value
 
 -- name: charged_by_line
 SELECT coalesce(CASE :by WHEN 'provider' THEN j.value ->> 'provider' WHEN 'scope' THEN j.value ->> 'scope_name'

@@ -112,26 +112,6 @@ CREATE TABLE answers (
     PRIMARY KEY (workspace_id, idempotency_key)
 ) WITHOUT ROWID;
 
-CREATE TABLE events (
-    seq INTEGER PRIMARY KEY,
-    workspace_id INTEGER NOT NULL,
-    id TEXT NOT NULL,
-    ts TEXT NOT NULL,
-    ingested_at INTEGER NOT NULL,
-    agent TEXT NOT NULL,
-    user_id TEXT NOT NULL,
-    run_id TEXT NOT NULL,
-    category TEXT NOT NULL,
-    name TEXT NOT NULL,
-    provider TEXT NOT NULL,
-    model TEXT NOT NULL,
-    scope_name TEXT NOT NULL,
-    usd_micros INTEGER,
-    body TEXT NOT NULL,
-    UNIQUE (workspace_id, id)
-);
-CREATE INDEX events_time ON events (workspace_id, ingested_at);
-
 -- Sums of events by the hour (of users: by the day), added in the transaction that stores the events.
 CREATE TABLE event_rollups (
     workspace_id INTEGER NOT NULL,
@@ -165,3 +145,23 @@ CREATE TABLE rolled_up (
     workspace_id INTEGER PRIMARY KEY,
     until INTEGER NOT NULL
 );
+
+-- Events as their requests brought them: one row a request, of which `body` has those that were new.
+CREATE TABLE event_batches (
+    number INTEGER PRIMARY KEY,
+    workspace_id INTEGER NOT NULL,
+    agent TEXT NOT NULL,
+    ingested_at INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX event_batches_time ON event_batches (workspace_id, ingested_at);
+
+-- Each event's, so that it is stored once. `batch` is no later than the one that has the event, and later than all that
+-- were there before: so an insert that passes over what is known can be asked afterwards what that was.
+CREATE TABLE event_ids (
+    workspace_id INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    batch INTEGER NOT NULL,
+    PRIMARY KEY (workspace_id, id)
+) WITHOUT ROWID;

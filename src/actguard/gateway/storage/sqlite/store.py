@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -32,8 +32,9 @@ _CACHE_KIB: Final = 16_000
 """The writer's: what a transaction of events changes, all over an index if their ids are random, is written once."""
 _STATEMENTS: Final = 1024
 """Kept prepared; each of a batch's has a form for every number of rows."""
-_APART: Final = frozenset({"add_events", "add_to_event_rollups", "forget_events", "begin_rollups", "move_rollups",
-                           "add_charge_rollup", "forget_answers", "add_answer", "add_key", "revoke_key"})  # fmt: skip
+_APART: Final = frozenset({"add_event_ids", "add_event_batches", "add_to_event_rollups", "forget_event_ids",
+                           "begin_rollups", "move_rollups", "add_charge_rollup", "forget_answers", "add_answer",
+                           "add_key", "revoke_key"})  # fmt: skip
 """Statements that change nothing of budgets, counters and holds."""
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -187,14 +188,15 @@ class _Transaction:
         self.touched |= name not in _APART
         return sum(cursor.rowcount for cursor in run_on_many(self.connection, name, rows))
 
-    def add_unknown_events(self, rows: Sequence[Row]) -> set[EventKey]:
-        """By a look at them beforehand: nobody else writes, and what tells of each row is read one by one."""
+    def add_event_ids(self, keys: Collection[EventKey]) -> set[EventKey]:
+        """Nearly always all are new. What would tell which were, would tell it row by row."""
+        ((batch,),) = self.rows("next_event_batch")
         known: set[EventKey] = set()
-        for workspace in {row[0] for row in rows}:
-            ids = [row[1] for row in rows if row[0] == workspace]
-            found = self.rows("known_events", workspace=workspace, ids=_encode(ids).decode())
-            known.update((workspace, id) for (id,) in found)
-        self.run_many("add_events", [row for row in rows if (row[0], row[1]) not in known] if known else rows)
+        for workspace in {workspace for workspace, _ in keys}:
+            ids = sorted([id for other, id in keys if other == workspace])  # written one behind the other
+            said: dict[str, Any] = {"workspace": workspace, "ids": _encode(ids).decode(), "batch": batch}
+            if self.run("add_event_ids", **said) < len(ids):
+                known.update((workspace, id) for (id,) in self.rows("known_event_ids", **said))
         return known
 
 
