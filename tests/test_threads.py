@@ -1,6 +1,7 @@
 """Threads: work goes where its budget goes, and leaves nothing behind."""
 
 import asyncio
+import gc
 import inspect
 import sys
 import threading
@@ -16,6 +17,7 @@ import pytest
 
 import actguard
 from actguard import BudgetGuard, propagation
+from actguard.budget import admission
 from actguard.budget.scope import BudgetScope
 from actguard.context import OUTSIDE, current_frame
 from actguard.testing import LocalProvider
@@ -113,6 +115,46 @@ async def test_a_call_in_a_task_does_not_wait_for_a_stream_whose_reader_waits_fo
             assert [chunk async for chunk in stream]
 
     assert (guard.calls, guard.estimated) == (4, False)
+
+
+@pytest.fixture
+def uncollected(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The collector is not called by itself; who waits for a while calls it."""
+    monkeypatch.setattr(admission, "_FIRST_TURN", 0.01)
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def drop_a_stream(client: openai.OpenAI) -> None:
+    next(client.chat.completions.create(**HELLO, stream=True))
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_a_call_does_not_wait_for_ever_for_a_stream_that_a_thread_has_dropped(
+    llm_provider: LocalProvider,
+) -> None:
+    client = llm_provider.openai()
+
+    with BudgetGuard(token_limit=150, wait_timeout=SECONDS) as guard:
+        dropping = threading.Thread(target=drop_a_stream, args=(client,))
+        dropping.start()
+        dropping.join()
+        say_hello(client)
+
+    assert guard.calls == 2
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_a_task_does_not_wait_for_ever_for_a_stream_that_a_thread_has_dropped(
+    llm_provider: LocalProvider,
+) -> None:
+    async with BudgetGuard(token_limit=150, wait_timeout=SECONDS) as guard:
+        await asyncio.to_thread(drop_a_stream, llm_provider.openai())
+        await llm_provider.async_openai().chat.completions.create(**HELLO)
+
+    assert guard.calls == 2
 
 
 # ---- threads --------------------------------------------------------------------------------------------------------

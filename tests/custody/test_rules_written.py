@@ -483,3 +483,15 @@ def test_a_trust_that_there_is_not_is_an_error_in_the_rule(here: session) -> Non
 
     tool(look)("x")
     assert caught[0].argument == "min_trust"
+
+
+def test_a_rule_of_ones_own_that_would_have_to_be_awaited_is_refused_where_it_is_written() -> None:
+    async def allows(arguments: Any, facts: Any) -> None: ...
+
+    class Allows:
+        async def check(self, arguments: Any, facts: Any) -> None: ...
+
+    for rule in (allows, Allows()):
+        with pytest.raises(ActGuardUsageError, match="must not be asynchronous") as refused:
+            enforce([rule])
+        assert refused.value.argument == "rules"

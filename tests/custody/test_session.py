@@ -368,6 +368,39 @@ async def test_a_later_refusal_gives_back_on_the_asynchronous_side() -> None:
     assert "aio.facts_give_back" in remote.asked
 
 
+async def test_a_store_that_does_not_answer_at_the_end_of_a_session_changes_nothing_of_what_came_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    remote = Remote()
+
+    def fails() -> None:
+        with session("chat", store=remote):
+            remote.down = True
+            raise LookupError("the program's own")
+
+    async def fails_on_a_loop() -> None:
+        async with session("chat", store=remote):
+            remote.down = True
+            raise LookupError("the program's own")
+
+    async def returns() -> str:
+        async with session("chat", store=remote):
+            remote.down = True
+            return "done"
+
+    with pytest.raises(LookupError, match="own"):
+        fails()
+    with pytest.raises(LookupError, match="own"):
+        await fails_on_a_loop()
+    assert await returns() == "done"
+    assert remote.asked == ["sync.facts_end", "aio.facts_end", "aio.facts_end"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "The facts of session 'chat' end later than it does: the store is down"
+    ] * 3
+    with session("chat", store=remote) as open_still, pytest.raises(StoreUnavailableError):
+        open_still.close()  # who asks for it is told
+
+
 def test_a_store_that_does_not_answer_refuses_writes_and_lets_reads_go() -> None:
     remote = Remote()
     with session(store=remote):
@@ -381,6 +414,8 @@ def test_a_store_that_does_not_answer_refuses_writes_and_lets_reads_go() -> None
             prove("id", ".", on_store_error="closed")(_plain)("z")
         with pytest.raises(StoreUnavailableError):
             track(untrusted=True)(_plain)("z")
+        assert track(untrusted=True, on_store_error="open")(_plain)("z") == "written"
+        assert prove("id", ".", trust="text", on_store_error="open")(_plain)("z") == "written"
         remote.down = False
         assert write("x") == "written"
         assert code(write, "y") == "MISSING_FACT"

@@ -3,6 +3,7 @@
 import pytest
 
 from actguard.stores.protocol import (
+    ANY_GENERATION,
     Algorithm,
     Begun,
     BreakerAcquire,
@@ -330,6 +331,22 @@ def test_a_cancelled_probe_gives_its_place_back(here: Here) -> None:
     assert here.tell(outcome(here.ask(acquire(owner="a")), "neutral", owner="a")) is True
 
     assert here.ask(acquire(owner="b")).probe
+
+
+def test_who_was_never_told_that_he_is_a_probe_gives_his_place_back(here: Here) -> None:
+    fail(here, 2)
+    here.wait(8)
+    here.ask(acquire(owner="a"))
+    withdrawn = BreakerRecord("mail", RULES, "a", ANY_GENERATION, "neutral")
+
+    assert here.tell(withdrawn._replace(owner="b")) is False
+    assert isinstance(here.ask(acquire(owner="b")), Open)
+    assert here.tell(withdrawn) is True
+    probe = here.ask(acquire(owner="b"))
+    assert probe.probe
+    here.tell(outcome(probe, "success", owner="b"))
+    assert here.tell(withdrawn) is False  # there are no probes any more
+    assert here.store.circuit("mail", RULES).state == "closed"
 
 
 def test_a_probe_whose_process_died_loses_its_place(here: Here) -> None:

@@ -14,6 +14,9 @@ from actguard.stores.protocol import (
     REFUSED,
     Admitted,
     Begun,
+    BreakerAcquire,
+    BreakerRecord,
+    BreakerRules,
     CounterTake,
     Done,
     IdempotencyBegin,
@@ -245,6 +248,34 @@ def test_a_call_that_is_cancelled_while_it_asks_frees_its_key() -> None:
 
     asyncio.run(scenario())
     assert store.admit([PAY._replace(owner="you")]) == Admitted((Begun(),))
+
+
+def test_a_call_that_is_cancelled_while_it_asks_frees_its_probe() -> None:
+    store = Shared()
+    rules = BreakerRules(max_fails=1, reset_timeout=60.0)
+    store.finish([BreakerRecord("mail", rules, "me", 0, "failure", 0.0)])
+    probe = BreakerAcquire("mail", rules, "me")
+
+    class Slow:
+        async def admit(self, steps: Sequence[Step]) -> Any:
+            store.admit(steps)
+            await asyncio.sleep(60)
+
+        async def finish(self, reports: Sequence[Report]) -> Any:
+            return store.finish(reports)
+
+    store.aio = Slow()  # type: ignore[assignment]
+    standby = Standby(store, MemoryStore)
+
+    async def scenario() -> None:
+        asking = asyncio.create_task(standby.aadmit([probe], ["local"]))
+        await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    asyncio.run(scenario())
+    assert isinstance(store.admit([probe._replace(owner="you")]), Admitted)
 
 
 # ---- a store that is there, and refuses one thing ----

@@ -156,6 +156,29 @@ def test_what_was_taken_is_given_back_once():
     assert not meter.give(limit, 1, 2.0, 12.0)
 
 
+def test_after_the_youngest_call_is_given_back_the_next_one_is_an_entry_of_its_own():
+    meter, limit = Sliding(), Limit(2000, 1024.0)  # calls of one second are kept together
+    meter.add(limit, 1, 10.0)
+    for now in (11.5, 12.0):
+        assert meter.take(2000, 1024.0, 1.0, 1, now)
+        assert meter.give(limit, 1, now, now)
+    assert meter._entries == [(10.0, 1)]
+    assert meter.give(limit, 1, 10.0, 12.0)
+    assert meter.take(2000, 1024.0, 1.0, 1, 12.0)
+    assert meter._entries == [(12.0, 1)]
+    assert meter.wait(limit, 2000, 12.0) == 1024.0
+
+
+def test_a_log_whose_calls_are_all_over_is_a_new_one():
+    meter, limit = Sliding(), Limit(2, 10.0)
+    for begin in (0.0, 10.0, 25.0):
+        assert meter.take(2, 10.0, 0.0, 1, begin)
+        assert meter.take(2, 10.0, 0.0, 1, begin + 1.0)
+        assert not meter.take(2, 10.0, 0.0, 1, begin + 9.5)
+    assert meter.wait(limit, 1, 34.5) == 0.5
+    assert len(meter._entries) == 2
+
+
 def test_a_step_that_refuses_takes_nothing_of_the_steps_before_it():
     store = MemoryStore(clock=lambda: 5.0)
     first, second = RateTake("a", (Limit(2, 10.0),)), RateTake("b", (Limit(1, 10.0),))

@@ -404,7 +404,10 @@ async def test_a_cluster_is_reached_from_an_event_loop(cluster: RedisServer) -> 
         ({"url": "redis://localhost", "namespace": ""}, "namespace"),
         ({"url": "redis://localhost", "namespace": "a{b}"}, "namespace"),
         ({"url": "redis://localhost", "async_client": redis.asyncio.Redis}, "async_client"),
+        ({"url": "redis://localhost?decode_responses=True"}, "url"),
         ({"client": redis.Redis(decode_responses=True)}, "client"),
+        ({"client": redis.asyncio.Redis()}, "client"),
+        ({"client": "redis://localhost"}, "client"),
         ({"client": redis.Redis(), "async_client": 1}, "async_client"),
     ],
 )
@@ -413,6 +416,20 @@ def test_a_wrong_option_is_refused_where_it_is_written(options: dict[str, Any], 
         RedisStore(**options)
 
     assert caught.value.argument == argument
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: redis.asyncio.Redis(decode_responses=True), redis.Redis, lambda: None],
+    ids=["decodes", "sync", "none"],
+)
+async def test_a_wrong_client_for_event_loops_is_refused_before_it_is_asked(make: Callable[[], Any]) -> None:
+    store = RedisStore(client=redis.Redis(), async_client=make)
+    assert store.aio is not None
+
+    with pytest.raises(ActGuardUsageError) as caught:
+        await store.aio.admit([COUNT])
+    assert caught.value.argument == "async_client"
 
 
 def test_a_client_of_ones_own_is_used_as_it_is(redis_url: str) -> None:

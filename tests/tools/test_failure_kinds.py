@@ -36,8 +36,9 @@ CODES = {
 }
 
 HTTPX = {
-    K.TIMEOUT: "TimeoutException",
-    K.TRANSPORT: "NetworkError ProtocolError ProxyError TransportError",
+    K.TIMEOUT: "TimeoutException ConnectTimeout ReadTimeout WriteTimeout PoolTimeout",
+    K.TRANSPORT: "NetworkError ConnectError ReadError WriteError CloseError ProtocolError RemoteProtocolError "
+    "ProxyError TransportError",
     K.INVALID: "InvalidURL UnsupportedProtocol LocalProtocolError",
     K.UNKNOWN: "HTTPError",
 }
@@ -60,8 +61,8 @@ CLASSES: dict[str, dict[FailureKind, str]] = {
     "openai": LLM,
     "anthropic._exceptions": LLM,
     "requests.exceptions": {
-        K.TIMEOUT: "Timeout ConnectTimeout",
-        K.TRANSPORT: "ConnectionError ChunkedEncodingError ContentDecodingError",
+        K.TIMEOUT: "Timeout ConnectTimeout ReadTimeout",
+        K.TRANSPORT: "ConnectionError SSLError ProxyError ChunkedEncodingError ContentDecodingError",
         K.OVERLOADED: "RetryError",
         K.INVALID: "MissingSchema InvalidSchema InvalidURL",
     },
@@ -72,7 +73,8 @@ CLASSES: dict[str, dict[FailureKind, str]] = {
     },
     "aiohttp.client_exceptions": {
         K.TIMEOUT: "ServerTimeoutError ConnectionTimeoutError SocketTimeoutError",
-        K.TRANSPORT: "ClientConnectionError ClientPayloadError",
+        K.TRANSPORT: "ClientConnectionError ClientConnectorError ClientOSError ServerConnectionError "
+        "ServerDisconnectedError ClientPayloadError",
         K.INVALID: "InvalidURL",
     },
     "botocore.exceptions": {

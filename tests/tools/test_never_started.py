@@ -1,8 +1,10 @@
 """A call that a timeout could not even begin has done nothing: its key is free again."""
 
 import asyncio
+import os
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -156,3 +158,81 @@ def test_a_pool_of_processes_is_refused_where_it_is_written():
     with ProcessPoolExecutor(1) as pool, pytest.raises(TimeoutUsageError) as refused:
         timeout(1, pool)
     assert refused.value.argument == "executor"
+
+
+def test_a_call_that_was_interrupted_before_it_began_never_begins(monkeypatch):
+    """A KeyboardInterrupt while the call waits for a place in a full pool."""
+    held, calls = threading.Event(), []
+
+    class Interrupted(threading.Event):
+        def wait(self, timeout=None):
+            raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(1) as pool:
+
+        @timeout(5, executor=pool)
+        def send():
+            calls.append(1)
+
+        pool.submit(held.wait, 20)
+        with monkeypatch.context() as patched:
+            patched.setattr(timed, "threading", SimpleNamespace(Event=Interrupted, Lock=threading.Lock))
+            with pytest.raises(KeyboardInterrupt):
+                send()
+        held.set()
+    assert calls == []
+
+
+def test_a_call_that_was_interrupted_while_it_ran_counts_as_one_that_still_runs(monkeypatch):
+    held, begun, ended = threading.Event(), threading.Event(), []
+
+    with ThreadPoolExecutor(1) as pool:
+
+        @timeout(5, executor=pool, max_orphans=1, on_orphan=ended.append)
+        def send():
+            begun.set()
+            held.wait(20)
+            return "sent"
+
+        class Interrupted(threading.Event):
+            def wait(self, timeout=None):
+                begun.wait(20)
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(timed, "threading", SimpleNamespace(Event=Interrupted, Lock=threading.Lock))
+            with pytest.raises(KeyboardInterrupt):
+                send()
+        with pytest.raises(TooManyOrphansError):
+            send()
+        held.set()
+    assert ended == ["sent"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_has_nothing_to_do_with_calls_that_hang_in_its_parent():
+    held = threading.Event()
+
+    @timeout(0.5, max_orphans=1)
+    def send(hangs):
+        if hangs:
+            held.wait(20)
+
+    with pytest.raises(ToolTimeoutError):
+        send(True)
+    with pytest.raises(TooManyOrphansError):
+        send(False)
+    child = os.fork()
+    if child == 0:
+        try:
+            send(False)
+        except ToolTimeoutError:  # a busy machine; it was begun, at least
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    with pytest.raises(TooManyOrphansError):
+        send(False)
+    held.set()

@@ -336,10 +336,18 @@ def test_several_limits_count_all_or_nothing(clock):
     assert (caught.value.limit, caught.value.period) == (3, 60)
 
 
-@pytest.mark.parametrize("limits", ["", "10", "0/s", "10/x", "10/s;", "-1/s", 5])
+@pytest.mark.parametrize("limits", ["", "10", "0/s", "10/x", "10/s;", "-1/s", 5, "9" * 5000 + "/s", f"1/{'9' * 400}d"])
 def test_limits_read_like_limits(limits):
     with pytest.raises(ActGuardUsageError, match="limits"):
         rate_limit(limits=limits)
+
+
+@pytest.mark.parametrize("algorithm", ["sliding", "gcra", "fixed"])
+def test_a_limit_beyond_all_reckoning_lets_every_call_pass(algorithm):
+    burst = {"burst": 10**400} if algorithm == "gcra" else {}
+    call = rate_limit(max_calls=10**400, algorithm=algorithm, **burst)(lambda: 1)
+
+    assert [call(), call()] == [1, 1]
 
 
 def test_a_call_may_cost_more():

@@ -17,8 +17,10 @@ from actguard import (
     concurrency,
     max_attempts,
     no_repeat,
+    prove,
     rate_limit,
     session,
+    tool,
 )
 from actguard.context import Frame, Run, inside
 from actguard.exceptions import (
@@ -314,3 +316,34 @@ def test_kinds_that_are_named_twice_are_a_mistake_unless_by_default():
     with pytest.raises(CircuitBreakerConfigurationError) as caught:
         circuit_breaker(name="both", fail_on=[FailureKind.AUTH], ignore_on=[FailureKind.AUTH])
     assert caught.value.argument == "ignore_on"
+
+
+@pytest.mark.parametrize(
+    "guards",
+    [[rate_limit(max_calls=1, on_block="return_prompt")], [no_repeat(max_identical=1)]],
+    ids=["rate_limit", "no_repeat"],
+)
+async def test_a_sentence_is_waited_for_where_the_result_is(run, guards):
+    """By callers of a function that is not `async`, and returns something to wait for."""
+
+    async def later():
+        return "found"
+
+    @tool(guards=guards)
+    def search():
+        return later()
+
+    assert await search() == "found"
+    assert (await search()).startswith("search was not run")
+
+
+async def test_what_is_said_of_a_result_that_was_waited_for_is_waited_for_once():
+    async def later():
+        return [{"id": 1}, {"id": 2}]
+
+    @prove("number", "[].id", max_items=1, on_block=lambda error: error.code)
+    def search():
+        return later()
+
+    with session():
+        assert [await search(), await search()] == ["TOO_MANY_RESULTS", "TOO_MANY_RESULTS"]

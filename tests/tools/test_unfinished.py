@@ -136,3 +136,46 @@ async def test_a_generator_that_is_closed_before_it_began_frees_its_place():
         del result
         gc.collect()
         await asyncio.sleep(0)
+
+
+async def collected(items):
+    return [item async for item in items] if hasattr(items, "__aiter__") else list(items)
+
+
+async def test_a_generator_whose_arguments_do_not_fit_frees_its_place():
+    @concurrency(limit=1)
+    def items(one):
+        yield one
+
+    @concurrency(limit=1)
+    async def later_items(one):
+        yield one
+
+    for function in (items, later_items):
+        with pytest.raises(TypeError, match="missing 1 required positional argument"):
+            await collected(function())
+        assert await collected(function(1)) == [1]
+
+
+async def test_a_generator_that_outlives_its_session_frees_its_place():
+    @concurrency(limit=1)
+    @actguard.prove("number", "id")
+    def items():
+        return (each for each in [{"id": 1}])
+
+    @concurrency(limit=1)
+    @actguard.prove("number", "id")
+    def later_items():
+        async def make():
+            yield {"id": 1}
+
+        return make()
+
+    for function in (items, later_items):
+        with actguard.session():
+            late = function()
+        with pytest.raises(actguard.GuardError) as refused:
+            await collected(late)
+        assert refused.value.code == "NO_SESSION"
+        with actguard.session():
+            assert await collected(function()) == [{"id": 1}]

@@ -3,6 +3,7 @@
 import contextvars
 import gc
 import logging
+import os
 import threading
 import time
 import weakref
@@ -263,3 +264,23 @@ def test_what_a_call_set_in_its_context_is_set_for_its_caller_too() -> None:
     asked.carry_context()
     assert (found.get(), changed.get(), to_none.get()) == ("by the call", "by the call", None)
     assert kept.get() == "by the caller, meanwhile"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_has_workers_of_its_own(workers):
+    before = Job(lambda: "parent", (), {})
+    workers.start(before)
+    assert before.wait(SECONDS)
+    while not workers._idle:  # its thread is about to say so
+        time.sleep(0.001)
+
+    child = os.fork()
+    if child == 0:
+        asked = Job(lambda: "child", (), {})
+        workers.start(asked)
+        os._exit(0 if asked.wait(SECONDS) and asked.outcome() == "child" else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    again = Job(lambda: "parent", (), {})
+    workers.start(again)
+    assert again.wait(SECONDS)

@@ -7,6 +7,7 @@ from actguard.custody.rule import Call, Denial, Question, Rule, Shape
 from actguard.custody.trust import LABELS, Trust, level
 from actguard.custody.values import Unfit, encode
 from actguard.exceptions import ActGuardUsageError
+from actguard.pipeline.guard import called
 from actguard.stores.facts import Known
 
 
@@ -53,6 +54,7 @@ class Custom(Rule):
                 f"or functions of the two, not {rule!r}",
                 argument="rules",
             )
+        called("rules", check)
         self._check: Callable[[Mapping[str, Any], Facts], Any] = check
         self._validate: Any = getattr(rule, "validate", None)
         self._name: str = getattr(rule, "__name__", type(rule).__name__)

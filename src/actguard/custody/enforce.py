@@ -13,8 +13,8 @@ from actguard.context import current_frame
 from actguard.custody.custom import as_rule
 from actguard.custody.fact_rules import RequireFact
 from actguard.custody.guard import here, known_options
+from actguard.custody.life import Life, aio
 from actguard.custody.rule import Answer, Call, Denial, Question, Rule, Shape, invalid
-from actguard.custody.session import Life, _aio  # pyright: ignore[reportPrivateUsage] - one family
 from actguard.custody.values import encode
 from actguard.exceptions import ActGuardUsageError, GuardError, StoreUnavailableError
 from actguard.pipeline import settings
@@ -112,7 +112,7 @@ class _Judge:
     async def acheck(self, args: Args, kwargs: Kwargs) -> Undo | None:
         life = here("enforce", self._shape.name)
         try:
-            fetched = await _aio(life.store, "facts_list", life.key, self._lists) if self._fetches else None
+            fetched = await aio(life.store, "facts_list", life.key, self._lists) if self._fetches else None
             call = Call(self._shape, args, kwargs, _View(life, fetched))
             asked = self._ask(call)
             needs, spends, commit = _together(asked)
@@ -122,35 +122,15 @@ class _Judge:
             return None
         self._decide(call, asked, verdict)
         receipt = _charged(verdict)
-        return None if receipt is None else lambda: _aio(life.store, "facts_give_back", life.key, receipt)
+        return None if receipt is None else lambda: aio(life.store, "facts_give_back", life.key, receipt)
 
     def quick(self) -> Callable[[Args, Kwargs], bool] | None:
         """What gives the yes of plain rules: each asks for one fact, and the store, which is here, has them all."""
         plain = [rule for rule in self._rules if isinstance(rule, RequireFact) and rule.plain]
         if len(plain) < len(self._rules):
             return None
-        needs = tuple(_need(self._shape, rule) for rule in plain)
-
-        def holds(args: Args, kwargs: Kwargs) -> bool:
-            life: Life | None = current_frame().session
-            if life is None or life.ended or (hold := life.hold) is None:
-                return False
-            for index, name, default, get, kind, rank in needs:
-                try:
-                    if index < 0:
-                        value = get(args, kwargs)
-                    else:
-                        value = args[index] if len(args) > index else kwargs.get(name, default)
-                except Exception:  # noqa: BLE001 - it is looked at with more care, and then refused
-                    return False
-                if type(value) is str:
-                    if len(value) > LONGEST or not hold((kind, "s:" + value), rank):
-                        return False
-                elif type(value) is not int or not hold((kind, encode(value)), rank):
-                    return False
-            return True
-
-        return holds
+        needs = [_need(self._shape, rule) for rule in plain]
+        return _holds_one(*needs[0]) if len(needs) == 1 else _holds_all(needs)
 
     def _ask(self, call: Call) -> list[Denial | Question | None]:
         asked: list[Denial | Question | None] = []
@@ -191,10 +171,57 @@ class _Judge:
         _log.warning("%s was called unguarded: %s", self._shape.name, error)
 
 
-def _need(shape: Shape, rule: RequireFact) -> tuple[int, str, Any, Getter, str, int]:
+_Plain = tuple[int, str, Any, Getter, str, int]
+
+
+def _need(shape: Shape, rule: RequireFact) -> _Plain:
     """What a plain rule needs: where its argument stands (-1: in no plain parameter), what gets it, kind and trust."""
     place, name, default = position(shape.target, rule.arg) or (-1, "", None)
     return place, name, default, shape.getters[rule.arg], rule.kind, rule.rank
+
+
+def _holds_one(
+    index: int, name: str, default: Any, get: Getter, kind: str, rank: int
+) -> Callable[[Args, Kwargs], bool]:
+    """`_holds_all`, where one rule is all there is, as in most tools."""
+
+    def holds(args: Args, kwargs: Kwargs) -> bool:
+        life: Life | None = current_frame().session
+        if life is None or life.ended or (hold := life.hold) is None:
+            return False
+        try:
+            value = get(args, kwargs) if index < 0 else args[index] if len(args) > index else kwargs.get(name, default)
+        except Exception:  # noqa: BLE001 - it is looked at with more care, and then refused
+            return False
+        if type(value) is str:
+            return len(value) <= LONGEST and hold((kind, "s:" + value), rank)
+        return type(value) is int and hold((kind, encode(value)), rank)
+
+    return holds
+
+
+def _holds_all(needs: Sequence[_Plain]) -> Callable[[Args, Kwargs], bool]:
+    """What says whether the session has all that plain rules need, as far as that can be said at once."""
+
+    def holds(args: Args, kwargs: Kwargs) -> bool:
+        life: Life | None = current_frame().session
+        if life is None or life.ended or (hold := life.hold) is None:
+            return False
+        for index, name, default, get, kind, rank in needs:
+            try:
+                value = (
+                    get(args, kwargs) if index < 0 else args[index] if len(args) > index else kwargs.get(name, default)
+                )
+            except Exception:  # noqa: BLE001 - as above
+                return False
+            if type(value) is str:
+                if len(value) > LONGEST or not hold((kind, "s:" + value), rank):
+                    return False
+            elif type(value) is not int or not hold((kind, encode(value)), rank):
+                return False
+        return True
+
+    return holds
 
 
 def _together(asked: Iterable[Denial | Question | None]) -> tuple[list[Need], list[Spend], bool]:

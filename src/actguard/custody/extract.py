@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
+from actguard.custody.kinds import own_kind
 from actguard.custody.normalise import Normaliser
 from actguard.custody.paths import EACH, Index, follow, parse
-from actguard.custody.session import own_kind
 from actguard.custody.values import Unfit, encode, is_blank, is_list
 from actguard.exceptions import ActGuardUsageError
 from actguard.stores.keys import LONGEST

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from actguard.context import current_frame
-from actguard.custody.session import Life
+from actguard.custody.life import Life
 from actguard.exceptions import ActGuardUsageError, GuardError
 
 

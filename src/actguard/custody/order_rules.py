@@ -6,8 +6,8 @@ The session remembers the runs of tools that carry `prove` or `track`.
 from dataclasses import dataclass, field
 
 from actguard.custody.amounts import positive
+from actguard.custody.kinds import PLAN, RAN, UNTRUSTED
 from actguard.custody.rule import Answer, Call, Denial, Question, Rule, flag, names
-from actguard.custody.session import PLAN, RAN, UNTRUSTED
 from actguard.custody.values import encode
 from actguard.stores.facts import Need
 

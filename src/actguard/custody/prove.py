@@ -15,10 +15,11 @@ from actguard.context import current_frame
 from actguard.custody import order_rules
 from actguard.custody.extract import Extract, Found, Reader, extracts_of, plainly, records
 from actguard.custody.guard import here, known_options
+from actguard.custody.kinds import HEAD, LASTING, RAN, UNTRUSTED
+from actguard.custody.life import Life, aio
 from actguard.custody.normalise import Normaliser, normaliser
 from actguard.custody.paths import EACH
 from actguard.custody.secret_rules import head_of
-from actguard.custody.session import HEAD, LASTING, RAN, UNTRUSTED, Life, _aio  # pyright: ignore[reportPrivateUsage]
 from actguard.custody.tee import atee, tee
 from actguard.custody.trust import Trust, level
 from actguard.custody.values import Unfit, encode
@@ -34,6 +35,9 @@ OnTooMany = Literal["block", "truncate", "skip"]
 OnError = Literal["raise", "skip"]
 
 _log = logging.getLogger("actguard")
+
+_NOWHERE: Any = object()
+"""A key that no result has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -209,14 +213,14 @@ class _Prover:
             return None
         (kind, path), ttl, most = only, guard.ttl, guard.max_items
         tool, rank, name, required = self._target.name, self._rank, self._name, order_rules.required
-        field = path[0] if len(path) == 1 and path[0] != EACH else None
+        field = path[0] if len(path) == 1 and path[0] != EACH else _NOWHERE
 
         def proves(result: Any) -> bool:
             life: Life | None = current_frame().session
             if life is None or life.ended or (mint := life.mint) is None or tool in required:
                 return False
             form: type[Any] = type(result)  # pyright: ignore[reportUnknownVariableType]
-            value = result.get(field) if field is not None and form is dict else None
+            value = result.get(field) if form is dict else None
             # One record, one id: as most reads are.
             if type(value) is str and len(value) <= LONGEST and value.isascii() and value.strip():
                 mint(kind, ["s:" + value], ttl, rank, name)
@@ -240,7 +244,7 @@ class _Prover:
             @functools.wraps(body)
             async def arun(*args: Any, **kwargs: Any) -> Any:
                 life = here(self._guard.kind, self._target.name)
-                await _aio(life.store, "facts_put", life.key, self._taint)
+                await self._amark(life)
                 return await body(*args, **kwargs)
 
             return arun
@@ -248,16 +252,36 @@ class _Prover:
         @functools.wraps(body)
         def run(*args: Any, **kwargs: Any) -> Any:
             life = here(self._guard.kind, self._target.name)
-            life.store.facts_put(life.key, self._taint)
+            self._mark(life)
             return body(*args, **kwargs)
 
         return run
 
+    def _mark(self, life: Life) -> None:
+        """Mark the session, if what the tool returns is untrusted."""
+        if self._taint:
+            try:
+                life.store.facts_put(life.key, self._taint)
+            except StoreUnavailableError as error:
+                self._unmarked(error)
+
+    async def _amark(self, life: Life) -> None:
+        if self._taint:
+            try:
+                await aio(life.store, "facts_put", life.key, self._taint)
+            except StoreUnavailableError as error:
+                self._unmarked(error)
+
+    def _unmarked(self, error: StoreUnavailableError) -> None:
+        """A mark that is missing lets later writes pass, unlike a fact that is: only "open" goes on without it."""
+        if (self._guard.on_store_error or settings.current().on_store_error) != "open":
+            raise error
+        _log.warning("The session is not marked as having read what %s returns: %s", self._target.name, error)
+
     def _after(self, args: Args, kwargs: Kwargs, result: Any) -> Any:
         life = here(self._guard.kind, self._target.name)
         if type(result) is types.GeneratorType:
-            if self._taint:
-                life.store.facts_put(life.key, self._taint)
+            self._mark(life)
             return self._tee(life, cast("Generator[Any, Any, Any]", result))
         facts, error = self._prove(result)
         self._put(life, facts)
@@ -356,17 +380,13 @@ class _Prover:
     def _atee(self, life: Life, source: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
         seen: dict[str, int] = {}
 
-        async def begun() -> None:
-            if self._taint:
-                await _aio(life.store, "facts_put", life.key, self._taint)
-
         async def take(item: Any) -> None:
             facts, error = self._prove(item, seen)
             await self._aput(life, facts)
             if error is not None:
                 raise error
 
-        return atee(source, begun, take, lambda: self._aput(life, self._finished()))
+        return atee(source, lambda: self._amark(life), take, lambda: self._aput(life, self._finished()))
 
     def _finished(self) -> list[Fact]:
         return [self._ran] if self._marks or self._target.name in order_rules.required else []
@@ -381,7 +401,7 @@ class _Prover:
     async def _aput(self, life: Life, facts: list[Fact]) -> None:
         if facts:
             try:
-                await _aio(life.store, "facts_put", life.key, facts)
+                await aio(life.store, "facts_put", life.key, facts)
             except StoreUnavailableError as error:
                 self._without_store(error)
 

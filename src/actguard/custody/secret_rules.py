@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from actguard.custody.kinds import HEAD
 from actguard.custody.rule import Call, Denial, Question, Rule, Shape, missing, names, unfit
-from actguard.custody.session import HEAD
 from actguard.custody.values import Unfit, fold, strings
 from actguard.pipeline.arguments import MISSING
 from actguard.stores.facts import Known

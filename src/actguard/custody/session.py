@@ -9,31 +9,26 @@ has left. Work that outlives it finds that it is over, also if another one of th
 """
 
 import contextlib
+import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from actguard.budget.guard import before_first_call
 from actguard.context import Frame, current_frame, end_frame, enter_frame
+from actguard.custody.kinds import HEAD, LASTING, OWN, PLAN, own_kind
+from actguard.custody.life import Life, aio
 from actguard.custody.prompts import Prompt
 from actguard.custody.trust import LABELS, Trust, level
 from actguard.custody.values import Unfit, encode, is_blank
-from actguard.exceptions import SessionUsageError, UnsupportedSDKError
+from actguard.exceptions import SessionUsageError, StoreError, UnsupportedSDKError
 from actguard.pipeline import settings
 from actguard.stores import keys
 from actguard.stores.facts import Fact, FactStore, Known
 
-LASTING: Final = 7 * 86_400.0
-"""Seconds that plans, marks and facts without a `ttl` are kept, at most."""
-OWN: Final = "actguard."
-"""Kinds that begin so are the session's own."""
-PLAN: Final = OWN + "plan"
-RAN: Final = OWN + "ran"
-UNTRUSTED: Final = OWN + "untrusted"
-HEAD: Final = "#head"
-"""Behind a kind: the first characters of long values, which themselves are kept hashed."""
+_log = logging.getLogger("actguard")
 
 
 class KnownFact(NamedTuple):
@@ -47,32 +42,6 @@ class KnownFact(NamedTuple):
     expires_in: float
     uses: int | None
     """How often it may be used yet; None: as often as it likes."""
-
-
-class Life:
-    """One life of a session, from the first entry to the last exit: what frames hold, and what its facts hang on."""
-
-    __slots__ = ("ended", "entries", "hold", "id", "key", "mint", "name", "prompts", "shared", "store")
-
-    def __init__(self, id: str, name: str, store: FactStore, *, shared: bool) -> None:
-        self.id = id
-        self.name = name
-        self.store = store
-        self.shared = shared
-        self.key = name if shared else f"{name}/{uuid.uuid4().hex}"
-        self.entries = 0
-        self.ended = False
-        self.prompts: tuple[Prompt, ...] = ()
-        hold = getattr(store, "facts_hold", None)
-        self.hold: Callable[[tuple[str, str], int], bool] | None = None if hold is None else hold(self.key)
-        """The quick way to a yes of a store that is here."""
-        mint = getattr(store, "facts_mint", None)
-        self.mint: Callable[[str, list[str], float, int, str], None] | None = None if mint is None else mint(self.key)
-        """And the quick way of a read to its facts."""
-
-    def said_by_user(self, kind: str, value: Any) -> bool:
-        """Whether a prompt of the user's names *value* for *kind*."""
-        return any(prompt.names(kind, value) for prompt in self.prompts)
 
 
 _lives: dict[tuple[int, str], Life] = {}
@@ -150,7 +119,10 @@ class session:  # noqa: N801 - used as a word: `with session():`
     ) -> None:
         over = self._leave()
         if over is not None:
-            over.store.facts_end(over.key)
+            try:
+                over.store.facts_end(over.key)
+            except StoreError as why:
+                _left_behind(over, why)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -160,7 +132,10 @@ class session:  # noqa: N801 - used as a word: `with session():`
     ) -> None:
         over = self._leave()
         if over is not None:
-            await _aio(over.store, "facts_end", over.key)
+            try:
+                await aio(over.store, "facts_end", over.key)
+            except StoreError as why:
+                _left_behind(over, why)
 
     def close(self) -> None:
         """End the facts now, also those of a shared session. Whoever is still inside finds the session over."""
@@ -170,7 +145,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
     async def aclose(self) -> None:
         """`close`, on an event loop."""
         life = self._end()
-        await _aio(life.store, "facts_end", life.key)
+        await aio(life.store, "facts_end", life.key)
 
     def trust_prompt(self, text: str, kinds: Iterable[str] | Mapping[str, Any] | None = None) -> None:
         """Trust the values that the user names in *text* as much as the user; see `prompts.Prompt`.
@@ -196,7 +171,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
     ) -> None:
         """`add_fact`, on an event loop."""
         life = self._open()
-        await _aio(life.store, "facts_put", life.key, _stated(kind, value, trust, ttl, max_uses))
+        await aio(life.store, "facts_put", life.key, _stated(kind, value, trust, ttl, max_uses))
 
     def revoke(self, kind: str, value: Any = None) -> int:
         """Forget a fact; without a value, all facts of the kind. How many were known."""
@@ -206,7 +181,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
     async def arevoke(self, kind: str, value: Any = None) -> int:
         """`revoke`, on an event loop."""
         life = self._open()
-        gone: int = await _aio(life.store, "facts_revoke", life.key, kind, None if value is None else _encoded(value))
+        gone: int = await aio(life.store, "facts_revoke", life.key, kind, None if value is None else _encoded(value))
         return gone
 
     def facts(self, *kinds: str) -> list[KnownFact]:
@@ -217,7 +192,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
     async def afacts(self, *kinds: str) -> list[KnownFact]:
         """`facts`, on an event loop."""
         life = self._open()
-        return _shown(await _aio(life.store, "facts_list", life.key, kinds))
+        return _shown(await aio(life.store, "facts_list", life.key, kinds))
 
     def plan(self, tools: Iterable[Any]) -> None:
         """Say which tools this task may call, before anything untrusted is read: what `InPlan` asks for."""
@@ -230,8 +205,8 @@ class session:  # noqa: N801 - used as a word: `with session():`
         """`plan`, on an event loop."""
         life = self._open()
         planned = _planned(tools)
-        await _aio(life.store, "facts_revoke", life.key, PLAN)
-        await _aio(life.store, "facts_put", life.key, planned)
+        await aio(life.store, "facts_revoke", life.key, PLAN)
+        await aio(life.store, "facts_put", life.key, planned)
 
     def _join(self) -> Life:
         store = self._store if self._store is not None else default_store()
@@ -293,6 +268,12 @@ class session:  # noqa: N801 - used as a word: `with session():`
         return f"session({self.id!r}{scope})"
 
 
+def _left_behind(life: Life, why: StoreError) -> None:
+    """The facts of a session that is over could not be removed. What its block returned, or raised, matters more:
+    nobody finds them under that key again, and they end with their time."""
+    _log.warning("The facts of session %r end later than it does: %s", life.id, why)
+
+
 def _scope_parts(scope: str | Mapping[str, str] | None) -> tuple[Any, ...]:
     """What *scope* adds to the name of a session: nothing, a text, or texts by name in a fixed order."""
     if scope is None or _is_name(scope):
@@ -316,31 +297,6 @@ def default_store() -> FactStore:
         raise SessionUsageError(f"the configured store keeps no facts: {store!r}", argument="store")
     keeps: FactStore = store
     return keeps
-
-
-def own_kind(argument: str, kind: Any) -> str:
-    """*kind*, if it may be the name of a kind of facts.
-
-    Raises:
-        SessionUsageError: it is none, or one of the session's own.
-    """
-    if not isinstance(kind, str) or not kind.strip() or kind.startswith(OWN) or kind.endswith(HEAD):
-        raise SessionUsageError(
-            f"{argument} must be a non-empty text that does not begin with {OWN!r}, not {kind!r}", argument=argument
-        )
-    return kind
-
-
-async def _aio(store: Any, operation: str, *arguments: Any) -> Any:
-    """The operation, without blocking the loop."""
-    aio = getattr(store, "aio", None)
-    if aio is not None:
-        return await getattr(aio, operation)(*arguments)
-    if getattr(store, "blocking", False):
-        import asyncio
-
-        return await asyncio.to_thread(getattr(store, operation), *arguments)
-    return getattr(store, operation)(*arguments)
 
 
 def _stated(kind: str, value: Any, trust: Trust, ttl: float, max_uses: int | None) -> list[Fact]:

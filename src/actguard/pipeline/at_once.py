@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from actguard.pipeline.guard import Args, Ending, Kwargs, Part
 from actguard.pipeline.waiting import ahead
-from actguard.stores.protocol import Kind, Refused, Report, Step, fast_new
+from actguard.stores.protocol import Kind, Receipt, Refused, Report, Step, fast_new
 from actguard.stores.store import Store
 
 Tell = Callable[[Any, Any, Any, float], Report | None]
@@ -32,6 +32,8 @@ class Single(NamedTuple):
     tell: Tell | None
     quiet: frozenset[type]
     """Results of these types are not told, if the receipt says that nobody wants to know."""
+    usual: Receipt | None
+    """The receipt that says so of every `PLAIN` result."""
     finish: Callable[[Report], bool]
 
 
@@ -55,12 +57,12 @@ def single(part: Part[Any], store: Store, lined: bool) -> Single | None:
     if part.key is not None and part.like is not None and not lined:
         tell = _teller(part, store, part.step_at)
         ask = store.key_asker(part.like, receipts=tell is not None)
-        return Single(part, part.fixed_key, part.key, ask, part.step_at, tell, part.quiet, store.finish_one)
+        return Single(part, part.fixed_key, part.key, ask, part.step_at, tell, part.quiet, part.usual, store.finish_one)
     ask_step = store.asker(part.asks)
     if lined:
         ask_step = _in_line(ask_step, store)
     tell = _teller(part, store, _itself)
-    return Single(part, None, part.step, ask_step, _itself, tell, part.quiet, store.finish_one)
+    return Single(part, None, part.step, ask_step, _itself, tell, part.quiet, part.usual, store.finish_one)
 
 
 class Several(NamedTuple):

@@ -4,14 +4,14 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from actguard.exceptions import ActGuardUsageError, InvalidToolError
 from actguard.pipeline import run, settings
-from actguard.pipeline.guard import ORDER, Guard
+from actguard.pipeline.guard import ORDER, Guard, Part
 from actguard.pipeline.plan import Plan
-from actguard.pipeline.target import Target, target_of
+from actguard.pipeline.target import Target, code_of, documentation, target_of
 
 F = TypeVar("F")
 
@@ -21,13 +21,13 @@ _ATTRIBUTE = "__actguard__"
 class Pipeline:
     """The guards of one function, outermost first, and the wrapper that they share."""
 
-    __slots__ = ("__weakref__", "guards", "plan", "target", "wrapper")
+    __slots__ = ("__weakref__", "call", "guards", "plan", "target", "wrapper")
 
     def __init__(self, target: Target, guards: Sequence[Guard]) -> None:
         self.target = target
-        self.guards: tuple[Guard, ...] = tuple(sorted(guards, key=lambda guard: ORDER.index(guard.kind)))
+        self.guards: tuple[Guard, ...] = tuple(sorted(_unlike(guards), key=lambda guard: ORDER.index(guard.kind)))
         for guard in self.guards:
-            if guard.once and sum(other.kind == guard.kind for other in self.guards) > 1:
+            if guard.once and sum(other.kind == guard.kind for other in guards) > 1:
                 raise ActGuardUsageError(f"{target.name} has two {guard.kind} guards; one is all it can have")
             if target.kind in ("generator", "async_generator") and guard.on_block != "raise":
                 raise InvalidToolError(
@@ -35,9 +35,10 @@ class Pipeline:
                     "leave on_block='raise'",
                     argument="on_block",
                 )
-        for guard in self.guards:
-            guard.bind(target)  # to say now what does not fit; bound again, under the settings of then, when called
+        # To say now what does not fit; bound again, under the settings of then, when called.
+        _refuse_twice_the_same(target, [guard.bind(target) for guard in self.guards])
         self.plan: Plan | None = None
+        self.call: Any = self._compile_and_call  # typed in `Planned`
         hidden = frozenset(name for guard in self.guards for name in guard.hidden(target))
         made = run.wrapper(self)
         for guard in self.guards:
@@ -51,10 +52,17 @@ class Pipeline:
         while True:
             now = settings.current()
             plan = Plan(self.target, [guard.bind(self.target) for guard in self.guards], now)
-            plan.call = run.compiled(plan)
-            self.plan = plan
+            self.plan, self.call = plan, run.compiled(plan)
             if settings.current() is now:  # otherwise `configure` was here meanwhile, and took another plan away
                 return plan
+
+    def follow(self) -> None:
+        """The settings have changed: there is no plan until the next call."""
+        self.plan, self.call = None, self._compile_and_call
+
+    def _compile_and_call(self, args: Any, kwargs: Any) -> Any:
+        self.compile()
+        return self.call(args, kwargs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,6 +100,8 @@ def guarded(function: F, guards: Sequence[Guard]) -> F:
         again = functools.partialmethod(guarded(inner, guards), *thing.args, **thing.keywords)  # pyright: ignore[reportUnknownMemberType]
         return cast("F", again)
     before = pipeline_of(thing)
+    if before is not None and isinstance(thing, types.MethodType):
+        return cast("F", types.MethodType(guarded(thing.__func__, guards), thing.__self__))
     if before is not None:
         return cast("F", Pipeline(before.target, (*guards, *before.guards)).wrapper)
     return cast("F", Pipeline(target_of(thing), guards).wrapper)
@@ -118,7 +128,7 @@ def explain(function: Callable[..., Any]) -> str:
     pipeline = pipeline_of(function)
     if pipeline is None:
         raise ActGuardUsageError(f"{function!r} has no guards", argument="function")
-    width = max(len(guard.kind) for guard in pipeline.guards)
+    width = max((len(guard.kind) for guard in pipeline.guards), default=0)
     lines = [pipeline.target.tool_id]
     inside = f"  -> {pipeline.target.name}()"
     for guard in pipeline.guards:
@@ -129,16 +139,73 @@ def explain(function: Callable[..., Any]) -> str:
     return "\n".join([*lines, inside] if inside else lines)
 
 
+def _unlike(guards: Sequence[Guard]) -> list[Guard]:
+    """*guards*, each once: one that is put on a function twice would count every call twice."""
+    found: list[Guard] = []
+    for guard in guards:
+        if not any(_alike(guard, other) for other in found):
+            found.append(guard)
+    return found
+
+
+def _alike(guard: Guard, other: Guard) -> bool:
+    return type(guard) is type(other) and all(
+        getattr(guard, option.name) == getattr(other, option.name) for option in fields(guard)
+    )
+
+
+def _refuse_twice_the_same(target: Target, parts: Sequence[Part[Any]]) -> None:
+    """Refuse guards that ask for the same thing: one call would take it twice, and be in its own way."""
+    asked: set[tuple[str | None, str, int]] = set()
+    for part in parts:
+        if part.fixed_key is None or part.guard.mode == "off":
+            continue
+        place = part.asks, part.fixed_key, id(part.guard.store)
+        if place in asked:
+            raise ActGuardUsageError(
+                f"{target.name} has two {part.guard.kind} guards of one name: every call would count twice. Leave one "
+                "out, or give it another name",
+                argument="name",
+            )
+        asked.add(place)
+
+
 def _dressed(wrapper: Any, target: Target, hidden: frozenset[str]) -> Any:
     function = target.function
     if inspect.isroutine(function):
         functools.update_wrapper(wrapper, function)
+        if not hidden:
+            return wrapper
     else:  # a partial or a callable object: its attributes are not those of a function
         functools.update_wrapper(wrapper, function, updated=())
         wrapper.__name__ = wrapper.__qualname__ = target.name
-    if hidden and target.signature is not None:
+        wrapper.__doc__ = documentation(function)
+    if target.signature is not None:
         seen = [parameter for name, parameter in target.signature.parameters.items() if name not in hidden]
-        wrapper.__signature__ = target.signature.replace(parameters=seen)
-        wrapper.__annotations__ = {name: hint for name, hint in wrapper.__annotations__.items() if name not in hidden}
-        del wrapper.__wrapped__  # who follows it would see what is hidden
+        _show(wrapper, function, target.signature.replace(parameters=seen))
     return wrapper
+
+
+def _show(wrapper: Any, function: Any, signature: inspect.Signature) -> None:
+    """Let *wrapper* read as *signature*.
+
+    Who follows its `__wrapped__` finds a stand-in that reads the same: to resolve the names in annotations it must have
+    the globals of what was written.
+    """
+    written = code_of(function)
+    shown: list[Any] = [wrapper]
+    if written is None:
+        del wrapper.__wrapped__  # who follows it would see what is hidden
+    else:
+        stand_in = types.FunctionType(
+            written.__code__, written.__globals__, written.__name__, written.__defaults__, written.__closure__
+        )
+        stand_in.__kwdefaults__ = written.__kwdefaults__
+        stand_in.__module__, stand_in.__doc__ = wrapper.__module__, wrapper.__doc__
+        wrapper.__wrapped__ = stand_in
+        shown.append(stand_in)
+    hints = {name: one.annotation for name, one in signature.parameters.items() if one.annotation is not one.empty}
+    if signature.return_annotation is not signature.empty:
+        hints["return"] = signature.return_annotation
+    for one in shown:
+        one.__signature__, one.__annotations__ = signature, dict(hints)

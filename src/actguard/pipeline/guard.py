@@ -126,6 +126,9 @@ class Part(Generic[S]):
     """And for how long."""
     quiet: frozenset[type] = frozenset()
     """`report` has nothing to say about a result of these types whose receipt is `quiet`."""
+    usual: Receipt | None = None
+    """What most calls are given, if it is always this one, `quiet`, and so for all of `PLAIN`; None is given where
+    nobody needs a receipt."""
     quiet_success: bool = False
     """`report` has nothing to say about any success."""
     timed: bool = False

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
@@ -24,9 +25,10 @@ def later(plan: Plan, call: Call, result: Any, begun: float) -> Any:
     settle()
     unasked = Unasked(plan, call)
     if inspect.isgenerator(result):
-        return _generated(plan, unasked, result, begun)  # pyright: ignore[reportUnknownArgumentType]
+        return _generated(plan, unasked, lambda: result, begun)  # pyright: ignore[reportUnknownLambdaType]
     if inspect.isasyncgen(result):
-        return _async_generated(plan, unasked, result, begun)
+        return _async_generated(plan, unasked, lambda: result, begun)  # pyright: ignore[reportUnknownLambdaType]
+    plan.awaits = True
     return _awaited(plan, unasked, result, begun)
 
 
@@ -54,17 +56,20 @@ def generator(function: Planned) -> Callable[..., Any]:
         plan = function.plan or function.compile()
         call = drive(plan.open(args, kwargs))
         begun = clock() if plan.timed else 0.0
-        return (yield from _generated(plan, call, plan.body(*args, **kwargs), begun))
+        return (yield from _generated(plan, call, partial(plan.body, *args, **kwargs), begun))
 
     return guarded
 
 
-def _generated(plan: Plan, call: Call | Unasked, items: Any, begun: float) -> Generator[Any, Any, Any]:
+def _generated(plan: Plan, call: Call | Unasked, make: Callable[[], Any], begun: float) -> Generator[Any, Any, Any]:
+    """What the generator yields that *make* gives, or raises: it is made of arguments that may not fit."""
     if isinstance(call, Unasked):
         call = call.take()
-    if plan.afters:
-        items = drive(plan.leave(call.args, call.kwargs, items))
+    items: Any = None
     try:
+        items = make()
+        if plan.afters:
+            items = drive(plan.leave(call.args, call.kwargs, items))
         result: Any = yield from items  # pyright: ignore[reportUnknownVariableType]
     except GeneratorExit:
         drive(plan.close(call, Ending(items, None, False, clock() - begun if begun else 0.0)))
@@ -87,7 +92,7 @@ def async_generator(function: Planned) -> Callable[..., Any]:
         plan = function.plan or function.compile()
         call = await adrive(plan.open(args, kwargs))
         begun = clock() if plan.timed else 0.0
-        items = _async_generated(plan, call, plan.body(*args, **kwargs), begun)
+        items = _async_generated(plan, call, partial(plan.body, *args, **kwargs), begun)
         asked: Awaitable[Any] = items.__anext__()
         try:
             while True:
@@ -109,13 +114,17 @@ def async_generator(function: Planned) -> Callable[..., Any]:
     return guarded
 
 
-async def _async_generated(plan: Plan, call: Call | Unasked, items: Any, begun: float) -> AsyncGenerator[Any, Any]:
+async def _async_generated(
+    plan: Plan, call: Call | Unasked, make: Callable[[], Any], begun: float
+) -> AsyncGenerator[Any, Any]:
     if isinstance(call, Unasked):
         call = call.take()
-    if plan.afters:
-        items = await adrive(plan.leave(call.args, call.kwargs, items))
-    asked: Coroutine[Any, Any, Any] = items.__anext__()
+    items: Any = None
     try:
+        items = make()
+        if plan.afters:
+            items = await adrive(plan.leave(call.args, call.kwargs, items))
+        asked: Coroutine[Any, Any, Any] = items.__anext__()
         while True:
             try:
                 item = await asked

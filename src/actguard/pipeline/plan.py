@@ -40,6 +40,11 @@ class Planned(Protocol):
     target: Target
     plan: "Plan | None"
 
+    @property
+    def call(self) -> Callable[[Args, Kwargs], Any]:
+        """How a synchronous function is called: as its plan says, which is compiled first if there is none."""
+        ...
+
     def compile(self) -> "Plan": ...
 
 
@@ -48,9 +53,9 @@ class Plan:
 
     __slots__ = (
         "afters",
+        "awaits",
         "body",
         "bound_s",
-        "call",
         "checks",
         "direct",
         "exit",
@@ -70,6 +75,8 @@ class Plan:
 
     def __init__(self, target: Target, parts: Sequence[Part[Any]], settings: Settings) -> None:
         self.target = target
+        self.awaits = False
+        """The function is not `async`, and gave back something to wait for."""
         live = [part for part in parts if part.guard.mode != "off" and settings.mode != "off"]
         watched = {id(part) for part in live if settings.mode == "observe" or part.guard.mode == "observe"}
         self.checks = tuple((part, id(part) in watched) for part in live if part.check or part.acheck)
@@ -115,8 +122,6 @@ class Plan:
         here = here and len(gates) == len(self.checks) and len(exits) == len(self.afters)
         self.gates: tuple[Callable[[Args, Kwargs], bool], ...] | None = gates if here else None
         self.exit: Callable[[Any], bool] | None = exits[0] if here and exits else None
-        self.call: Callable[[Args, Kwargs], Any] = _never
-        """How a synchronous function is called; the one place where that is written is `run.py`."""
 
     # ---- before the body ----
 
@@ -174,7 +179,15 @@ class Plan:
         return self.refusal(blocked.part, blocked.answer)
 
     def refusal(self, part: Part[Any], answer: ToolGuardError | Answer) -> Answer:
-        """What a refused call does, as the guard's `on_block` says."""
+        """What a refused call does, as the guard's `on_block` says; where the callers of a function wait for what it
+        gives them, something to wait for."""
+        said = self._refusal(part, answer)
+        kind: type[Any] = type(said.value)  # pyright: ignore[reportUnknownVariableType]
+        if self.awaits and not said.replayed and not hasattr(kind, "__await__"):
+            return said._replace(value=_soon(said.value))
+        return said
+
+    def _refusal(self, part: Part[Any], answer: ToolGuardError | Answer) -> Answer:
         if isinstance(answer, Answer):
             if answer.blocked is not None:
                 self._tell("guard", "blocked", part, answer.blocked, "blocked")
@@ -331,7 +344,7 @@ class Plan:
                 result = yield Ask(part.after or _only_async, part.aafter, (args, kwargs, result))
             except ToolGuardError as error:
                 if not watched:
-                    return self.refusal(part, error).value
+                    return self._refusal(part, error).value  # whoever waits is waiting already
                 self._observed(part, error)
         return result
 
@@ -361,6 +374,10 @@ class Plan:
             if error.reason:
                 payload["reason"] = error.reason
             emit(category, name, payload, tool_name=self.target.name, outcome=outcome)
+
+
+async def _soon(value: Any) -> Any:
+    return value
 
 
 def _start(call: Call) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from actguard.context import current_frame
 from actguard.exceptions import ToolGuardError
-from actguard.pipeline.at_once import Several, Single
+from actguard.pipeline.at_once import Several, Single, Tell
 from actguard.pipeline.call import Call, Held
 from actguard.pipeline.drive import adrive, clock, drive, failing
 from actguard.pipeline.guard import PLAIN, Answer, Args, Ending, Kwargs
@@ -29,8 +29,7 @@ def wrapper(function: Planned) -> Callable[..., Any]:
 
 def _sync(function: Planned) -> Callable[..., Any]:
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        plan = function.plan or function.compile()
-        return plan.call(args, kwargs)
+        return function.call(args, kwargs)
 
     return guarded
 
@@ -38,7 +37,8 @@ def _sync(function: Planned) -> Callable[..., Any]:
 def compiled(plan: Plan) -> Callable[[Args, Kwargs], Any]:
     """How a synchronous function is called under *plan*."""
     if plan.single is not None:
-        return _sync_single(plan, plan.single)
+        tell = plan.single.tell
+        return _sync_untold(plan, plan.single) if tell is None else _sync_single(plan, plan.single, tell)
     if plan.gates is not None:
         return _sync_gated(plan, plan.gates)
     if plan.several is not None:
@@ -46,8 +46,8 @@ def compiled(plan: Plan) -> Callable[[Args, Kwargs], Any]:
     return lambda args, kwargs: _sync_call(plan, args, kwargs)
 
 
-def _sync_single(plan: Plan, single: Single) -> Callable[[Args, Kwargs], Any]:
-    part, fixed, read, ask, step_of, tell, quiet, _ = single
+def _sync_single(plan: Plan, single: Single, tell: Tell) -> Callable[[Args, Kwargs], Any]:
+    part, fixed, read, ask, step_of, _, quiet, usual, _ = single
     body, timed = plan.body, plan.timed
 
     def call(args: Args, kwargs: Kwargs) -> Any:
@@ -56,7 +56,7 @@ def _sync_single(plan: Plan, single: Single) -> Callable[[Args, Kwargs], Any]:
         except ToolGuardError as error:
             return plan.refusal(part, error).value
         receipt = ask(asked)
-        if type(receipt) in REFUSALS:
+        if receipt is not usual and type(receipt) in REFUSALS:
             opened = drive(plan.refused(args, kwargs, [step_of(asked)], Refused(0, receipt)))
             return opened.value if isinstance(opened, Answer) else _sync_body(plan, opened)
         begun = clock() if timed else 0.0
@@ -66,12 +66,42 @@ def _sync_single(plan: Plan, single: Single) -> Callable[[Args, Kwargs], Any]:
         except BaseException as error:
             _failed_single(plan, step_of(asked), receipt, error, begun)
             raise
+        if receipt is not usual or type(result) not in PLAIN:
+            if type(result) not in PLAIN and is_lazy(result):
+                return later(plan, _call_of(plan, args, kwargs, [step_of(asked)], (receipt,)), result, begun)
+            if not (quiet and type(result) in quiet and receipt.quiet):
+                unwritten = tell(asked, receipt, result, clock() - begun if timed else 0.0)
+                if unwritten is not None:
+                    plan.unwritten((part,), unwritten)
+        if (run := current_frame().run) is not None and run.emitter is not None:
+            plan.heard(None, False)
+        return result
+
+    return call
+
+
+def _sync_untold(plan: Plan, single: Single) -> Callable[[Args, Kwargs], Any]:
+    """`_sync_single`, of a part that has nothing to tell of a success."""
+    part, fixed, read, ask, step_of, *_ = single
+    body = plan.body
+    assert not plan.timed  # who wants to know how long a success took has something to tell of it
+
+    def call(args: Args, kwargs: Kwargs) -> Any:
+        try:
+            asked = fixed or read(args, kwargs)
+        except ToolGuardError as error:
+            return plan.refusal(part, error).value
+        receipt = ask(asked)
+        if receipt is not None and type(receipt) in REFUSALS:
+            opened = drive(plan.refused(args, kwargs, [step_of(asked)], Refused(0, receipt)))
+            return opened.value if isinstance(opened, Answer) else _sync_body(plan, opened)
+        try:
+            result = body(*args, **kwargs) if kwargs else body(*args)
+        except BaseException as error:
+            _failed_single(plan, step_of(asked), receipt, error, 0.0)
+            raise
         if type(result) not in PLAIN and is_lazy(result):
-            return later(plan, _call_of(plan, args, kwargs, [step_of(asked)], (receipt,)), result, begun)
-        if tell is not None and not (type(result) in quiet and receipt.quiet):
-            unwritten = tell(asked, receipt, result, clock() - begun if timed else 0.0)
-            if unwritten is not None:
-                plan.unwritten((part,), unwritten)
+            return later(plan, _call_of(plan, args, kwargs, [step_of(asked)], (receipt,)), result, 0.0)
         if (run := current_frame().run) is not None and run.emitter is not None:
             plan.heard(None, False)
         return result
@@ -202,13 +232,13 @@ def _async(function: Planned) -> Callable[..., Any]:
             if isinstance(opened, Answer):
                 return await adrive(plan.leave(args, kwargs, opened.value)) if opened.replayed else opened.value
             return await _async_body(plan, opened)
-        part, fixed, read, ask, step_of, tell, quiet, _ = plan.single
+        part, fixed, read, ask, step_of, tell, quiet, usual, _ = plan.single
         try:
             asked = fixed or read(args, kwargs)
         except ToolGuardError as error:
             return plan.refusal(part, error).value
         receipt = ask(asked)
-        if type(receipt) in REFUSALS:
+        if receipt is not usual and type(receipt) in REFUSALS:
             opened = await adrive(plan.refused(args, kwargs, [step_of(asked)], Refused(0, receipt)))
             return opened.value if isinstance(opened, Answer) else await _async_body(plan, opened)
         begun = clock() if plan.timed else 0.0
@@ -217,7 +247,8 @@ def _async(function: Planned) -> Callable[..., Any]:
         except BaseException as error:
             _failed_single(plan, step_of(asked), receipt, error, begun)
             raise
-        if tell is not None and not (type(result) in quiet and receipt.quiet):
+        unsaid = receipt is usual and type(result) in PLAIN
+        if tell is not None and not (unsaid or (type(result) in quiet and receipt.quiet)):
             unwritten = tell(asked, receipt, result, clock() - begun if begun else 0.0)
             if unwritten is not None:
                 plan.unwritten((part,), unwritten)

@@ -32,9 +32,11 @@ class Settings:
 
 
 class Follower(Protocol):
-    """What goes by the settings: its plan is made from them."""
+    """What goes by the settings."""
 
-    plan: Any
+    def follow(self) -> None:
+        """They have changed."""
+        ...
 
 
 LOCAL = MemoryStore()
@@ -92,11 +94,11 @@ def configure(
         before = _settings
         _settings = replace(before, **changes)
         for follower in tuple(_followers):
-            follower.plan = None
+            follower.follow()
     return before
 
 
 def remember(follower: Follower) -> None:
-    """Take the plan of *follower* away whenever the settings change."""
+    """Tell *follower* whenever the settings change."""
     with _lock:
         _followers.add(follower)

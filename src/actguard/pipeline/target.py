@@ -4,6 +4,7 @@ import functools
 import inspect
 import itertools
 import threading
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -78,6 +79,20 @@ def target_of(function: Any) -> Target:
     )
 
 
+def documentation(function: Any) -> str | None:
+    """The docstring of *function*: of a partial, that of what it calls, unless it has one of its own."""
+    said: str | None = function.__doc__
+    if isinstance(function, functools.partial) and said == functools.partial.__doc__:
+        return documentation(_innermost(function))
+    return said or getattr(_called(function), "__doc__", None)
+
+
+def code_of(function: Any) -> types.FunctionType | None:
+    """What was written in Python behind *function*; None: nothing was."""
+    called = inspect.unwrap(_called(function))
+    return called if isinstance(called, types.FunctionType) else None
+
+
 def _refuse_what_is_no_function(thing: Any) -> None:
     if isinstance(thing, type):
         raise InvalidToolError(
@@ -108,10 +123,16 @@ def _innermost(function: Any) -> Any:
     return function  # pyright: ignore[reportUnknownVariableType]
 
 
-def _kind(function: Any) -> Kind:
+def _called(function: Any) -> Any:
+    """The function, or the method of an object, that is called in the end."""
     called = _innermost(function)
     if not inspect.isroutine(called):
         called = type(called).__call__
+    return called.__func__ if isinstance(called, types.MethodType) else called
+
+
+def _kind(function: Any) -> Kind:
+    called = _called(function)
     if inspect.isasyncgenfunction(called):
         return "async_generator"
     if inspect.iscoroutinefunction(called):

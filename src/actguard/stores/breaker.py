@@ -15,7 +15,7 @@ import itertools
 from collections import deque
 from math import inf
 
-from actguard.stores.protocol import BreakerRules, BreakerState, CallOutcome, Circuit, Open, Permit
+from actguard.stores.protocol import ANY_GENERATION, BreakerRules, BreakerState, CallOutcome, Circuit, Open, Permit
 
 _BUCKETS = 16
 """A window of failures is kept in so many parts, and forgets one of them at a time."""
@@ -63,7 +63,7 @@ class CircuitMachine:
         now: float,
         open_for: float | None = None,
     ) -> bool:
-        if generation != self.generation:
+        if generation not in (self.generation, ANY_GENERATION):
             return False
         if self.state == "half_open":
             return self._probed(rules, owner, outcome, now, open_for)

@@ -40,34 +40,38 @@ class FactMachine:
         for key, ttl, trust, source, records, uses in facts:
             self._add(session, held, key, now, now + ttl, trust, source, records, uses)
 
-    def mint(
-        self, session: str, kind: str, values: Sequence[str], ttl: float, trust: int, source: str, now: float
-    ) -> None:
-        """`put` of many plain facts of one kind."""
-        held = self._sessions.get(session)
-        if held is None or (self._due and self._due[0][0] <= now):
-            held = self._held(session, now, len(values))
-        known = held.proofs
-        expires = now + ttl
-        entries = held.due.get(expires // 1 + 1)
-        for value in values:
-            key = (kind, value)
-            proofs = known.get(key)
-            if proofs is None:
-                known[key] = [_Proof(now, expires, trust, source, (), UNLIMITED)]
-            else:
-                proof = proofs[0]
-                if proof.source != source or proof.trust != trust or proof.records or proof.expires > expires:
-                    self._add(session, held, key, now, expires, trust, source, (), UNLIMITED)
-                    continue
-                proof.minted = now
-                proof.expires = expires
-                proof.uses = UNLIMITED
-            if entries is None:
-                self._look_again(session, held, key, expires)
-                entries = held.due[expires // 1 + 1]
-            elif entries[-1] != key:
-                entries.append(key)
+    def minter(self, session: str) -> Callable[[str, Sequence[str], float, int, str, float], None]:
+        """`put` of many plain facts of one kind in *session*, as a function of the kind, the values, the seconds that
+        they live, the trust, the source, and of the time."""
+        sessions, due = self._sessions, self._due
+
+        def mint(kind: str, values: Sequence[str], ttl: float, trust: int, source: str, now: float) -> None:
+            held = sessions.get(session)
+            if held is None or (due and due[0][0] <= now):
+                held = self._held(session, now, len(values))
+            known = held.proofs
+            expires = now + ttl
+            entries = held.due.get(expires // 1 + 1)
+            for value in values:
+                key = (kind, value)
+                proofs = known.get(key)
+                if proofs is None:
+                    known[key] = [_Proof(now, expires, trust, source, (), UNLIMITED)]
+                else:
+                    proof = proofs[0]
+                    if proof.source != source or proof.trust != trust or proof.records or proof.expires > expires:
+                        self._add(session, held, key, now, expires, trust, source, (), UNLIMITED)
+                        continue
+                    proof.minted = now
+                    proof.expires = expires
+                    proof.uses = UNLIMITED
+                if entries is None:
+                    self._look_again(session, held, key, expires)
+                    entries = held.due[expires // 1 + 1]
+                elif entries[-1] != key:
+                    entries.append(key)
+
+        return mint
 
     def check(
         self, session: str, needs: Sequence[Need], spends: Sequence[Spend], now: float, *, commit: bool = True

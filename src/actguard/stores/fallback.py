@@ -28,8 +28,11 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from actguard.exceptions import StoreFullError, StoreUnavailableError
 from actguard.stores.protocol import (
+    ANY_GENERATION,
     REFUSED,
     Admitted,
+    BreakerAcquire,
+    BreakerRecord,
     IdempotencyBegin,
     IdempotencyRelease,
     LeaseGive,
@@ -56,13 +59,16 @@ class Entry(NamedTuple):
 
 
 def withdrawals(steps: Sequence[Step]) -> list[Report]:
-    """What frees the keys and places of a call that may have been let in, and is not made. A rate stays taken."""
+    """What frees the keys, places and probes of a call that may have been let in, and is not made. A rate stays
+    taken."""
     reports: list[Report] = []
     for step in steps:
         if isinstance(step, IdempotencyBegin):
             reports.append(IdempotencyRelease(step.key, step.owner))
         elif isinstance(step, LeaseTake):
             reports.append(LeaseGive(step.key, step.owner))
+        elif isinstance(step, BreakerAcquire):
+            reports.append(BreakerRecord(step.key, step.rules, step.owner, ANY_GENERATION, "neutral"))
     return reports
 
 

@@ -18,13 +18,12 @@ from math import inf
 from typing import Any, Literal, cast
 
 from actguard.exceptions import ActGuardUsageError, StoreFullError
-from actguard.stores.breaker import QUIET, CircuitMachine
-from actguard.stores.memory_asker import taker
+from actguard.stores.breaker import CircuitMachine
+from actguard.stores.memory_asker import asker, taker
 from actguard.stores.memory_facts import MemoryFacts
-from actguard.stores.memory_shard import TAKE, WRITE, Claimed, Shard, ended
+from actguard.stores.memory_shard import TAKE, WRITE, Claimed, Shard
 from actguard.stores.protocol import (
     Admitted,
-    BreakerAcquire,
     BreakerRules,
     BreakerState,
     Circuit,
@@ -92,29 +91,7 @@ class MemoryStore(MemoryFacts):
         Args:
             receipts: somebody needs them. If not, None may take their place.
         """
-        shards, clock, take = self._shards, self._clock, taker(like, receipts=receipts)
-
-        def ask(key: str) -> Any:
-            shard = shards[hash(key) % _SHARDS]
-            with shard.lock:
-                now = clock()
-                if shard.ends.next <= now:
-                    shard.sweep(now)
-                return take(shard, key, now)
-
-        latest = ("", shards[0])  # the key that was asked for last, and where it is: most circuits have one key
-
-        def ask_circuit(key: str) -> Any:
-            nonlocal latest
-            known = latest
-            if known[0] is not key:
-                known = latest = (key, shards[hash(key) % _SHARDS])
-            if key not in known[1].circuits:
-                return QUIET  # nothing ever failed there, and a look at a dict needs no lock
-            return ask(key)
-
-        never_failed = isinstance(like, BreakerAcquire) and like.rules.failure_rate is None
-        return ask_circuit if never_failed else ask
+        return asker(like, self._shards, self._clock, receipts=receipts)
 
     def several_asker(
         self, like: Sequence[Kind | Step], *, receipts: Sequence[bool]
@@ -129,6 +106,7 @@ class MemoryStore(MemoryFacts):
             TAKE[TYPE_OF[one]] if isinstance(one, str) else taker(one, receipts=wanted)
             for one, wanted in zip(like, receipts, strict=True)
         ]
+        whole_steps = [isinstance(one, str) for one in like]
         kept, clock = self._shards, self._clock
 
         def whole(given: Sequence[Any]) -> list[Step]:
@@ -140,12 +118,13 @@ class MemoryStore(MemoryFacts):
             with kept[0].lock:
                 now = clock()
                 try:
-                    for one, take in zip(given, takes):  # noqa: B905 - to compare their lengths costs as much as one
-                        shard = kept[hash(one if type(one) is str else one[0]) % _SHARDS]
+                    # Not strict: to compare their lengths costs as much as one.
+                    for one, is_step, take in zip(given, whole_steps, takes):  # noqa: B905
+                        shard = kept[hash(one[0] if is_step else one) % _SHARDS]
                         if shard.ends.next <= now:
                             shard.sweep(now)
                         answer = take(shard, one, now)
-                        if type(answer) in REFUSALS:
+                        if answer is not None and type(answer) in REFUSALS:
                             self._undo(whole(given), receipts, now)
                             return Refused(len(receipts), answer)
                         receipts.append(answer)
@@ -178,8 +157,14 @@ class MemoryStore(MemoryFacts):
                 if shard.ends.next <= now:
                     shard.sweep(now)
                 # It may have been taken away meanwhile, by hand, and be somebody else's by now.
-                if shard.records.get(claim.key) is claim and ended(claim, "done", ttl_s, now, kept):
-                    return None
+                if shard.records.get(claim.key) is claim:
+                    endless = claim.until == inf
+                    if claim.end("done", now, ttl_s, kept):
+                        if endless:
+                            shard.ends.add(claim.until, "idempotency", claim.key)
+                            if not shard.sweeper.running:
+                                shard.sweeper.begin()
+                        return None
             return IdempotencyDone(claim.key, claim.owner, ttl_s, kept)
 
         return tell

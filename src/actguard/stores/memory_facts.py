@@ -42,11 +42,11 @@ class MemoryFacts:
         """`facts_put` of plain facts of one kind, without much ado, as a function of the kind, the values, the seconds
         that they live, the trust and the source."""
         clock, sweeper, place = self._clock, self._sweeper, hash(session) % _SHARDS
+        put = self._fact_shards[place][1].minter(session)
 
         def mint(kind: str, values: Sequence[str], ttl: float, trust: int, source: str) -> None:
-            lock, machine = self._fact_shards[place]
-            with lock:
-                machine.mint(session, kind, values, ttl, trust, source, clock())
+            with self._fact_shards[place][0]:
+                put(kind, values, ttl, trust, source, clock())
             if not sweeper.running:
                 sweeper.begin()
 

@@ -262,6 +262,10 @@ class Refused(NamedTuple):
 CallOutcome = Literal["success", "failure", "neutral"]
 
 
+ANY_GENERATION = -1
+"""Of whoever does not know in which one he was admitted, if he was."""
+
+
 class BreakerRecord(NamedTuple):
     """How an admitted call came out. False when *generation* is over and it was dropped.
 

@@ -10,6 +10,7 @@ from actguard.stores.protocol import Limit
 
 MOST_ENTRIES = 1024
 """A log of more calls keeps those that start close together as one entry."""
+_NEVER = -math.inf
 
 
 def grain_of(limit: Limit) -> float:
@@ -24,13 +25,14 @@ class Sliding:
     list moves when the oldest go is little, for it is never long.
     """
 
-    __slots__ = ("_begun", "_entries", "until", "used")
+    __slots__ = ("_ages", "_entries", "_grows", "until", "used")
 
     def __init__(self) -> None:
         self._entries: list[tuple[float, int]] = []  # last call of the entry, how many calls
-        self._begun = -math.inf  # first call of the youngest entry
+        self._ages = math.inf  # when the window leaves the oldest entry behind, or before
+        self._grows = _NEVER  # until when the youngest entry takes in further calls
         self.used = 0
-        self.until = -math.inf
+        self.until = _NEVER
 
     def take(self, most: int, period: float, grain: float, cost: int, now: float) -> bool:
         """Whether there is nothing to `wait` for, and then `add`: the usual call, in one go.
@@ -38,19 +40,22 @@ class Sliding:
         Args:
             grain: `grain_of` the limit.
         """
-        entries = self._entries
-        if entries and entries[0][0] + period <= now:
+        if self._ages <= now:
             self._age(period, now)
         used = self.used + cost
         if used > most:
             return False
-        if grain and now - self._begun < grain and entries:
+        entries, until = self._entries, now + period
+        if now < self._grows:
             entries[-1] = (now, entries[-1][1] + cost)
         else:
+            if not entries:
+                self._ages = until
             entries.append((now, cost))
-            self._begun = now
+            if grain:
+                self._grows = now + grain
         self.used = used
-        self.until = now + period
+        self.until = until
         return True
 
     def wait(self, limit: Limit, cost: int, now: float) -> float:
@@ -67,11 +72,13 @@ class Sliding:
 
     def add(self, limit: Limit, cost: int, now: float) -> None:
         entries = self._entries
-        if entries and now - self._begun < grain_of(limit):
+        if now < self._grows:
             entries[-1] = (now, entries[-1][1] + cost)
         else:
+            if not entries:
+                self._ages = now + limit.period
             entries.append((now, cost))
-            self._begun = now
+            self._grows = now + grain_of(limit)
         self.used += cost
         self.until = now + limit.period
 
@@ -83,6 +90,7 @@ class Sliding:
                 self.used -= cost
                 if count == cost:
                     del self._entries[index]
+                    self._grows = _NEVER  # it may have been the youngest
                 else:
                     self._entries[index] = (youngest, count - cost)
                 return True
@@ -95,6 +103,9 @@ class Sliding:
             self.used -= entries[over][1]
             over += 1
         del entries[:over]
+        self._ages = entries[0][0] + period if entries else math.inf
+        if not entries:
+            self._grows = _NEVER
 
 
 class Gcra:

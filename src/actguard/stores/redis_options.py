@@ -1,5 +1,6 @@
 """How Redis is reached: clients that wait briefly and never ask twice, and errors that name the server, no password."""
 
+import inspect
 import math
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -54,8 +55,8 @@ class RedisOptions:
         }
         self.no_script, self.errors = _errors()
         self.place = _place(url) if url is not None else type(client).__name__
-        if client is not None and _decodes(client):
-            raise ActGuardUsageError("client must be made with decode_responses=False", argument="client")
+        if client is not None:
+            _check("client", client, asynchronous=False)
 
     @property
     def has_async(self) -> bool:
@@ -70,7 +71,9 @@ class RedisOptions:
         if self._given is not None:
             return self._given
         pools: Any = redis.BlockingConnectionPool
-        return redis.Redis(connection_pool=pools.from_url(self._url, retry=Retry(NoBackoff(), 0), **self._settings))
+        made = redis.Redis(connection_pool=pools.from_url(self._url, retry=Retry(NoBackoff(), 0), **self._settings))
+        _check("url", made, asynchronous=False)  # what it says itself goes before what is said here
+        return made
 
     def async_client(self) -> Any:
         """A client for the event loop that is running."""
@@ -79,7 +82,9 @@ class RedisOptions:
         from redis.backoff import NoBackoff
 
         if self._async_client is not None:
-            return self._async_client()
+            made = self._async_client()
+            _check("async_client", made, asynchronous=True)
+            return made
         pools: Any = redis.asyncio.BlockingConnectionPool
         pool = pools.from_url(self._url, retry=Retry(NoBackoff(), 0), **self._settings)
         return redis.asyncio.Redis.from_pool(pool)
@@ -156,6 +161,13 @@ def _place(url: str) -> str:
     return f"{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path if parts.path != '/' else ''}"
 
 
-def _decodes(client: Any) -> bool:
+def _check(argument: str, client: Any, *, asynchronous: bool) -> None:
+    """Refuse what is no client, a client of the other kind, and one whose answers would not be read."""
+    execute = getattr(client, "execute_command", None)
+    if not callable(execute) or inspect.iscoroutinefunction(execute) is not asynchronous:
+        kind = "must make a redis.asyncio client" if asynchronous else "must be a client for threads, as redis.Redis is"
+        beside = "" if asynchronous else "; async_client makes those for event loops"
+        raise ActGuardUsageError(f"{argument} {kind}, not {type(client).__name__}{beside}", argument=argument)
     settings: dict[str, Any] = getattr(client, "get_connection_kwargs", dict[str, Any])()
-    return bool(settings.get("decode_responses"))
+    if settings.get("decode_responses"):
+        raise ActGuardUsageError(f"{argument} must be made with decode_responses=False", argument=argument)

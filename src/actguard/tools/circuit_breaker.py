@@ -21,6 +21,7 @@ from actguard.pipeline.guard import (
     whole,
 )
 from actguard.pipeline.target import Target
+from actguard.stores.breaker import QUIET
 from actguard.stores.protocol import (
     BreakerAcquire,
     BreakerRecord,
@@ -179,6 +180,7 @@ class CircuitBreaker(Decorator):
             refuse=refuse,
             report=report,
             quiet=PLAIN if self.slow_call_s is None else frozenset(),
+            usual=QUIET if self.slow_call_s is None else None,
             timed=self.slow_call_s is not None,
         )
 

@@ -14,7 +14,7 @@ from actguard.stores.protocol import LeaseGive, LeaseTake, NoPlace, Receipt, Ref
 from actguard.stores.store import Store
 from actguard.tools.heartbeat import heartbeats
 from actguard.tools.owners import new_owner
-from actguard.tools.scope import Scope, check_scope, described, key_maker, key_prefix
+from actguard.tools.scope import Scope, check_scope, described, key_maker, key_prefix, own_name
 
 _POLL_S = 0.05
 _TURN_S = 1.0
@@ -58,7 +58,8 @@ class Concurrency(Decorator):
         positive("lease_s", self.lease_s)
 
     def bind(self, target: Target) -> Part[LeaseTake]:
-        key = key_maker(target, self.scope, key_prefix(self.kind, self.name or target.tool_id))
+        name = self.name or own_name(target, self.limit, scope=self.scope)
+        key = key_maker(target, self.scope, key_prefix(self.kind, name))
         shared = self.store_under(settings.current().store).blocking
         lease_s = float(self.lease_s) if shared else inf  # in memory, no call outlives its place
 

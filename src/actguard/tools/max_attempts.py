@@ -16,7 +16,7 @@ from actguard.pipeline.outcome import is_steering
 from actguard.pipeline.target import Target
 from actguard.stores.keys import encode_text
 from actguard.stores.protocol import CounterGive, CounterTake, Receipt, Refusal, UsedUp
-from actguard.tools.scope import key_prefix
+from actguard.tools.scope import key_prefix, own_name
 
 Per = Literal["run", "session", "thread"]
 
@@ -57,7 +57,7 @@ class MaxAttempts(Decorator):
             named("name", self.name, error=MaxAttemptsConfigurationError)
 
     def bind(self, target: Target) -> Part[CounterTake]:
-        begin = key_prefix(self.kind, self.name or target.tool_id) + f"{self.per}/"
+        begin = key_prefix(self.kind, self.name or own_name(target, self.calls)) + f"{self.per}/{self.count}/"
         calls = self.calls
 
         latest = ("", "")  # the run that called last, and the key that it has: it will call again

@@ -20,9 +20,13 @@ from actguard.pipeline.guard import (
 )
 from actguard.pipeline.target import Target
 from actguard.stores.protocol import Algorithm, Limit, OverLimit, RateGive, RateTake, Receipt, Refusal, Taken
-from actguard.tools.scope import Scope, check_scope, described, key_maker, key_prefix
+from actguard.tools.scope import Scope, check_scope, described, key_maker, key_prefix, own_name
 
-_LIMIT = re.compile(r"\s*(\d+)\s*/\s*(?:(\d+(?:\.\d+)?)\s*)?(s|sec|second|m|min|minute|h|hour|d|day)s?\s*")
+_LIMIT = re.compile(
+    r"\s*(\d{1,15})\s*/\s*(?:(\d{1,15}(?:\.\d{1,15})?)\s*)?(s|sec|second|m|min|minute|h|hour|d|day)s?\s*"
+)
+_LARGEST = 1 << 53
+"""Whoever may call more often may call as often as he likes; stores reckon with floats."""
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
@@ -91,7 +95,8 @@ class RateLimit(Decorator):
     def all_limits(self) -> tuple[Limit, ...]:
         """What the options say, as the store reads it."""
         if self.limits is None:
-            return (Limit(self.max_calls, float(self.period), self.algorithm, self.burst),)
+            burst = None if self.burst is None else min(self.burst, _LARGEST)
+            return (Limit(min(self.max_calls, _LARGEST), float(self.period), self.algorithm, burst),)
         parts = self.limits.split(";") if isinstance(self.limits, str) else [""]  # pyright: ignore[reportUnnecessaryIsInstance]
         found = [_LIMIT.fullmatch(part) for part in parts]
         if (self.max_calls, self.period) != (10, 60.0):
@@ -110,7 +115,7 @@ class RateLimit(Decorator):
     def bind(self, target: Target) -> Part[RateTake]:
         limits = self.all_limits()
         spelled = ";".join(f"{most}/{period:g}/{how[0]}{burst or ''}" for most, period, how, burst in limits)
-        begin = key_prefix(self.kind, self.name or target.tool_id) + spelled + "/"
+        begin = key_prefix(self.kind, self.name or own_name(target, scope=self.scope)) + spelled + "/"
         key = key_maker(target, self.scope, begin)
         cost = self.cost
         priced = _priced(target, key, limits, cost) if callable(cost) else None

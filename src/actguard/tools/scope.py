@@ -46,6 +46,13 @@ def key_prefix(kind: str, name: str) -> str:
     return prefix(now.app, now.env, kind, name)
 
 
+def own_name(target: Target, *counts: Any, scope: Scope = None) -> str:
+    """What a guard that was given no name counts under: its function, and what it *counts* there, so that two of one
+    kind on a function do not count for each other: a user's calls for those of a tenant who has the same id, say."""
+    told = [str(one) for one in counts] + ([] if scope is None else [_named(scope)])
+    return " ".join([target.tool_id, *told])
+
+
 def key_maker(target: Target, scope: Scope, begin: str) -> KeyMaker:
     """What makes the key of a call, which starts with *begin*.
 

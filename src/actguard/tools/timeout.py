@@ -2,10 +2,12 @@
 
 import asyncio
 import contextvars
+import os
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -126,12 +128,28 @@ def shutdown(wait: bool = True) -> None:
     _workers.stop()
 
 
+_all_orphans: "weakref.WeakSet[_Orphans]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for orphans in tuple(_all_orphans):
+        orphans.forget()  # those that run are the parent's
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class _Orphans:
     """Calls of one function that were given up and still run."""
 
     def __init__(self, guard: Timeout, target: Target) -> None:
         self._guard = guard
         self._target = target
+        self.forget()
+        _all_orphans.add(self)
+
+    def forget(self) -> None:
         self._lock = threading.Lock()
         self.count = 0
 
@@ -155,6 +173,16 @@ class _Orphans:
             return True
         self._drop()
         return False
+
+    def leave_in_pool(self, future: Future[Any]) -> bool:
+        """The same of a call in somebody's pool; one that has not begun there never will."""
+        if future.cancel():
+            return True
+        if future.done():
+            return False
+        self.add()
+        future.add_done_callback(lambda future: self.ended(future.exception() or future.result()))
+        return True
 
     def _drop(self) -> None:
         with self._lock:
@@ -324,13 +352,13 @@ def _timed_in_pool(
             raise _no_thread(target, why) from None
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
-        if not done.wait(max(0.0, deadline - time.monotonic())):
-            if future.cancel():
-                raise _left(guard, target, started=False)
-            if not future.done():
-                orphans.add()
-                future.add_done_callback(lambda future: orphans.ended(future.exception() or future.result()))
-                raise _left(guard, target, started=True)
+        try:
+            ended = done.wait(max(0.0, deadline - time.monotonic()))
+        except BaseException:  # a KeyboardInterrupt, say
+            orphans.leave_in_pool(future)
+            raise
+        if not ended and orphans.leave_in_pool(future):
+            raise _left(guard, target, started=not future.cancelled())
         try:
             result = future.result()
         except ActGuardToolError as inner:

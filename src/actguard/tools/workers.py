@@ -6,6 +6,7 @@ used again, for a while; none of them keeps the interpreter from ending.
 
 import contextvars
 import logging
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -102,6 +103,11 @@ class Workers:
     """As many daemon threads as there are calls at once."""
 
     def __init__(self) -> None:
+        self._forget()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)  # the threads are the parent's: nobody would work here
+
+    def _forget(self) -> None:
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
         self.busy = 0

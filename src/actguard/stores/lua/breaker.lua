@@ -133,11 +133,11 @@ local function share(key, held, rules, outcome)
   return calls >= rules.min_calls and failures >= rules.failure_rate * calls
 end
 
--- report: key, owner, rules, generation, outcome, open_for or false
+-- report: key, owner, rules, generation or -1 (any), outcome, open_for or false
 function reports.br(report)
   local key, owner, rules, outcome, open_for = KEYS[report[2]], report[3], report[4], report[6], report[7]
   local held = circuit(key)
-  if report[5] ~= held.generation then
+  if report[5] ~= held.generation and report[5] ~= -1 then
     return false
   elseif held.state == 'half_open' then
     return probed(key, held, owner, rules, outcome, open_for)
