@@ -64,6 +64,12 @@ class Row:
     own: Added | None = None
 
 
+def watched() -> AbstractContextManager[object]:
+    """The SDKs are patched, and no guard is open."""
+    install()
+    return nullcontext()
+
+
 class Unwatched:
     def __enter__(self) -> None:
         uninstall()
@@ -160,10 +166,6 @@ def measure(pairs: int) -> list[Row]:
         long, short = (compared(streamed(count), lambda: limited, pairs=few) for count in (CHUNKS, 0))
         return long.per_chunk(short)
 
-    def install_once() -> AbstractContextManager[object]:
-        install()
-        return nullcontext()
-
     rows = [
         Row("openai create", 10, compared(create, lambda: limited, pairs=pairs)),
         Row("openai create, strict", 10, compared(create, lambda: strict, pairs=pairs)),
@@ -172,17 +174,17 @@ def measure(pairs: int) -> list[Row]:
         Row("google generate_content", 10, compared(generate, lambda: limited, pairs=pairs)),
         Row("openai stream, per chunk", 0.3, chunk(stream)),
         Row("google stream, per chunk", 0.3, chunk(generate_stream)),
-        Row("outside any guard", 0.3, in_blocks(create, install_once, bare=Unwatched, blocks=few, size=20)),
+        Row("outside any guard", 0.3, in_blocks(create, watched, bare=Unwatched, blocks=few, size=20)),
         Row("after uninstall", 0, in_blocks(create, Unwatched, bare=Unwatched, blocks=few, size=20)),
     ]
     with without_sdk():
-        for row, own in zip(rows, own_code(max(10, pairs // 20)), strict=False):
+        for row, own in zip(rows, own_code(max(10, pairs // 20)), strict=True):
             row.own = own
     return rows
 
 
 def own_code(blocks: int) -> list[Added]:
-    """The first rows again, inside `without_sdk`."""
+    """The same rows, inside `without_sdk`."""
     client, claude, gemini = openai_client(), anthropic_client(), google_client()
     limited, strict, none = (BudgetGuard(usd_limit=1e6), BudgetGuard(usd_limit=1e6, strict=True), BudgetGuard())
     base: Any = gemini._api_client
@@ -231,6 +233,8 @@ def own_code(blocks: int) -> list[Added]:
         call(generated, limited),
         chunk(streamed),
         chunk(generated_stream),
+        in_blocks(create, watched, bare=Unwatched, blocks=blocks, size=100),
+        in_blocks(create, Unwatched, bare=Unwatched, blocks=blocks, size=100),
     ]
 
 

@@ -219,14 +219,30 @@ def without_sdk() -> Iterator[None]:
 
     def replaced(base: Any, reply: Callable[[], bytes]) -> list[tuple[Any, str, Any]]:
         def request(client: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-            request = client._build_request(options)
+            request = client._build_request(options, retries_taken=0)
             chunks = streams[options.json_data["seed"]] if stream else None
-            return client._process_response(response=_Response(request, None if stream else reply(), chunks))
+            return client._process_response(
+                cast_to=cast_to,
+                options=options,
+                response=_Response(request, None if stream else reply(), chunks),
+                stream=stream,
+                stream_cls=stream_cls,
+                retries_taken=0,
+            )
 
-        def _build_request(client: Any, options: Any, **_: Any) -> Any:
+        def _build_request(client: Any, options: Any, *, retries_taken: int = 0) -> Any:
             return _Request()
 
-        def _process_response(client: Any, *, response: Any, **_: Any) -> Any:
+        def _process_response(
+            client: Any,
+            *,
+            cast_to: Any,
+            options: Any,
+            response: Any,
+            stream: Any,
+            stream_cls: Any,
+            retries_taken: int = 0,
+        ) -> Any:
             if response._content is not None:
                 response.json()  # what the SDKs do with a reply that is no stream
             return response

@@ -7,6 +7,7 @@ import pytest
 
 from actguard.budget.estimate import Estimate, estimate, input_bound, output_bound
 from actguard.budget.families import profile_of
+from actguard.budget.kept import KeptReplies
 from actguard.budget.media_tokens import media_tokens
 from actguard.budget.ratios import InputRatios
 from actguard.budget.request import CapTooSmall, Media, RequestFacts
@@ -83,6 +84,27 @@ def test_state_kept_by_the_provider_is_bounded_by_the_context_window() -> None:
     facts = chat(model="gpt-4o-2024-08-06", state=("resp_1",))
 
     assert input_bound("openai", facts, strict=True) == 128_000
+
+
+def test_replies_are_remembered_by_id_for_the_model_that_made_them() -> None:
+    kept = KeptReplies()
+    kept.remember("resp_1", "gpt-4o", 300)
+    kept.remember("resp_2", "gpt-4o", 50)
+
+    assert kept.tokens(("resp_1",), "gpt-4o") == 300
+    assert kept.tokens(("resp_1", "resp_2"), "gpt-4o") == 350
+    assert kept.tokens(("resp_1", "file_1"), "gpt-4o") is None
+    assert kept.tokens(("resp_1",), "gpt-5") is None
+
+
+def test_of_many_replies_the_oldest_are_forgotten() -> None:
+    kept = KeptReplies()
+    for number in range(20_000):
+        kept.remember(f"resp_{number}", "gpt-4o", 1)
+
+    assert kept.tokens(("resp_19999",), "gpt-4o") == 1
+    assert kept.tokens(("resp_0",), "gpt-4o") is None
+    assert len(kept._kept) + len(kept._kept_before) <= 8192
 
 
 def test_state_that_is_remembered_is_added_instead() -> None:

@@ -136,8 +136,9 @@ def test_the_sdk_hands_over_what_is_read_here(monkeypatch: pytest.MonkeyPatch) -
 # -- output
 
 
-def test_the_lower_of_two_caps_holds() -> None:
-    assert facts(CHAT, "", chat(max_tokens=50, max_completion_tokens=20)).output_cap == 20
+@pytest.mark.parametrize(("older", "newer"), [(50, 20), (20, 50)])
+def test_of_two_caps_the_higher_is_the_bound_as_a_host_may_obey_either(older: int, newer: int) -> None:
+    assert facts(CHAT, "", chat(max_tokens=older, max_completion_tokens=newer)).output_cap == 50
 
 
 @pytest.mark.parametrize("cap", [None, True, -1, "100", 10.5])

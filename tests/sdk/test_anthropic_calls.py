@@ -1,9 +1,11 @@
 """Calls through the anthropic SDK that are answered in one piece: what they bill, and what the caller gets."""
 
+import contextlib
 import copy
 import inspect
 import pickle
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import anthropic
@@ -124,7 +126,8 @@ def test_structured_output_helpers_are_charged_once(client, llm_provider, agrees
     agrees(guard)
 
 
-def test_the_tool_runner_is_charged_for_every_round(client, llm_provider, agrees):
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_tool_runner_is_charged_for_every_round(client, llm_provider, agrees, strict):
     if not hasattr(client.beta.messages, "tool_runner"):
         pytest.skip("this release has no tool runner")
 
@@ -135,7 +138,7 @@ def test_the_tool_runner_is_charged_for_every_round(client, llm_provider, agrees
 
     llm_provider.reply(Reply(tool_calls=[ToolCall("weather", {"city": "Paris"})]), "It is sunny.")
 
-    with BudgetGuard(usd_limit=1) as guard:
+    with BudgetGuard(usd_limit=1, strict=strict) as guard:
         final = client.beta.messages.tool_runner(**ASK, tools=[weather]).until_done()
 
     assert final.content[0].text == "It is sunny."
@@ -407,4 +410,55 @@ def test_a_middleware_may_call_another_client_inside_a_call(with_middleware, cli
         with_middleware(consult).messages.create(**ASK)
 
     assert guard.calls == 2
+    agrees(guard)
+
+
+def test_a_middleware_may_call_its_own_client_inside_a_call(with_middleware, agrees):
+    nested: list[bool] = []
+
+    def consult(request: Any, call_next: Any) -> Any:
+        if not nested:
+            nested.append(True)
+            made.messages.create(**{**ASK, "model": "claude-haiku-4-5"})
+        return call_next(request)
+
+    made = with_middleware(consult)
+    with BudgetGuard(usd_limit=1) as guard:
+        made.messages.create(**ASK)
+
+    assert guard.by_model.keys() == {MODEL, "claude-haiku-4-5"}
+    agrees(guard)
+
+
+def test_a_call_that_a_middleware_makes_of_its_own_client_keeps_a_strict_limit(with_middleware, llm_provider):
+    nested: list[bool] = []
+
+    def consult(request: Any, call_next: Any) -> Any:
+        if not nested:
+            nested.append(True)
+            made.messages.create(**{**ASK, "max_tokens": 6000})
+        return call_next(request)
+
+    llm_provider.when(Reply(output_tokens=5000))
+    made = with_middleware(consult)
+    with BudgetGuard(usd_limit=0.02, strict=True), contextlib.suppress(BudgetExceededError):
+        made.messages.create(**{**ASK, "max_tokens": 100})
+
+    assert llm_provider.ledger.total_usd <= Decimal("0.02")
+
+
+def test_a_paid_call_inside_a_free_one_of_the_same_client_is_charged(with_middleware, agrees):
+    nested: list[bool] = []
+
+    def consult(request: Any, call_next: Any) -> Any:
+        if not nested:
+            nested.append(True)
+            made.messages.create(**ASK)
+        return call_next(request)
+
+    made = with_middleware(consult)
+    with BudgetGuard(usd_limit=1) as guard:
+        made.messages.count_tokens(model=MODEL, messages=ASK["messages"])
+
+    assert guard.calls == 1
     agrees(guard)

@@ -76,6 +76,17 @@ async def test_an_async_stream_is_the_sdks_own_and_is_charged_to_the_token(aclie
     agrees(guard)
 
 
+def test_a_stream_that_a_hook_has_read_in_advance_is_charged_to_the_token(llm_provider, agrees):
+    http = anthropic.DefaultHttpxClient(event_hooks={"response": [lambda response: response.read()]})
+    client = llm_provider.anthropic(http_client=http)
+
+    with BudgetGuard(usd_limit=1) as guard:
+        assert text_of(client.messages.create(**ASK, stream=True)) == "".join(words(20))
+
+    assert guard.calls == 1
+    agrees(guard)
+
+
 def test_a_stream_is_a_context_manager_and_an_iterator(client, agrees):
     with BudgetGuard(usd_limit=1) as guard:
         with client.messages.create(**ASK, stream=True) as stream:

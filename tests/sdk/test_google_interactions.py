@@ -151,6 +151,19 @@ def test_a_stream_is_the_sdks_own_and_is_charged_to_the_token(client, agrees):
     assert guard.calls == 1
 
 
+def test_a_stream_that_a_hook_has_read_in_advance_is_charged_to_the_token(client, agrees):
+    http = getattr(client._api_client, "_httpx_client", None)
+    if http is None:
+        pytest.skip("this version keeps its HTTP client elsewhere")
+    http.event_hooks = {"response": [lambda response: response.read()]}
+
+    with BudgetGuard(usd_limit=1) as guard:
+        assert list(create(client, stream=True))
+
+    assert guard.calls == 1
+    agrees(guard)
+
+
 async def test_an_async_stream_is_charged_to_the_token(client, agrees):
     async with BudgetGuard(usd_limit=1) as guard, await create(client.aio, stream=True) as events:
         assert [event async for event in events]

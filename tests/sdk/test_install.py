@@ -71,6 +71,56 @@ def test_this_release_has_the_seam_with_the_signatures_it_always_had(sdk):
     assert list(build)[:2] == ["self", "options"]
 
 
+def test_what_a_later_release_says_besides_is_passed_on(monkeypatch):
+    base, said = openai._base_client, []
+
+    def hears(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def heard(client: Any, *args: Any, note: str, **kwargs: Any) -> Any:
+            said.append(note)
+            return original(client, *args, **kwargs)
+
+        monkeypatch.setattr(owner, name, heard)
+
+    class Later(openai.OpenAI):
+        def _build_request(self, *args: Any, **kwargs: Any) -> Any:
+            return super()._build_request(*args, **kwargs, note="build")
+
+        def _process_response(self, **kwargs: Any) -> Any:
+            return super()._process_response(**kwargs, note="process")
+
+    hears(base.BaseClient, "_build_request")
+    hears(base.SyncAPIClient, "_process_response")
+
+    with LocalProvider() as local, BudgetGuard(usd_limit=1) as guard:
+        Later(**local.openai_kwargs()).chat.completions.create(**CHAT)
+
+    assert said == ["build", "process"]
+    assert guard.usd_used == float(local.ledger.total_usd) > 0
+
+
+def test_what_an_older_release_does_not_say_is_not_added(monkeypatch):
+    base, built = openai._base_client, []
+    original = base.BaseClient._build_request
+
+    def older(client: Any, options: Any) -> Any:
+        built.append(options.url)
+        return original(client, options)
+
+    class Older(openai.OpenAI):
+        def _build_request(self, options: Any, **counted: Any) -> Any:
+            return super()._build_request(options)
+
+    monkeypatch.setattr(base.BaseClient, "_build_request", older)
+
+    with LocalProvider() as local, BudgetGuard(usd_limit=1) as guard:
+        Older(**local.openai_kwargs()).chat.completions.create(**CHAT)
+
+    assert built == ["/chat/completions"]
+    assert guard.usd_used == float(local.ledger.total_usd) > 0
+
+
 def test_the_first_guard_watches_every_imported_sdk():
     before = {place: getattr(*place) for sdk in (openai, anthropic) for place in owners(sdk)}
 

@@ -237,6 +237,16 @@ def test_an_unknown_model_is_refused_before_it_is_sent_under_a_dollar_limit(sdk,
     assert guard.account.in_flight == 0
 
 
+def test_a_request_without_a_model_is_told_to_name_one(llm_provider):
+    client = llm_provider.openai()
+
+    with BudgetGuard(usd_limit=1), pytest.raises(UnknownPriceError, match="names no model") as refused:
+        client.chat.completions.create(model="", messages=MESSAGES)
+
+    assert "prices.set(" not in str(refused.value)
+    assert llm_provider.requests == []
+
+
 def test_an_unknown_model_without_a_dollar_limit_is_counted_in_tokens_and_told_of_once(sdk, llm_provider, caplog):
     model = f"mystery-{sdk.name}"
     with caplog.at_level(logging.WARNING), BudgetGuard(token_limit=10_000) as guard:

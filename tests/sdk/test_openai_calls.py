@@ -219,6 +219,19 @@ def test_openrouter_is_charged_what_it_says_a_call_cost(llm_provider):
     assert guard.tokens_used == llm_provider.ledger.tokens
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_router_that_nobody_knows_may_name_the_maker_of_a_model(llm_provider, agrees, stream, strict):
+    client = openai.OpenAI(**llm_provider.openrouter_kwargs())
+
+    with BudgetGuard(usd_limit=1, strict=strict) as guard:
+        reply = client.chat.completions.create(model="openai/gpt-4o", messages=MESSAGES, stream=stream)
+        list(reply)
+
+    assert guard.usd_used > 0
+    agrees(guard)
+
+
 # ---- raw and streamed responses --------------------------------------------------------------------------------------
 
 

@@ -129,6 +129,52 @@ async def test_an_async_stream_is_an_iterator(aclient, agrees):
     agrees(guard)
 
 
+def reading_ahead(kind: Any) -> Any:
+    """An HTTP client that reads every body before the SDK sees it, as hooks that log, or keep what was said, do."""
+    if "Async" in kind.__name__:
+
+        async def aread(response: Any) -> None:
+            await response.aread()
+
+        return kind(event_hooks={"response": [aread]})
+    return kind(event_hooks={"response": [lambda response: response.read()]})
+
+
+def test_a_stream_that_a_hook_has_read_in_advance_is_charged_to_the_token(llm_provider, agrees):
+    client = llm_provider.openai(http_client=reading_ahead(openai.DefaultHttpxClient))
+
+    with BudgetGuard(usd_limit=1) as guard:
+        chunks = list(chat(client))
+
+    assert text_of(chunks) == "".join(words(20))
+    assert guard.calls == 1
+    agrees(guard)
+
+
+async def test_an_async_stream_that_a_hook_has_read_in_advance_is_charged_to_the_token(llm_provider, agrees):
+    client = llm_provider.async_openai(http_client=reading_ahead(openai.DefaultAsyncHttpxClient))
+
+    async with BudgetGuard(usd_limit=1) as guard:
+        chunks = [chunk async for chunk in await chat(client)]
+
+    assert text_of(chunks) == "".join(words(20))
+    assert guard.calls == 1
+    agrees(guard)
+
+
+def test_a_stream_that_was_read_in_advance_and_passes_a_limit_is_given_whole_and_told_then(llm_provider):
+    llm_provider.reply(Reply(output_tokens=300))
+    client = llm_provider.openai(http_client=reading_ahead(openai.DefaultHttpxClient))
+    chunks: list[Any] = []
+
+    with pytest.raises(BudgetExceededError) as refused, BudgetGuard(token_limit=100):
+        for chunk in chat(client):
+            chunks.append(chunk)
+
+    assert refused.value.phase == "after"
+    assert text_of(chunks) == "".join(words(300))
+
+
 def test_a_stream_iterated_twice_ends_the_second_time_at_once(client, agrees):
     with BudgetGuard(usd_limit=1) as guard:
         stream = chat(client)

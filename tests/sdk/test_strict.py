@@ -1,6 +1,7 @@
 """`strict=True` through the openai and anthropic SDKs: spend never passes the limit, and nearly reaches it."""
 
 import asyncio
+import contextlib
 import copy
 import threading
 from decimal import Decimal
@@ -113,6 +114,20 @@ def test_a_chat_cap_stays_in_the_field_that_the_caller_uses(llm_provider):
     sent = llm_provider.requests[-1].json
     assert sent["max_tokens"] < 600
     assert "max_completion_tokens" not in sent
+
+
+def test_both_caps_of_a_chat_are_lowered_whichever_the_host_obeys(llm_provider, agrees):
+    llm_provider.default = Reply(output_tokens=5000)
+    api = Api("chat", llm_provider)
+
+    with BudgetGuard(token_limit=600, strict=True) as guard:
+        api(max_tokens=50, max_completion_tokens=4000)
+
+    sent = llm_provider.requests[-1].json
+    assert sent["max_tokens"] == 50
+    assert sent["max_completion_tokens"] < 600
+    assert guard.tokens_used <= 600
+    agrees(guard)
 
 
 def test_a_cap_in_extra_body_is_the_one_that_counts_and_is_lowered(api, llm_provider, agrees):
@@ -383,6 +398,31 @@ def test_what_a_previous_response_brings_along_is_held_for(llm_provider, agrees)
 
     assert llm_provider.ledger.total_usd <= Decimal("2.8")
     agrees(guard)
+
+
+def test_of_a_reply_that_the_guard_has_seen_only_its_own_length_is_held_for(llm_provider, agrees):
+    api = Api("responses", llm_provider)
+
+    with BudgetGuard(usd_limit=0.02, strict=True) as guard:
+        last = api(max_output_tokens=100).id
+        for _ in range(5):
+            last = api(previous_response_id=last, max_output_tokens=100).id
+
+    assert guard.calls == 6
+    agrees(guard)
+
+
+def test_a_conversation_that_the_provider_keeps_never_passes_the_limit(llm_provider):
+    llm_provider.default = Reply(output_tokens=100)
+    api = Api("responses", llm_provider)
+    last: Any = None
+
+    with BudgetGuard(usd_limit=0.02, strict=True) as guard, contextlib.suppress(BudgetExceededError):
+        while True:
+            last = api(previous_response_id=last, max_output_tokens=100).id
+
+    assert Decimal("0.015") <= llm_provider.ledger.total_usd <= Decimal("0.02")
+    assert guard.exceeded
 
 
 def test_a_body_that_turns_out_larger_than_it_looked_is_stopped_before_it_leaves(llm_provider):

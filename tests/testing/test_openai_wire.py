@@ -142,6 +142,14 @@ def test_a_tier_that_is_asked_for_is_what_is_billed(llm_provider: LocalProvider)
     assert response.service_tier == "priority"
 
 
+def test_a_legacy_completion_without_a_cap_has_sixteen_tokens(llm_provider: LocalProvider) -> None:
+    llm_provider.reply(Reply(output_tokens=300))
+    reply = llm_provider.openai().completions.create(model="gpt-3.5-turbo-instruct", prompt="a")
+
+    assert reply.usage is not None
+    assert reply.usage.completion_tokens == llm_provider.ledger.output_tokens == 16
+
+
 def test_legacy_completions_bill_each_prompt_and_choice(llm_provider: LocalProvider) -> None:
     client = llm_provider.openai()
     reply = client.completions.create(model="gpt-3.5-turbo-instruct", prompt=["a", "b"], n=2, max_tokens=3)
@@ -149,7 +157,11 @@ def test_legacy_completions_bill_each_prompt_and_choice(llm_provider: LocalProvi
     assert reply.usage.completion_tokens == llm_provider.ledger.output_tokens == 12
     chunks = list(
         client.completions.create(
-            model="gpt-3.5-turbo-instruct", prompt="a", stream=True, stream_options={"include_usage": True}
+            model="gpt-3.5-turbo-instruct",
+            prompt="a",
+            max_tokens=20,
+            stream=True,
+            stream_options={"include_usage": True},
         )
     )
     assert chunks[-1].usage.completion_tokens == 20

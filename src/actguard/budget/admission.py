@@ -3,6 +3,7 @@
 Rules of the queue:
 - First come, first served among calls that wait for the same scope; a call that another scope would let through passes.
 - Nobody waits for a call that cannot go on before he does: his own, or one whose owner is waiting himself.
+- Nobody waits for ever for a stream that was dropped unread: who waits looks for such streams now and then.
 - A waiter wakes when something settles, is released, or a limit is raised. Cancelled or timed out, he leaves the queue,
   and gives back a hold that was granted in the same moment.
 
@@ -10,9 +11,11 @@ Who holds the lock never does I/O, never calls user code. Finalizers run at any 
 never take it, but leave their work for whoever holds it (`later`).
 """
 
+import gc
+import math
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from actguard.budget.async_signal import async_signal
@@ -20,6 +23,7 @@ from actguard.budget.charge import NO_CHARGE, Charge
 from actguard.budget.hold import Hold
 from actguard.budget.scope import BudgetScope, Phase, Refusal, Wait
 
+_FIRST_TURN, _LONGEST_TURN = 1.0, 30.0  # seconds; see `_turns`
 _REMEMBERED_IDS = 1024  # at least, twice that at most; replies reported twice arrive close together
 
 
@@ -73,9 +77,12 @@ class Admission:
 
         waiter = _Waiter(hold, wake)
         try:
-            timeout = -1 if wait_timeout is None else min(wait_timeout, threading.TIMEOUT_MAX)
-            if self._enqueue(waiter) and not granted.acquire(timeout=timeout):
-                return self._give_up(waiter)
+            if self._enqueue(waiter):
+                for seconds in self._turns(waiter, wait_timeout):
+                    if granted.acquire(timeout=seconds):
+                        break
+                else:
+                    return self._give_up(waiter)
         except BaseException:
             self._abandon(waiter)
             raise
@@ -89,8 +96,12 @@ class Admission:
         wait, wake = async_signal()
         waiter = _Waiter(hold, wake)
         try:
-            if self._enqueue(waiter) and not await wait(wait_timeout):
-                return self._give_up(waiter)
+            if self._enqueue(waiter):
+                for seconds in self._turns(waiter, wait_timeout):
+                    if await wait(seconds):
+                        break
+                else:
+                    return self._give_up(waiter)
         except BaseException:
             self._abandon(waiter)
             raise
@@ -325,6 +336,22 @@ class Admission:
             self._waiters.append(waiter)
             self._catch_up()
             return waiter in self._waiters
+
+    def _turns(self, waiter: _Waiter, seconds: float | None) -> Iterator[float]:
+        """For how long to wait at a time, *seconds* in all. After each, streams that nobody reads are looked for.
+
+        What a dropped stream holds comes back when the collector finds it, and where everybody waits nothing runs that
+        would call the collector. Whoever is next in the queue does.
+        """
+        left, turn = math.inf if seconds is None else seconds, _FIRST_TURN
+        while left > 0:
+            yield min(turn, left)
+            left -= turn
+            turn = min(2 * turn, _LONGEST_TURN)
+            with self._lock:
+                waits_for_streams = self._waiters and self._waiters[0] is waiter and any(h.stream for h in self.holds)
+            if waits_for_streams:
+                gc.collect()
 
     def _give_up(self, waiter: _Waiter) -> Hold | Refusal:
         with self._lock:

@@ -2,6 +2,7 @@
 
 import re
 
+_MAKERS = frozenset({"openai", "anthropic", "google"})
 _LAST_OF_PATH = ("models/", "inference-profile/", "foundation-model/", "endpoints/", "deployments/")
 _ROUTE = re.compile(r"^(?:(?:us|eu|apac|au|jp|in|ca|sa|me|af|us-gov|global|regional)\.)?(?=[a-z0-9]+\.[a-z])")
 _VENDOR = re.compile(r"^(?:anthropic|amazon|openai|google|meta|mistral|mistralai|cohere|deepseek|qwen|xai|x-ai)[./]")
@@ -22,8 +23,9 @@ def last_of_path(model: str) -> str:
 def candidates(provider: str, model: str) -> tuple[str, ...]:
     """*model* as it may stand in the price list of *provider*, most literal first."""
     names = [model, last_of_path(model)]
+    if provider in _MAKERS:  # routers name the maker first, and so does Vertex' OpenAI-compatible endpoint
+        names.append(names[-1].removeprefix(f"{provider}/"))
     if provider == "google":
-        names.append(names[-1].removeprefix("google/"))  # the OpenAI-compatible endpoint of Vertex
         names.append(_GOOGLE_VERSION.sub("", names[-1]))
     return tuple(dict.fromkeys(names))
 

@@ -26,6 +26,12 @@ def unknown_error(catalog: Catalog, provider: str, model: str) -> UnknownPriceEr
             f"actguard.prices.host({host!r}, free=True), or what this model costs: "
             f"actguard.prices.set({model!r}, input=..., output=..., per='1M')."
         )
+    elif not model:
+        message = (
+            f"The request to {provider} names no model, or not where it can be read, so no price is known for it, "
+            "and a dollar limit is active. Name the model in the body, given to the SDK as an object, or choose what "
+            "happens: actguard.prices.unknown, or BudgetGuard(unknown_price=...)."
+        )
     else:
         near = catalog.nearest(canonical(provider), model)
         message = (

@@ -27,8 +27,9 @@ from actguard.providers.faults import log_once
 from actguard.providers.quote import Quote, Request
 from actguard.providers.wire import parse_json
 
-current_call: ContextVar["tuple[Any, Call | None] | None"] = ContextVar("actguard.call", default=None)
-"""Set while an SDK's own request method runs, and nowhere else: its client, and the call if it is metered."""
+current_call: ContextVar["tuple[Any, Call | None, Any] | None"] = ContextVar("actguard.call", default=None)
+"""Set while an SDK's own request method runs, and nowhere else: its client, the call if it is metered, and the method
+where that is one of several that an instrumentation lies between."""
 
 _NOTHING_IMPOSSIBLE: frozenset[str] = frozenset()
 _MOST_DEFERRED = 10_000

@@ -17,6 +17,7 @@ from actguard.budget.charge import Charge
 from actguard.budget.estimate import input_bound, output_bound
 from actguard.budget.hold import Hold, Lowered
 from actguard.budget.hosts import Context, Host, merged
+from actguard.budget.kept import KeptReplies
 from actguard.budget.price import Price
 from actguard.budget.ratios import InputRatios
 from actguard.budget.request import CapTooSmall, RequestFacts
@@ -30,6 +31,9 @@ from actguard.providers.wire import Wire
 
 ratios = InputRatios()
 """What the process has learned about tokens per byte."""
+
+kept = KeptReplies()
+"""Replies in strict budgets that a later call may build on."""
 
 _LIKELY_OUTPUT = 256  # tokens; the guess for a reply that was lost before any other was seen
 _PLAIN = NOTHING[2:]  # a usage of input and output alone
@@ -124,7 +128,7 @@ class Quote(Hold):
 
     def likely_input(self) -> int:
         """Input tokens, estimated."""
-        return ratios.estimate(self.provider, self.facts)
+        return ratios.estimate(self.provider, self.facts, state_tokens=self._kept_tokens())
 
     def lower(self, left_pico: float, left_tokens: float) -> Lowered | None:
         if not self.most:
@@ -165,7 +169,13 @@ class Quote(Hold):
     def input_bound(self) -> int:
         """Of what could be measured; `sized` adds the rest. 0 if nothing bounds it."""
         facts = self.facts if self.facts.sized else replace(self.facts, sized=True)
-        return input_bound(self.provider, facts, strict=self.account.bounded) or 0
+        bounded = self.account.bounded
+        return input_bound(self.provider, facts, strict=bounded, state_tokens=self._kept_tokens()) or 0
+
+    def _kept_tokens(self) -> int | None:
+        """What the provider adds of earlier replies, where that is known."""
+        ids = self.facts.state
+        return kept.tokens(ids, self.model) if ids else None
 
     # ---- what it costs ----
 
@@ -195,6 +205,8 @@ class Quote(Hold):
                 first = lines[0][1]
                 if (account.outputs.get(self.model) or self.outputs()).observe(first[1]):
                     ratios.observe(self.provider, self.facts, first[0])
+                if account.bounded and bill.response_id is not None:
+                    kept.remember(bill.response_id, self.model, charge.tokens)
             return charge
         except Exception:  # noqa: BLE001 - ours, not the caller's: his reply is paid for and must reach him
             log_once(f"pricing a reply of {self.wire.name} {self.endpoint.name} failed", trace=True)

@@ -29,6 +29,7 @@ from actguard.providers.faults import log_once
 from actguard.providers.gate import aadmit, admit, again, open_at, unmetered
 from actguard.providers.measure import merged
 from actguard.providers.patches import Patches
+from actguard.providers.shared_reply import settle_shared, withdraw
 from actguard.providers.taps import tap
 from actguard.providers.wire import Wire, parse_json
 
@@ -37,6 +38,7 @@ _CLOUDS = (("Bedrock", "aws"), ("Azure", "azure"), ("Vertex", "google"))
 _BILLED = (Kind.PRICED, Kind.DEFERRED)
 _KEY = "actguard.call"  # in the extensions of an HTTP request; HTTP libraries ignore keys they do not know
 _type: Callable[[Any], object] = type  # narrows nothing: what is in a body is looked at before it is used
+_UNSAID = -1
 _RAW = "X-Stainless-Raw-Response"  # asks the SDK for the response as it is, to be parsed by whom it is given to
 
 
@@ -84,12 +86,12 @@ class StainlessSeam:
         @functools.wraps(original)
         def request(client: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
             account = current_frame().scope
-            if account is None or not patches.live or _is_inside(client):
+            if account is None or not patches.live or _is_inside(client, original):
                 return original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
             call = self._open(account, client, options)
             if call is not None:
                 admit(call)
-            token = current_call.set((client, call))
+            token = current_call.set((client, call, original))
             try:
                 if call is not None:
                     options = self._prepared(call, options)
@@ -114,12 +116,12 @@ class StainlessSeam:
             client: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
         ) -> Any:
             account = current_frame().scope
-            if account is None or not patches.live or _is_inside(client):
+            if account is None or not patches.live or _is_inside(client, original):
                 return await original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
             call = self._open(account, client, options)
             if call is not None:
                 await aadmit(call)
-            token = current_call.set((client, call))
+            token = current_call.set((client, call, original))
             try:
                 if call is not None:
                     options = self._prepared(call, options)
@@ -192,20 +194,22 @@ class StainlessSeam:
 
     def _around_build(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
-        def _build_request(client: Any, options: Any, **kwargs: Any) -> Any:
+        def _build_request(client: Any, options: Any, *, retries_taken: int = _UNSAID, **more: Any) -> Any:
+            build = functools.partial(original, **more) if more else original
+            if retries_taken == _UNSAID:
+                build = functools.partial(_uncounted, build)
             inside = current_call.get()
-            if inside is None:
-                account = current_frame().scope
-                if account is None:
-                    return original(client, options, **kwargs)
-                return self._build_unannounced(original, account, client, options, kwargs)
-            call = inside[1]
+            call: Call | None = None
+            if inside is not None and inside[0] is client:
+                call = inside[1]
+            elif (account := current_frame().scope) is not None:
+                return self._build_unannounced(build, account, client, options, retries_taken)
             if call is not None:
                 if call.settled or call.streaming:
                     call = again(call)
                 elif call.sent:
                     call.resend()
-            request = original(client, options, **kwargs)
+            request = build(client, options, retries_taken=retries_taken)
             if call is not None:
                 request.extensions[_KEY] = call
                 if call.account.bounded:
@@ -215,19 +219,19 @@ class StainlessSeam:
         return _build_request
 
     def _build_unannounced(
-        self, original: Callable[..., Any], account: Any, client: Any, options: Any, kwargs: dict[str, Any]
+        self, build: Callable[..., Any], account: Any, client: Any, options: Any, retries_taken: int
     ) -> Any:
         """Somebody replaced `request` on this client, so this is the first we see of the call."""
         if not self.patches.live:
-            return original(client, options, **kwargs)
+            return build(client, options, retries_taken=retries_taken)
         self._around_shadow(client)
         call = self._open(account, client, options)
         if call is None:
-            return original(client, options, **kwargs)
+            return build(client, options, retries_taken=retries_taken)
         admit(call, wait=not inspect.iscoroutinefunction(client.__class__.request))
         call.announced = False
         try:
-            request = original(client, self._prepared(call, options), **kwargs)
+            request = build(client, self._prepared(call, options), retries_taken=retries_taken)
             request.extensions[_KEY] = call
             call.sized(getattr(request, "_content", None))
         except BaseException as error:
@@ -256,61 +260,100 @@ class StainlessSeam:
 
     def _around_process(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
-        def _process_response(client: Any, **kwargs: Any) -> Any:
-            if current_frame().scope is None and not deferred:
-                return original(client, **kwargs)
-            response = kwargs["response"]
-            call = self._answered(response, kwargs.get("options"))
+        def _process_response(
+            client: Any,
+            *,
+            cast_to: Any,
+            options: Any,
+            response: Any,
+            stream: Any,
+            stream_cls: Any,
+            retries_taken: int = 0,
+            **more: Any,
+        ) -> Any:
+            process = functools.partial(original, **more) if more else original
+            watched = current_frame().scope is not None or deferred
+            call = self._answered(response, options, stream) if watched else None
             try:
-                result = original(client, **kwargs)
+                result = process(
+                    client,
+                    cast_to=cast_to,
+                    options=options,
+                    response=response,
+                    stream=stream,
+                    stream_cls=stream_cls,
+                    retries_taken=retries_taken,
+                )
             finally:
-                if "json" in response.__dict__:
-                    _withdraw(response)
+                if watched and "json" in response.__dict__:
+                    withdraw(response)
             if call is not None and not call.announced:
                 call.returned(result)
             return result
 
         @functools.wraps(original)
-        async def _aprocess_response(client: Any, **kwargs: Any) -> Any:
-            if current_frame().scope is None and not deferred:
-                return await original(client, **kwargs)
-            response = kwargs["response"]
-            call = self._answered(response, kwargs.get("options"))
+        async def _aprocess_response(
+            client: Any,
+            *,
+            cast_to: Any,
+            options: Any,
+            response: Any,
+            stream: Any,
+            stream_cls: Any,
+            retries_taken: int = 0,
+            **more: Any,
+        ) -> Any:
+            process = functools.partial(original, **more) if more else original
+            watched = current_frame().scope is not None or deferred
+            call = self._answered(response, options, stream) if watched else None
             try:
-                result = await original(client, **kwargs)
+                result = await process(
+                    client,
+                    cast_to=cast_to,
+                    options=options,
+                    response=response,
+                    stream=stream,
+                    stream_cls=stream_cls,
+                    retries_taken=retries_taken,
+                )
             finally:
-                if "json" in response.__dict__:
-                    _withdraw(response)
+                if watched and "json" in response.__dict__:
+                    withdraw(response)
             if call is not None and not call.announced:
                 call.returned(result)
             return result
 
         return _aprocess_response if inspect.iscoroutinefunction(original) else _process_response
 
-    def _answered(self, response: Any, options: Any) -> Call | None:
-        """The call that *response* answers, settled by it, or about to be."""
+    def _answered(self, response: Any, options: Any, stream: bool) -> Call | None:
+        """The call that *response* answers, settled by it, or about to be.
+
+        Args:
+            stream: the SDK is about to iterate over the body, also where somebody has read it already: a hook of the
+                HTTP client, a transport that answers from what was recorded.
+        """
         call: Call | None = response.request.extensions.get(_KEY)
         try:
             if call is None:
                 if deferred:
-                    self._settle_deferred(response)
+                    self._settle_deferred(response, stream)
                 return None
             call.sent = False
             if response.status_code < 400:  # others are seen here only with a middleware; what failed is not billed
                 body, headers = getattr(response, "_content", None), getattr(options, "headers", None)
-                if body is None:
+                if body is None or stream:
                     tap(call, response)
                 elif (type(headers) is dict and _RAW in headers) or "json" in response.__dict__:
                     call.reply_bytes(body)
                 else:
-                    _reply_shared(call, response)
+                    settle_shared(call, response)
         except Exception:  # noqa: BLE001 - ours, not the caller's: his reply is paid for and must reach him
             log_once(f"reading a response of {self.wire.name} failed", trace=True)
             if call is not None:
                 call.settle(None)
         return call
 
-    def _settle_deferred(self, response: Any) -> None:
+    def _settle_deferred(self, response: Any, stream: bool) -> None:
         """A read that may find a call finished which was accepted earlier."""
         request = response.request
         if response.status_code >= 400:
@@ -319,7 +362,7 @@ class StainlessSeam:
         if endpoint.kind is not Kind.TERMINAL:
             return
         body = getattr(response, "_content", None)
-        if body is not None:
+        if body is not None and not stream:
             try:
                 reply = parse_json(body)
             except ValueError:
@@ -333,37 +376,19 @@ class StainlessSeam:
                 tap(call, response, endpoint)
 
 
-def _reply_shared(call: Call, response: Any) -> None:
-    """Settle by *response*, parsed by its own `json`, as the SDK is about to do: what it then asks for is there.
+def _uncounted(build: Callable[..., Any], client: Any, options: Any, *, retries_taken: int) -> Any:
+    """Build as a release does that does not say there how often it has retried: Google's client before 2."""
+    return build(client, options)
 
-    To parse a reply once more for ourselves would take as long as everything else that a call costs.
+
+def _is_inside(client: Any, original: Callable[..., Any]) -> bool:
+    """Whether this is the same call, seen again: an instrumentation between two of our wrappers.
+
+    A call that begins at the wrapper where the one around it began is another one: a middleware, or a hook, that asks
+    the client which it belongs to.
     """
-    try:
-        document = response.json()
-    except ValueError:
-        call.unreadable()
-    else:
-        response.__dict__["json"] = functools.partial(_once, response, document)
-        call.reply(document)
-
-
-def _once(response: Any, document: Any, **kwargs: Any) -> Any:
-    """`response.json`, the first time; who asks again, or has it parsed in another way, gets a document of his own."""
-    del response.__dict__["json"]
-    return response.json(**kwargs) if kwargs else document
-
-
-def _withdraw(response: Any) -> None:
-    """Take back what `_reply_shared` has put up, if the SDK did not ask for it."""
-    stand_in = response.__dict__["json"]
-    if type(stand_in) is functools.partial and stand_in.func is _once:
-        del response.__dict__["json"]
-
-
-def _is_inside(client: Any) -> bool:
-    """Whether this is the same call, seen again: an instrumentation between two of our wrappers."""
     inside = current_call.get()
-    return inside is not None and inside[0] is client
+    return inside is not None and inside[0] is client and inside[2] is not original
 
 
 def _all_subclasses(base: type[Any]) -> set[type[Any]]:

@@ -72,7 +72,7 @@ class ChunkTap:
             BudgetExceededError: it is certain that the stream passes a limit, or it did, and has ended.
         """
         try:
-            token = current_call.set((self._client, self.call))
+            token = current_call.set((self._client, self.call, None))
             try:
                 chunk = next(source, _END)
             finally:

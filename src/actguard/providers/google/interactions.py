@@ -83,7 +83,7 @@ def _around_request(original: Callable[..., Any]) -> Callable[..., Any]:
         body, call = _open(account, request)
         if call is not None:
             admit(call)
-        token = current_call.set((sdk, call))
+        token = current_call.set((sdk, call, None))
         try:
             response = original(sdk, hook_ctx, _prepared(call, request, body), *args, **kwargs)
         except BaseException as error:
@@ -107,7 +107,7 @@ def _around_arequest(original: Callable[..., Any]) -> Callable[..., Any]:
         body, call = _open(account, request)
         if call is not None:
             await aadmit(call)
-        token = current_call.set((sdk, call))
+        token = current_call.set((sdk, call, None))
         try:
             response = await original(sdk, hook_ctx, _prepared(call, request, body), *args, **kwargs)
         except BaseException as error:
@@ -161,7 +161,7 @@ def _read(call: Call | None, response: Any) -> None:
     Raises:
         BudgetExceededError: it carries the interaction.
     """
-    content = getattr(response, "_content", None)
+    content = _whole(response)
     if call is None:
         if deferred and response.status_code < 400:
             _read_later(response, content)
@@ -172,6 +172,14 @@ def _read(call: Call | None, response: Any) -> None:
     else:
         call.reply_bytes(content)
         call.returned(response if call.refusal is None else _interaction(response))
+
+
+def _whole(response: Any) -> bytes | None:
+    """The body, if it is one document, and here. A stream is iterated over, also where it was read in advance."""
+    if response.headers.get("content-type", "").startswith("text/event-stream"):
+        return None
+    content: bytes | None = getattr(response, "_content", None)
+    return content
 
 
 def _read_later(response: Any, content: bytes | None) -> None:

@@ -41,7 +41,7 @@ def _around_generate(original: Callable[..., Any]) -> Callable[..., Any]:
         service = model._client or _module("client").get_default_generative_client()
         contents, call = _open(account, model, service, contents, generation_config, stream, kwargs)
         admit(call)
-        token = current_call.set((model, call))
+        token = current_call.set((model, call, None))
         try:
             config = _capped(call, generation_config)
             response = original(model, contents, generation_config=config, stream=stream, **kwargs)
@@ -74,7 +74,7 @@ def _around_agenerate(original: Callable[..., Any]) -> Callable[..., Any]:
         service = model._async_client or _module("client").get_default_generative_async_client()
         contents, call = _open(account, model, service, contents, generation_config, stream, kwargs)
         await aadmit(call)
-        token = current_call.set((model, call))
+        token = current_call.set((model, call, None))
         try:
             config = _capped(call, generation_config)
             response = await original(model, contents, generation_config=config, stream=stream, **kwargs)

@@ -114,7 +114,7 @@ def _around_request(original: Callable[..., Any]) -> Callable[..., Any]:
         sent, call = new(_Sent, (http_method, path, request_dict, http_options)).open(account, client)
         if call is not None:
             admit(call)
-        token = current_call.set((client, call))
+        token = current_call.set((client, call, None))
         try:
             result = original(client, *sent.prepared(call))
         except BaseException as error:
@@ -143,7 +143,7 @@ def _around_arequest(original: Callable[..., Any]) -> Callable[..., Any]:
         sent, call = new(_Sent, (http_method, path, request_dict, http_options)).open(account, client)
         if call is not None:
             await aadmit(call)
-        token = current_call.set((client, call))
+        token = current_call.set((client, call, None))
         try:
             result = await original(client, *sent.prepared(call))
         except BaseException as error:
@@ -192,7 +192,7 @@ def _around_astream(original: Callable[..., Any]) -> Callable[..., Any]:
         sent, call = new(_Sent, (http_method, path, request_dict, http_options)).open(account, client)
         if call is not None:
             await aadmit(call)
-        token = current_call.set((client, call))
+        token = current_call.set((client, call, None))
         try:
             source = await original(client, *sent.prepared(call))
         except BaseException as error:

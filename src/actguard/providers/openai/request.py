@@ -138,7 +138,7 @@ def _output(facts: RequestFacts, body: dict[str, Any], *fields: str) -> None:
     get = body.get
     for field in fields:
         cap = whole(get(field))
-        if cap is not None and (facts.output_cap is None or cap < facts.output_cap):
+        if cap is not None and (facts.output_cap is None or cap > facts.output_cap):  # of two, hosts obey either
             facts.output_cap = cap
     if "n" in body:
         facts.choices = whole(get("n")) or 1

@@ -149,6 +149,9 @@ class Chat(OpenAIWire):
         }
 
 
+_DEFAULT_CAP = 16  # of the legacy API, in its own reference
+
+
 class Completions(Chat):
     """`POST /completions`, the legacy API: one text per prompt and choice."""
 
@@ -161,7 +164,8 @@ class Completions(Chat):
         many = len(prompts) if prompts and not isinstance(prompts[0], int) else 1
         asked.endpoint = "completions"
         asked.choices *= many
-        asked.cap = request.json.get("max_tokens")
+        cap = request.json.get("max_tokens")
+        asked.cap = _DEFAULT_CAP if cap is None else cap
         asked.schema = asked.forced_tool = None
         return asked
 
