@@ -183,3 +183,25 @@ def test_closing_gives_up_in_time_when_the_gateway_is_away() -> None:
 
         assert time.monotonic() - began < 1.5
         assert client.dropped_events == 2
+
+
+def test_an_event_after_the_end_is_counted_as_dropped() -> None:
+    channel = Channel(Held(), interval_s=0.001)
+    channel.put(event(1))
+    assert channel.close(10)
+    channel.put(event(2, spend=True))
+
+    assert (channel.dropped, channel.waiting) == (1, 0)
+
+
+def test_what_happens_after_a_flush_was_asked_for_is_not_its_matter() -> None:
+    class Busy(Channel):
+        def _deliver(self) -> bool:
+            delivered = super()._deliver()
+            self.put(event(2))
+            return delivered
+
+    channel = Busy(Held(), interval_s=60)
+    channel.put(event(1))
+
+    assert channel.flush(10)

@@ -383,6 +383,22 @@ def test_a_forked_child_tells_its_own_events_and_none_of_its_parents(tmp_path: P
     assert names == ["child", "end", "placed", "start"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+@pytest.mark.filterwarnings("ignore:This process")
+def test_a_run_of_a_forked_child_is_not_its_parents_users(tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    with Client(events_file=file) as client, client.run(), client.budget_guard(user_id="parent", usd_limit=1):
+        child = os.fork()
+        if not child:
+            with client.run(run_id="child", user_id="child"):
+                pass
+            os._exit(0 if client.flush(10) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    told = [event for event in map(json.loads, file.read_text().splitlines()) if event["run_id"] == "child"]
+    assert [(event["user_id"], event["scope_id"]) for event in told] == [("child", None)] * 2
+
+
 MULTIPROCESSING = """
 import multiprocessing, sys
 from actguard import Client, emit_event

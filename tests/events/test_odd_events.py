@@ -64,3 +64,22 @@ def test_a_function_that_raises_for_one_event_gets_the_others_of_its_batch() -> 
 
         assert told == ["cost", "end"]
         assert client.dropped_events == 2
+
+
+def test_a_function_that_wants_to_end_the_program_ends_no_delivery() -> None:
+    told: list[str] = []
+
+    def listen(event: Any) -> None:
+        if event["name"] == "odd":
+            raise SystemExit
+        told.append(event["name"])
+
+    with Client(event_sinks=[listen], flush_interval_ms=1) as client:
+        with client.run():
+            emit_event("order", "odd")
+            assert client.flush(10)
+            emit_event("order", "placed")
+        client.close()
+
+        assert told == ["start", "placed", "end"]
+        assert client.dropped_events == 1

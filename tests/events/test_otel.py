@@ -1,6 +1,8 @@
 """OpenTelemetry: a run is a span, a paid call is a span in it, tokens and cost are metrics."""
 
+import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -11,7 +13,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from actguard import Client, Usage, emit_violation
+from actguard import Client, Usage, emit_event, emit_violation
+from actguard.context import OUTSIDE, enter_frame
 from actguard.events.otel import OpenTelemetry
 from actguard.exceptions import GuardError
 
@@ -76,3 +79,32 @@ def test_a_refusal_is_an_event_of_its_run_and_a_failed_run_says_so(telemetry: An
     assert event.name == "guard.blocked"
     assert (event.attributes["actguard.code"], event.attributes["actguard.tool_name"]) == ("NO_SESSION", "pay")
     assert points("actguard.blocked")[0].value == 1
+
+
+def test_an_event_of_a_program_that_fits_no_span_costs_no_other(telemetry: Any) -> None:
+    _, sink, exporter, _ = telemetry
+    with Client(event_sinks=[sink]) as client:
+        with client.run():
+            emit_event("llm", "usage", {"usage": "none"})
+            emit_event("order", "placed")
+        client.close()
+
+        assert client.dropped_events == 1
+    assert [event.name for event in exporter.get_finished_spans()[-1].events] == ["order.placed"]
+
+
+def test_runs_at_once_under_one_id_are_a_span_each(telemetry: Any) -> None:
+    _, sink, exporter, _ = telemetry
+    with Client(event_sinks=[sink]) as client:
+        with client.run(run_id="r1"):
+            thread = threading.Thread(target=copy_context().run, args=(within, client))
+            thread.start()
+            thread.join()
+
+    assert len(exporter.get_finished_spans()) == 2
+
+
+def within(client: Client) -> None:
+    enter_frame(OUTSIDE)
+    with client.run(run_id="r1"):
+        pass

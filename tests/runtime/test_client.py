@@ -1,5 +1,6 @@
 """A client: its options, wherever they are written, and what wrong ones are told."""
 
+import asyncio
 import base64
 import json
 import subprocess
@@ -50,6 +51,12 @@ def test_one_timeout_sets_both_and_each_has_the_last_word() -> None:
         ({"gateway_url": "http://user:pass@host", "api_key": KEY}, "gateway_url"),
         ({"gateway_url": "http://host:port", "api_key": KEY}, "gateway_url"),
         ({"gateway_url": 8085, "api_key": KEY}, "gateway_url"),
+        ({"gateway_url": "http://gate way", "api_key": KEY}, "gateway_url"),
+        ({"gateway_url": "http://gate\nway", "api_key": KEY}, "gateway_url"),
+        ({"gateway_url": "http://gateway..example", "api_key": KEY}, "gateway_url"),
+        ({"gateway_url": f"https://{'a' * 64}.example", "api_key": KEY}, "gateway_url"),
+        ({"gateway_url": f"{URL}/?", "api_key": KEY}, "gateway_url"),
+        ({"gateway_url": f"{URL}/#", "api_key": KEY}, "gateway_url"),
         ({"gateway_url": URL}, "api_key"),
         ({"api_key": KEY}, "gateway_url"),
         ({"gateway_url": URL, "api_key": "sk-secret"}, "api_key"),
@@ -69,9 +76,11 @@ def test_one_timeout_sets_both_and_each_has_the_last_word() -> None:
         ({"timeout_s": float("inf")}, "timeout_s"),
         ({"debug": 1}, "debug"),
         ({"spool_dir": 5}, "spool_dir"),
+        ({"spool_dir": "spool\0"}, "spool_dir"),
         ({"events_file": ""}, "events_file"),
         ({"event_sinks": print}, "event_sinks"),
         ({"event_sinks": [5]}, "event_sinks"),
+        ({"event_sinks": [asyncio.sleep]}, "event_sinks"),
         ({"agent_id": ""}, "agent_id"),
         ({"api_kye": KEY}, "api_kye"),
     ],

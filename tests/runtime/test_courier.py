@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actguard.runtime.courier import Courier
-from actguard.transport.spool import Spool
+from actguard.transport.spool import Entry, Spool
 
 
 class Reservation:
@@ -31,3 +31,16 @@ def test_a_run_that_is_over_before_its_renewal_is_noted_is_no_matter(
     courier.close(5)
 
     assert caplog.records == []
+
+
+def test_what_cannot_be_opened_keeps_nothing_else_from_being_delivered(tmp_path: Path) -> None:
+    ended = Spool(tmp_path, "http://127.0.0.1:1", "k")
+    ended.keep("left", "/api/v1/settle", {})
+    (ended.folder / "00.spool").mkdir()
+    ended.close()
+    delivered: list[Entry] = []
+    courier = Courier(Spool(tmp_path, "http://127.0.0.1:1", "k"), delivered.append)
+
+    assert not courier.flush(10, others=True)
+    assert [entry.id for entry in delivered] == ["left"]
+    courier.close(5)

@@ -362,6 +362,22 @@ def test_open_goes_on_without_a_secure_connection_and_says_why(secure: FakeGatew
             pass
 
 
+@pytest.mark.parametrize("proxy", ["gopher://127.0.0.1:1", "http://127.0.0.1:port"])
+def test_a_proxy_that_is_none_is_a_mistake_at_construction(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(ActGuardUsageError, match="proxy"):
+        Client(gateway_url="https://gateway.example.com", api_key=KEY)
+
+
+def test_a_proxy_whose_name_cannot_be_looked_up_is_a_gateway_that_is_away(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://gate..way:1")
+    client = make(gateway_url="https://gateway.example.com", api_key=KEY, spool_dir=tmp_path)
+    with pytest.warns(GatewayWarning, match="could not be reached"), client.run(), client.budget_guard(usd_limit=1):
+        pass
+
+
 def test_a_ca_file_that_cannot_be_read_is_a_mistake_at_construction(tmp_path: Path) -> None:
     with pytest.raises(ActGuardUsageError) as caught:
         Client(gateway_url="https://127.0.0.1", api_key=KEY, ca_file=tmp_path / "none.pem")

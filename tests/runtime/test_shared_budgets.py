@@ -90,6 +90,14 @@ def test_a_smaller_grant_is_the_scopes_own_limit(gateway: FakeGateway, make: Mak
     assert caught.value.origin == "local"
 
 
+def test_figures_that_no_gateway_grants_are_not_taken(gateway: FakeGateway, make: Make) -> None:
+    absurd = 10**400
+    gateway.say("reserve", Answer(200, {"reserve_id": "r", "usd_limit_micros": absurd, "remaining_ttl_ms": absurd}))
+    client = make(gateway)
+    with client.run(), client.budget_guard(usd_limit=1) as guard:
+        assert guard.usd_limit == 1.0
+
+
 def test_an_error_under_a_smaller_grant_says_why_the_limit_is_so_small(
     gateway: FakeGateway, make: Make, ask: Callable[..., Any]
 ) -> None:

@@ -47,7 +47,16 @@ def test_what_the_server_asks_for_is_kept_or_nothing_is_tried() -> None:
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("2", 2), ("0.5", 0.5), ("-1", 0), ("Thu, 01 Jan 2026 00:00:10 GMT", 10), ("soon", None), ("nan", None)],
+    [
+        ("2", 2),
+        ("0.5", 0.5),
+        ("-1", 0),
+        ("Thu, 01 Jan 2026 00:00:10 GMT", 10),
+        ("soon", None),
+        ("nan", None),
+        ("Fri, 31 Dec 9999 23:59:59 -0500", None),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
+    ],
 )
 def test_retry_after_in_both_forms(value: str, seconds: float | None) -> None:
     assert asked_pause({"retry-after": value}, datetime(2026, 1, 1, tzinfo=UTC)) == seconds

@@ -74,18 +74,24 @@ def command(
     )
     try:
         server = Server(settings, host=host, port=port, workers=workers)
-        first = server.prepare(time_zone)
+        try:
+            first = server.prepare(time_zone)
+        except OSError as error:
+            raise _not_listening(error, host, port) from error
         for line in _greeting(server, first, database):
             click.echo(line)
         server.run()
     except (StoreError, Invalid) as error:
         raise click.ClickException(str(error)) from error
-    except OSError as error:
-        nowhere = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
-        other = "--host" if nowhere else "--port"
-        message = f"The gateway cannot listen on {host}:{port}: {error.strerror or error}. Choose another {other}."
-        raise click.ClickException(message) from error
     logging.shutdown()
+
+
+def _not_listening(error: OSError, host: str, port: int) -> click.ClickException:
+    nowhere = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+    other = "--host" if nowhere else "--port"
+    return click.ClickException(
+        f"The gateway cannot listen on {host}:{port}: {error.strerror or error}. Choose another {other}."
+    )
 
 
 def _greeting(server: Any, first: Any, database: str | None) -> list[str]:

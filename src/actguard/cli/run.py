@@ -7,11 +7,13 @@ events are those of the environment. What it says about the budget goes to stand
 
 import builtins
 import importlib.util
+import os
+import re
 import runpy
 import sys
 import threading
 import types
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,8 @@ _OPTIONS = {
     "events_file": "--events",
 }
 """By the argument that an error names: what was written for it here."""
+_MODULE = re.compile(r"-q*m(.*)")
+"""`-m MODULE`, `-mMODULE`, `-qm MODULE`."""
 
 
 class _LikePython(click.Command):
@@ -41,8 +45,9 @@ class _LikePython(click.Command):
         with_value = {name for option in self.params for name in option.opts if not getattr(option, "is_flag", False)}
         index = 0
         while index < len(args) and args[index].startswith("-") and args[index] != "--":
-            if args[index] == "-m":
-                args = [*args[: index + 2], "--", *args[index + 2 :]]
+            if found := _MODULE.fullmatch(args[index]):
+                last = index + (1 if found[1] else 2)
+                args = [*args[:last], "--", *args[last:]]
                 break
             index += 2 if args[index] in with_value else 1
         return super().parse_args(ctx, args)
@@ -86,7 +91,7 @@ def command(
     if module is None and not Path(program[0]).exists():
         raise click.UsageError(f"There is no file {program[0]!r} to run.", ctx)
     if module is not None:
-        sys.path[0] = ""
+        sys.path[0] = os.getcwd()
         if not _exists(module.partition(".")[0]):  # the rest of a name is found by importing, which is the program's
             raise click.UsageError(f"There is no module {module!r} to run.", ctx)
     if price_file is not None:
@@ -110,10 +115,14 @@ def _run(
     client: Client, guard: BudgetGuard, user: str | None, module: str | None, program: tuple[str, ...], *, quiet: bool
 ) -> int:
     """Run it, and return its exit status."""
-    status = 0
+    status, process = 0, os.getpid()
     try:
         with client, client.run(user_id=user), guard, _passing(guard):
-            _execute(module, program)
+            try:
+                _execute(module, program)
+            except SystemExit:
+                _wait_for_threads()
+                raise
             _wait_for_threads()
     except SystemExit as done:
         status = _status(done)
@@ -133,12 +142,13 @@ def _run(
     except ActGuardError as error:
         click.echo(f"actguard: {error}", err=True)
         status = 1
-    except Exception as error:  # noqa: BLE001 - the program's own: shown as Python shows it
+    except BaseException as error:  # noqa: BLE001 - the program's own: shown as Python shows it
         _show(error)
         status = 1
-    if not quiet and guard.account is not None:
+    if not quiet and guard.account is not None and process == os.getpid():  # a forked child ends here, too
         _flush()
-        click.echo(_summary(guard), err=True)
+        with suppress(OSError, ValueError):  # closed: nobody reads it
+            click.echo(_summary(guard), err=True)
     return status
 
 
@@ -181,7 +191,13 @@ def _exists(package: str) -> bool:
 
 
 def _wait_for_threads() -> None:
-    """Python waits for them too; what they spend belongs to the program."""
+    """Python waits for them too; what they spend belongs to the program.
+
+    Those of a pool that nobody has shut down wait for work for ever, until Python's end tells them that there is none.
+    """
+    endings: list[Callable[[], object]] = getattr(threading, "_threading_atexits", [])
+    for end in reversed(endings):
+        end()
     while others := [
         thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.current_thread()
     ]:

@@ -26,6 +26,12 @@ class NotNow(Exception):  # noqa: N818 - raised by a sink: says when
     """The events could not be delivered, and may be later: they go back into the queue."""
 
 
+class _Asked(threading.Event):
+    """Set for who waits, when what was there has been taken to the sink, or had to stay."""
+
+    delivered = False
+
+
 class Channel:
     """Events on their way to *sink*.
 
@@ -48,7 +54,7 @@ class Channel:
         self._spend: deque[Record] = deque()
         self._other: deque[Record] = deque()
         self._drops: deque[None] = deque()
-        self._wake: SimpleQueue[threading.Event | None] = SimpleQueue()
+        self._wake: SimpleQueue[_Asked | None] = SimpleQueue()
         self._awake = False
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
@@ -56,6 +62,9 @@ class Channel:
     # ---- where events happen ----
 
     def put(self, record: Record) -> None:
+        if self._closed:
+            self._drops.append(None)
+            return
         spend, other = self._spend, self._other
         (spend if record.is_spend else other).append(record)
         waiting = len(spend) + len(other)
@@ -113,15 +122,14 @@ class Channel:
             failures = 0 if delivered else failures + 1
             for waiting in asked:
                 if waiting is not None:
+                    waiting.delivered = delivered
                     waiting.set()
             if not delivered:
                 wake.put(None)
 
-    def _gather(
-        self, wake: "SimpleQueue[threading.Event | None]", seconds: float, enough: int
-    ) -> "list[threading.Event | None]":
+    def _gather(self, wake: "SimpleQueue[_Asked | None]", seconds: float, enough: int) -> "list[_Asked | None]":
         """Let events come in for a while, or until there are enough, or somebody waits for them."""
-        asked: list[threading.Event | None] = []
+        asked: list[_Asked | None] = []
         deadline = time.monotonic() + seconds
         while self.waiting < enough:
             try:
@@ -145,7 +153,7 @@ class Channel:
                     self._give_back(batch)
                     self._report(failed)
                     return False
-                except Exception as failed:  # noqa: BLE001 - a sink is somebody else's code, and the thread must live
+                except BaseException as failed:  # noqa: BLE001 - a sink is somebody else's code, and the thread must live
                     self._lost += failed.count if isinstance(failed, NotTaken) else len(batch)
                     self._report(failed)
                 finally:
@@ -178,7 +186,7 @@ class Channel:
             logger.warning("The queue of events to %r was full; the oldest were dropped", self.sink)
         self._lost += dropped
 
-    def _report(self, failed: Exception) -> None:
+    def _report(self, failed: BaseException) -> None:
         if not self._failed:
             self._failed = True
             logger.warning("Events could not be delivered to %r: %s", self.sink, failed)
@@ -186,22 +194,22 @@ class Channel:
     # ---- its end ----
 
     def flush(self, seconds: float) -> bool:
-        """Deliver what waits. Returns whether everything was, in so many seconds."""
+        """Deliver what waits. Returns whether everything was, in so many seconds; not what comes meanwhile."""
         if not self.waiting and not self._write_lock.locked():
             return True
         if self._thread is None or not self._thread.is_alive():
             self.start()
         if self._thread is None or not self._thread.is_alive():
             return self._deliver()
-        done = threading.Event()
+        done = _Asked()
         self._wake.put(done)
-        return done.wait(seconds) and not self.waiting
+        return done.wait(seconds) and done.delivered
 
     def close(self, seconds: float) -> bool:
         """`flush`, then let the sink go. Returns whether everything was delivered."""
         if self._closed:
             return True
-        delivered = self.flush(seconds)
+        delivered = self.flush(seconds) and not self.waiting
         self._closed = True
         self._wake.put(None)
         if not delivered:

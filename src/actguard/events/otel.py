@@ -11,7 +11,7 @@ from typing import Any
 from opentelemetry import metrics, trace
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Status, StatusCode, TraceFlags
 
-from actguard.events.sinks import Event
+from actguard.events.sinks import Event, each
 
 _MOST_RUNS = 10_000
 _TOKEN_BUCKETS = [4**power for power in range(14)]
@@ -42,20 +42,22 @@ class OpenTelemetry:
         self._runs: OrderedDict[str, Span] = OrderedDict()
 
     def write(self, events: Sequence[Event]) -> None:
-        for event in events:
-            kind = event["category"], event["name"]
-            if kind == ("run", "start"):
-                self._start(event)
-            elif kind == ("run", "end"):
-                self._end(event)
-            elif kind == ("llm", "usage"):
-                self._usage(event)
-            else:
-                if event["outcome"] == "blocked":
-                    self._blocked.add(1, {"actguard.event": ".".join(kind)})
-                span = self._runs.get(event["run_id"])
-                if span is not None:
-                    span.add_event(".".join(kind), _attributes(event), timestamp=_nanoseconds(event))
+        each(self._write, events)
+
+    def _write(self, event: Event) -> None:
+        kind = event["category"], event["name"]
+        if kind == ("run", "start"):
+            self._start(event)
+        elif kind == ("run", "end"):
+            self._end(event)
+        elif kind == ("llm", "usage"):
+            self._usage(event)
+        else:
+            if event["outcome"] == "blocked":
+                self._blocked.add(1, {"actguard.event": ".".join(kind)})
+            span = self._runs.get(event["run_id"])
+            if span is not None:
+                span.add_event(".".join(kind), _attributes(event), timestamp=_nanoseconds(event))
 
     def _start(self, event: Event) -> None:
         agent = event["agent_id"]
@@ -70,6 +72,9 @@ class OpenTelemetry:
             }),
             start_time=_nanoseconds(event),
         )  # fmt: skip
+        earlier = self._runs.pop(event["run_id"], None)
+        if earlier is not None:  # another run of this name, which goes on: what has no end is not told at all
+            earlier.end(_nanoseconds(event))
         self._runs[event["run_id"]] = span
         if len(self._runs) > _MOST_RUNS:
             self._runs.popitem(last=False)[1].end()

@@ -1,5 +1,6 @@
 """The events of one run: stamped where they happen, and put on their way."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,10 +18,14 @@ class RunEvents:
         self.origin = origin
         self.mode: Mode = mode
         self.channels = tuple(channels)
+        self._pid = os.getpid()
 
     def emit(self, category: str, name: str, payload: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
         if wanted(self.mode, category, name):
-            self.put(Record(self.origin, category, name, dict(payload), fields, current_frame().scope))
+            scope = current_frame().scope
+            if getattr(scope, "pid", self._pid) != self._pid:  # it is of the process that this one was forked from
+                scope = None
+            self.put(Record(self.origin, category, name, dict(payload), fields, scope))
 
     def put(self, record: Record) -> None:
         """Take an event that is wanted."""

@@ -13,9 +13,25 @@ Event = Mapping[str, Any]
 class NotTaken(Exception):  # noqa: N818 - raised by a sink: says how many
     """Some events of a batch were not taken, and never will be; the others were."""
 
-    def __init__(self, count: int, why: Exception) -> None:
+    def __init__(self, count: int, why: BaseException) -> None:
         super().__init__(str(why))
         self.count = count
+
+
+def each(take: Callable[[Event], object], events: Sequence[Event]) -> None:
+    """Have *take* called with each of *events*, also with those behind one that it raises for.
+
+    Raises:
+        NotTaken: it raised.
+    """
+    failures: list[BaseException] = []
+    for event in events:
+        try:
+            take(event)
+        except BaseException as error:  # noqa: BLE001 - somebody else's function, or what a program has put in an event
+            failures.append(error)
+    if failures:
+        raise NotTaken(len(failures), failures[0])
 
 
 @runtime_checkable
@@ -59,14 +75,7 @@ class Callback:
         self.function = function
 
     def write(self, events: Sequence[Event]) -> None:
-        failures: list[Exception] = []
-        for event in events:
-            try:
-                self.function(event)
-            except Exception as error:  # noqa: BLE001 - somebody else's function
-                failures.append(error)
-        if failures:
-            raise NotTaken(len(failures), failures[0])
+        each(self.function, events)
 
     def close(self) -> None:
         pass

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import inspect
 import json
 import os
 import re
@@ -20,6 +21,7 @@ EventMode = Literal["off", "significant", "verbose"]
 OnGatewayError = Literal["open", "closed"]
 
 _API_KEY = re.compile(r"ag_[a-z]+_[A-Za-z0-9_-]+\.[A-Za-z0-9._~+/-]+=*")
+_UNFIT = re.compile(r"[\s\x00-\x1f\x7f]")
 _LONGEST_WAIT = 86_400.0
 _URL_SAFE = str.maketrans("-_", "+/")
 
@@ -257,7 +259,7 @@ def _path(argument: str, value: Any) -> str | None:
         path = None if value is None else os.fsdecode(value)
     except TypeError:
         path = ""
-    if path == "":
+    if path == "" or (path is not None and "\0" in path):
         raise ActGuardUsageError(f"{argument} must be a path, not {value!r}", argument=argument)
     return path
 
@@ -270,6 +272,11 @@ def _sinks(value: Any) -> "tuple[Callable[..., Any], ...]":
         if not callable(sink) and not callable(getattr(sink, "write", None)):
             raise ActGuardUsageError(
                 f"event_sinks takes callables and sinks, not {type(sink).__name__}", argument="event_sinks"
+            )
+        if inspect.iscoroutinefunction(sink):
+            raise ActGuardUsageError(
+                f"event_sinks takes plain functions, called on a thread of their own, and {sink.__name__} is async",
+                argument="event_sinks",
             )
     return sinks
 
@@ -302,13 +309,14 @@ def _gateway_url(value: Any) -> str:
     try:
         parts = urlsplit(value.strip())
         host, _ = parts.hostname, parts.port
+        (host or "").encode("idna")  # as it is looked up
     except ValueError:
         raise ActGuardUsageError(f"{what}, not {value!r}", argument="gateway_url") from None
     if parts.username or parts.password:
         raise ActGuardUsageError(f"{what}, with no user or password in it", argument="gateway_url")
-    if parts.scheme not in ("http", "https") or not host:
+    if parts.scheme not in ("http", "https") or not host or _UNFIT.search(value.strip()):
         raise ActGuardUsageError(f"{what}, not {value!r}", argument="gateway_url")
-    if parts.query or parts.fragment:
+    if "?" in value or "#" in value:
         raise ActGuardUsageError(f"{what}, with nothing behind its path, not {value!r}", argument="gateway_url")
     return value.strip().rstrip("/")
 

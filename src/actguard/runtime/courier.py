@@ -35,6 +35,8 @@ class Renewable(Protocol):
 
     def renew(self) -> None: ...
 
+    def owe_spent(self) -> None: ...
+
 
 class Courier:
     """Args:
@@ -140,11 +142,15 @@ class Courier:
     def _pay_for_orphans(self) -> bool:
         """Deliver what processes have left that have ended."""
         delivered = True
-        for segment in self.spool.adopt():
-            try:
-                delivered = delivered and self._pay_for(segment)
-            finally:
-                segment.close()
+        try:
+            for segment in self.spool.adopt():
+                try:
+                    delivered = delivered and self._pay_for(segment)
+                finally:
+                    segment.close()
+        except OSError as error:
+            logger.warning("Not all that ended processes have left can be read: %s", error)
+            return False
         return delivered
 
     def _pay_for(self, segment: Segment) -> bool:
@@ -207,7 +213,7 @@ class Courier:
                 done.set()
 
         self._calls.put(flush)
-        return done.wait(seconds) and all(outcome)
+        return done.wait(seconds) and outcome == [True]
 
     def _flush(self) -> bool:
         while True:
@@ -219,6 +225,11 @@ class Courier:
                 action()
         return self._pay()
 
+    def _owe_open(self) -> None:
+        for hold in list(self._renewals):
+            if not hold.over:
+                hold.owe_spent()
+
     def deliver_all(self) -> bool:
         """`flush`, of what ended processes have left too; on the calling thread."""
         with self._working:
@@ -226,9 +237,10 @@ class Courier:
             return self._pay_for_orphans() and own
 
     def close(self, seconds: float) -> None:
-        """Deliver what can be; the rest stays in the spool."""
+        """Deliver what can be, also of scopes that nobody may leave any more; the rest stays in the spool."""
         if self._stopped:
             return
+        self._calls.put(self._owe_open)
         self.flush(seconds)
         self._stopped = True
         self._calls.put(None)

@@ -105,6 +105,7 @@ class GatewayReservation:
         """Go on without the gateway, which may or may not have granted it."""
         self._offline = True
         self._remote.warn_away(error)
+        self._remote.courier.renew(self, self._ttl_ms / 3000)
 
     def opened(self, account: Account) -> None:
         pass
@@ -150,8 +151,16 @@ class GatewayReservation:
 
     def renew(self) -> None:
         """Keep the hold from expiring, and tell what was spent so far: a crash then loses less. On the courier."""
-        if self.pid != os.getpid() or self.over or self._offline:
+        if self.pid != os.getpid() or self.over:
             return
+        if self._offline:
+            self._remote.courier.renew(self, self._ttl_ms / 3000)
+        else:
+            self._extend_life()
+        if self._left or len(self.breakdown):
+            self.settle_late()
+
+    def _extend_life(self) -> None:
         ttl_s = min(max(1, math.ceil(self._ttl_ms / 1000)), _LONGEST_TTL_S)
         identity = self._identity
         try:
@@ -168,8 +177,6 @@ class GatewayReservation:
             logger.warning("The hold of run %s could not be renewed: %s", identity.run_id, error)
         else:
             self._renew_by(answer)
-        if self._left or len(self.breakdown):
-            self.settle_late()
 
     def _renew_by(self, answer: Mapping[str, Any]) -> None:
         remaining = _count(answer.get("remaining_ttl_ms"))
@@ -195,7 +202,7 @@ class GatewayReservation:
         if self.pid != os.getpid():
             return
         workers = self._remote.workers
-        kept = await await_for(workers, self._keep, None)
+        kept = await await_for(workers, self._keep, None, late=self._owe)
         try:
             self._told(await await_for(workers, lambda: self._send(kept), self._remote.config.budget.timeout_s))
         except TooLate:
@@ -219,6 +226,11 @@ class GatewayReservation:
                 self._send(self._keep(late=True))
             except ActGuardError as error:
                 logger.error("What was spent late in run %s was not taken: %s", self._identity.run_id, error)
+
+    def owe_spent(self) -> None:
+        """Put on disk what was spent so far, for the courier to deliver: the program may end inside the scope."""
+        if self.pid == os.getpid() and len(self.breakdown):
+            self._owe(self._keep(late=True))
 
     def _keep(self, *, late: bool = False) -> list[Kept]:
         """Put on disk what is to be told now. After this, nothing that was spent depends on this process."""
@@ -291,4 +303,4 @@ def closed(error: Unanswered) -> BudgetTransportError:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_MICROS else None

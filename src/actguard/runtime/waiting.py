@@ -1,6 +1,7 @@
 """Waiting for work that runs on another thread: a thread waits so long, a task does without blocking its loop."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from actguard.budget.async_signal import async_signal
@@ -26,8 +27,10 @@ def wait_for(workers: Workers, work: Callable[[], T], seconds: float, late: Call
     try:
         if not job.wait(seconds) and job.abandon(late):
             raise TooLate
+    except TooLate:
+        raise
     except BaseException:
-        job.abandon(late)
+        _leave(job, late)
         raise
     return job.outcome()
 
@@ -45,7 +48,16 @@ async def await_for(
     try:
         if job.when_done(wake) and not await wait(seconds) and job.abandon(late):
             raise TooLate
+    except TooLate:
+        raise
     except BaseException:
-        job.abandon(late)
+        _leave(job, late)
         raise
     return job.outcome()
+
+
+def _leave(job: Job[T], late: Callable[[T], object] | None) -> None:
+    """Have *late* called also with what the work returned in the moment in which the wait for it was ended."""
+    if not job.abandon(late) and late is not None:
+        with suppress(Exception):  # nobody is left who could be told
+            late(job.outcome())

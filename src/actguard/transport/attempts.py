@@ -62,8 +62,8 @@ def asked_pause(headers: Mapping[str, str], now: datetime | None = None) -> floa
         seconds = float(value)
     except ValueError:
         try:
-            moment = parsedate_to_datetime(value)
-        except ValueError:
+            moment = parsedate_to_datetime(value).astimezone(UTC)
+        except (ValueError, OverflowError):
             return None
-        seconds = (moment.astimezone(UTC) - (now or datetime.now(UTC))).total_seconds()
+        seconds = (moment - (now or datetime.now(UTC))).total_seconds()
     return max(0.0, seconds) if seconds == seconds else None

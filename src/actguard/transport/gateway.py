@@ -57,8 +57,10 @@ class GatewayTransport:
         """Have what requests need in memory: the first one's deadline is no time to read a library.
 
         Raises:
-            ActGuardUsageError: there is no certificate in `ca_file`.
+            ActGuardUsageError: there is no certificate in `ca_file`, or a proxy of the environment is none.
         """
+        import httpx2
+
         try:
             self._connections()
         except OSError as error:
@@ -66,6 +68,10 @@ class GatewayTransport:
                 raise
             raise ActGuardUsageError(
                 f"ca_file {self._ca_file} holds no certificate that can be read", argument="ca_file"
+            ) from error
+        except (httpx2.InvalidURL, ValueError, ImportError) as error:
+            raise ActGuardUsageError(
+                f"the proxy that the environment names for gateway_url cannot be used: {error}", argument="gateway_url"
             ) from error
 
     def post(
@@ -127,7 +133,7 @@ class GatewayTransport:
                     if time.monotonic() > attempts.deadline:
                         raise too_late(self.url, time.monotonic() - started)
             status, said = response.status_code, response.headers
-        except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, OSError) as error:
+        except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, UnicodeError, OSError) as error:
             self._trace(method, path, content, f"failed: {error!r}", started)
             raise explained(error, self.url) from error
         self._trace(method, path, content, f"{status} {bytes(answer[:2000])!r}", started)

@@ -173,14 +173,25 @@ class Spool:
         return list(self._own.pending.values()) if self._own is not None else []
 
     def adopt(self) -> Iterator[Segment]:
-        """Segments of processes that have ended, locked and read. Close each when it is dealt with."""
+        """Segments of processes that have ended, locked and read. Close each when it is dealt with.
+
+        Raises:
+            OSError: after the last one: there is one that cannot be opened.
+        """
+        unopened: OSError | None = None
         for file in self.segments():
-            segment = _take(file)
+            try:
+                segment = _take(file)
+            except OSError as error:
+                unopened = error
+                continue
             if segment is not None:
                 self._adopted.append(segment)
                 segment.read()
                 yield segment
                 self._adopted.remove(segment)
+        if unopened is not None:
+            raise unopened
 
     def refuse(self, entry: Entry, reason: str) -> None:
         """Put aside what the gateway will never take, for a person to look at."""
