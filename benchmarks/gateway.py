@@ -1,4 +1,4 @@
-"""Reserve+settle pairs a second through the gateway, every answer durable, beside what the bare store can commit.
+"""Reserve+settle pairs a second through the gateway, every answer durable, beside what its bare store can commit.
 
 The load comes from a process of its own, on the same cores. Postgres is measured where one is installed.
 """
@@ -14,8 +14,14 @@ import time
 from pathlib import Path
 from urllib.request import urlopen
 
+from actguard.gateway.accounts import add_workspace, put_budget
+from actguard.gateway.ledger.operations import Reserve, Settle
+from actguard.gateway.storage.connect import connect
+from actguard.gateway.storage.store import Store
+
 SECONDS = float(os.environ.get("ACTGUARD_BENCH_SECONDS", "4"))
 CONNECTIONS = (1, 64, 256)
+BATCHES = (1, 32, 128)
 SOURCE = Path(__file__).parents[1] / "src"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCE)}
 
@@ -23,8 +29,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCE)}
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        print(f"fsync: {syncs(place):,.0f}/s; the store alone (SQLite, FULL), pairs/s:", end=" ")
-        print(", ".join(f"{ceiling(place, size):,.0f} in batches of {size}" for size in (1, 32, 128)))
+        print(f"the disk: {syncs(place):,.0f} flushes a second")
         report("SQLite, synchronous=FULL, one gateway", str(place / "bench.db"), 1)
         url = os.environ.get("ACTGUARD_BENCH_POSTGRES")
         if url:
@@ -52,6 +57,11 @@ def report(title: str, database: str, gateways: int) -> None:
     for process in processes:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
+    store = connect(database)
+    store.open()
+    for size in BATCHES:
+        print(f"  its store alone, {size:3} to a batch  {ceiling(store, size):8,.0f} pairs/s")
+    store.close()
 
 
 def started(database: str, *, fresh: bool = True) -> tuple["subprocess.Popen[str]", int, str]:
@@ -93,28 +103,20 @@ def syncs(place: Path) -> float:
     return count / (time.perf_counter() - started_at)
 
 
-def ceiling(place: Path, size: int) -> float:
+def ceiling(store: Store, size: int) -> float:
     """Pairs a second when nothing is in front of the store: the ledger itself and its commits."""
-    from actguard.gateway.accounts import add_workspace, put_budget
-    from actguard.gateway.ledger.operations import Reserve, Settle
-    from actguard.gateway.storage.sqlite.store import SqliteStore
-
-    store = SqliteStore(place / f"bare{size}.db")
-    store.open()
-    store.write(lambda t: add_workspace(t, "w", "UTC", 1))
+    workspace = store.write(lambda t: add_workspace(t, f"alone {size}", "UTC", 1))
     limits = {"window": "day", "usd": 10**14, "tokens": None, "observe": False, "now": 1}
     for scope, scope_key in (("workspace", ""), ("user", "*")):
-        store.write(lambda t, s=scope, k=scope_key: put_budget(t, 1, scope=s, key=k, **limits))
+        store.write(lambda t, s=scope, k=scope_key: put_budget(t, workspace, scope=s, key=k, **limits))
     done, started_at = 0, time.perf_counter()
     while time.perf_counter() - started_at < 1.5:
         ids = [f"{time.time_ns():x}.{n}" for n in range(size)]
-        same = {"workspace": 1, "agent": "bench", "hash": "h"}
+        same = {"workspace": workspace, "agent": "bench", "hash": "h"}
         store.apply([Reserve(**same, reserve_id=i, idempotency_key=i, user_id="u", usd=50_000) for i in ids])
         store.apply([Settle(**same, reserve_id=i, idempotency_key=f"{i}:final", usd=6_400, tokens=1540) for i in ids])
         done += size
-    took = time.perf_counter() - started_at
-    store.close()
-    return done / took
+    return done / (time.perf_counter() - started_at)
 
 
 if __name__ == "__main__":
