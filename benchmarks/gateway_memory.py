@@ -1,7 +1,7 @@
 """What a gateway's ledger and store keep in memory while pairs go by: `python -m benchmarks gateway_memory`.
 
 Pairs of reserve and settle in one process, over SQLite, with the budgets that every request is held on, a user in every
-twenty new, one hold in sixty-four left to expire, and the reaper at work. ACTGUARD_BENCH_PAIRS=1000000 for a million.
+twenty new, one hold in sixty-four left to expire, and the reaper at work. ACTGUARD_BENCH_PAIRS says how many.
 """
 
 import gc
@@ -14,7 +14,7 @@ from actguard.gateway.accounts import add_workspace, put_budget
 from actguard.gateway.ledger.operations import Reserve, Settle
 from actguard.gateway.storage.sqlite.store import SqliteStore
 
-PAIRS = int(os.environ.get("ACTGUARD_BENCH_PAIRS", "200000"))
+PAIRS = int(os.environ.get("ACTGUARD_BENCH_PAIRS", "1000000"))
 BATCH = 128
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _SECOND = 1_000_000
