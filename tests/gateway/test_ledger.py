@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from actguard.gateway import accounts
+from actguard.gateway import accounts, reports
 from actguard.gateway.audit import audit
 from actguard.gateway.ledger.operations import Extend, Release, Reply, Reserve, Settle
 from actguard.gateway.ledger.windows import SECOND, window_at
@@ -349,6 +349,31 @@ def test_a_budget_that_only_observes_counts_and_refuses_nobody(ledger: Any) -> N
     ledger.budget(usd=10, observe=True)
     assert ledger.one(reserve(usd=60)).status == 200
     assert ledger.counter() == (60, 0, 0, 0)
+
+
+def test_a_budget_that_only_observes_tells_whom_it_would_have_refused(ledger: Any) -> None:
+    ledger.budget(usd=10, observe=True)
+    ledger.budget("user", "alice", window="day", tokens=5, observe=True)
+
+    def told() -> list[tuple[Any, ...]]:
+        found = ledger.store.read(lambda t: reports.events(t, 1, 0, 2**62, "", "budget", 99))
+        said = [event["payload"] for event in found if event["name"] == "would_block"]
+        names = ("reserve_id", "scope", "scope_key", "window", "usd_used_micros", "usd_limit_micros", "tokens_used")
+        return [tuple(payload[name] for name in names) for payload in reversed(said)]
+
+    assert ledger.one(reserve("a", usd=8)).status == 200
+    assert ledger.one(reserve("b")).status == 200, "whoever names no limit takes what is left"
+    ledger.one(release("b"))
+    assert told() == []
+
+    for _ in range(2):
+        assert ledger.one(reserve("c", usd=3, tokens=9, user_id="alice")).status == 200
+    assert told() == [
+        ("c", "workspace", "", "total", 8, 10, 0),
+        ("c", "user", "alice", "day", 0, None, 0),
+    ]
+    assert ledger.one(extend("a", usd=1)).status == 200
+    assert told()[2:] == [("a", "workspace", "", "total", 11, 10, 9)]
 
 
 def test_a_prepaid_balance_is_asked_for_payment(ledger: Any) -> None:
