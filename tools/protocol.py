@@ -14,9 +14,9 @@ Made from the gateway's code by `tools/protocol.py`; `/openapi.json` says the sa
 money is whole micro-dollars, times are RFC 3339 in UTC. Unknown fields are ignored. Every error is
 `{"error": "...", "code": "..."}`, and says what to do.
 
-`Authorization: Bearer ag_live_...` names the agent. With an `Idempotency-Key`, the same reserve, settle, extend, release
-or payment into the balance has the same answer, and another one under that key, or another agent's, is 422. Everything
-else may be sent again as it is, but for `POST /api/v1/keys`, which makes one more key.
+`Authorization: Bearer ag_live_...` names the agent. With an `Idempotency-Key`, the same reserve, settle, extend,
+release or payment into the balance has the same answer, and another one under that key, or another agent's, is 422.
+Everything else may be sent again as it is, but for `POST /api/v1/keys`, which makes one more key.
 """
 
 

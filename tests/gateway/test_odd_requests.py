@@ -145,6 +145,16 @@ def test_the_first_start_shows_a_command_for_its_own_database(tmp_path: Path) ->
     assert f"actguard budgets set workspace --usd 50 --per day --database '{database}'" in greeting
 
 
+def test_a_time_zone_is_for_a_new_database_and_another_one_is_told_so(tmp_path: Path) -> None:
+    database = ("--database", str(tmp_path / "gateway.db"))
+    GatewayProcess(database[1], tmp_path).start().stop()
+
+    assert "'Mars/Base' is no time zone" in refused("--time-zone", "Mars/Base", "--port", "0", *database)
+    again = GatewayProcess(database[1], tmp_path, options=("--time-zone", "Asia/Tokyo"), agent_key="known").start()
+    again.stop()
+    assert "--time-zone is for a new database" in again.log.read_text()
+
+
 def test_whoever_reads_the_greeting_may_connect(tmp_path: Path) -> None:
     with started(tmp_path) as (process, port), socket.create_connection(("127.0.0.1", port), 10) as early:
         early.settimeout(30)
