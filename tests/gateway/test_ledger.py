@@ -232,6 +232,14 @@ def test_a_run_that_happened_without_a_gateway_is_recorded_as_reserve_and_settle
     assert ledger.counter() == (0, 30, 0, 0)
 
 
+def test_an_offline_settle_that_is_refused_leaves_no_hold_behind(ledger: Any) -> None:
+    ledger.budget(usd=100)
+    assert ledger.one(settle("off", usd=30, offline=True, final=False)).status == 422
+    assert ledger.one(settle("off", usd=2**62 + 1, offline=True)).status == 422
+    assert ledger.one(settle("off", usd=30)).status == 404
+    assert ledger.one(reserve("off", usd=10)).status == 200
+
+
 def test_parts_are_charged_once_each_in_any_order_and_the_last_gives_back_the_rest(ledger: Any) -> None:
     ledger.budget(usd=100)
     ledger.one(reserve(usd=60))
@@ -448,6 +456,24 @@ def test_amounts_that_no_store_could_count_are_refused(ledger: Any) -> None:
     ledger.one(reserve(usd=1))
     assert ledger.one(settle(usd=2**62 + 1)).status == 422
     assert ledger.counter() == (1, 0, 0, 0)
+
+
+def test_holds_that_no_store_could_add_up_are_refused(ledger: Any) -> None:
+    ledger.budget(tokens=100)  # no limit in dollars keeps their sum small
+    for n in (1, 2):
+        assert ledger.one(reserve(f"r{n}", usd=2**61, tokens=1)).status == 200
+    assert ledger.one(reserve("r3", usd=2**61, tokens=1)).body["code"] == "invalid"
+    assert ledger.one(extend("r1", usd=2**61)).body["code"] == "invalid"
+    assert ledger.counter() == (2**62, 0, 2, 0)
+    assert ledger.one(reserve("r4", usd=0, tokens=1)).status == 200
+
+
+def test_parts_of_a_hold_that_no_store_could_add_up_are_refused(ledger: Any) -> None:
+    ledger.one(reserve(usd=1))  # on no budget at all
+    for seq in (1, 2):
+        assert ledger.one(settle(usd=2**61, final=False, seq=seq)).status == 200
+    assert ledger.one(settle(usd=2**61, final=False, seq=3)).body["code"] == "invalid"
+    assert ledger.one(settle(usd=0)).body["usd_micros"] == 2**62
 
 
 @pytest.mark.parametrize(

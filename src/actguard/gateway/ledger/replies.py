@@ -100,5 +100,9 @@ def unknown_hold() -> Reply:
     return error(404, "unknown_reserve_id", "There is no hold with this reserve_id here.")
 
 
+def uncountable() -> Reply:
+    return error(422, "invalid", "The amounts are too large to be counted.")
+
+
 def error(status: int, code: str, message: str) -> Reply:
     return Reply(status, {"error": message, "code": code})

@@ -4,15 +4,17 @@ from typing import Final
 
 import msgspec
 
-from actguard.gateway.ledger.booking import book, changed
+from actguard.gateway.ledger.booking import LARGEST, book, can_hold, changed
 from actguard.gateway.ledger.keys import keep_answers
 from actguard.gateway.ledger.operations import Extend, Reply, Reserve
-from actguard.gateway.ledger.replies import error, granted, refused, unknown_hold, used_up
+from actguard.gateway.ledger.replies import error, granted, refused, uncountable, unknown_hold, used_up
 from actguard.gateway.ledger.rows import RESERVE_KEYED, Applied, Counter, Hold, Place, Working
 from actguard.gateway.ledger.windows import window_at
 
 _EVERYTHING: Final = 2**62
 """More than any budget has left."""
+_SMALL: Final = 10**11
+"""No store has so many holds that as much in each could not be added up."""
 
 
 def reserve(rows: Working, asked: Reserve) -> Reply:
@@ -33,6 +35,9 @@ def reserve(rows: Working, asked: Reserve) -> Reply:
     usd, tokens, short = _amounts(asked, place)
     if short is not None:
         return refused(short, asked.user_id, usd if usd is not None else 0)
+    large = max(usd or 0, tokens or 0) > _SMALL
+    if large and not can_hold(rows, place.numbers, usd or 0, tokens or 0):
+        return uncountable()
     would_block = _would_block(asked, place) if place.observing else ()
     hold = Hold(  # in the order of its fields: so many names cost more than all the rest of a reserve
         asked.workspace, asked.reserve_id, asked.agent, asked.run_id, asked.user_id, asked.plan_key,
@@ -66,8 +71,10 @@ def extend(rows: Working, asked: Extend) -> Reply:
         for each in short:
             if not each[0].budget.observe:
                 return refused(each, hold.user_id, asked.usd)
-        for applied, counter in short:
-            book(rows, hold, "would_block", usage=_told(applied, counter))
+        if not _can_grow(rows, hold, asked):
+            return uncountable()
+        for each in short:
+            book(rows, hold, "would_block", usage=_told(*each))
     keep_answers(rows, hold)
     if asked.usd or asked.tokens:
         hold.usd_held += asked.usd
@@ -132,6 +139,12 @@ def _is_short(applied: Applied, counter: Counter, usd: int, tokens: int) -> bool
 
 def _told(applied: Applied, counter: Counter) -> str:
     return msgspec.json.encode(used_up(applied.budget, counter)).decode()
+
+
+def _can_grow(rows: Working, hold: Hold, asked: Extend) -> bool:
+    usd = max(hold.usd_limit or 0, hold.usd_held) + asked.usd
+    tokens = max(hold.token_limit or 0, hold.tokens_held) + asked.tokens
+    return max(usd, tokens) <= LARGEST and can_hold(rows, hold.counters, asked.usd, asked.tokens)
 
 
 def _short_of(rows: Working, hold: Hold, asked: Extend) -> list[tuple[Applied, Counter]]:
