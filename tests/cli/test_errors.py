@@ -39,6 +39,8 @@ def test_a_wrong_use_is_one_line_that_names_the_option(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", ["", *sys.path])
+    for name in ("ACTGUARD_CONFIG", "ACTGUARD_GATEWAY_URL", "ACTGUARD_API_KEY", "ACTGUARD_DATABASE"):
+        monkeypatch.delenv(name, raising=False)
     with pytest.raises(SystemExit) as ended:
         main(arguments.split())
 
