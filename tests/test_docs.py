@@ -63,6 +63,7 @@ def test_a_page_runs_as_printed(
     page: str, provider: LocalProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACTGUARD_CONFIG", "")  # a page sets it, and it is to be gone after that page
     document = Sybil(
         parsers=[
             CodeBlockParser(language="python", evaluator=run),

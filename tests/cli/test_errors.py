@@ -29,6 +29,7 @@ from actguard.cli import main  # noqa: E402 - without click there is no command 
         ("run --usd many -m json", "Error: Invalid value for '--usd': 'many' is not a valid float."),
         ("budgets set workspace --usd -5", "Error: Invalid value for '--usd': '-5' is no amount of dollars: write 25"),
         ("budgets credit much", "Error: Invalid value for 'USD': 'much' is no amount of dollars: write 25 or 0.50"),
+        ("budgets credit 0", "Error: Invalid value for 'USD': nothing would be paid in, and every run would need it."),
         ("gateway --default-hold x", "Error: Invalid value for '--default-hold': 'x' is no amount of dollars"),
         ("spend --days 0", "Error: Invalid value for '--days': 0 is not in the range 1<=x<=3650."),
     ],
@@ -38,6 +39,8 @@ def test_a_wrong_use_is_one_line_that_names_the_option(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", ["", *sys.path])
+    for name in ("ACTGUARD_CONFIG", "ACTGUARD_GATEWAY_URL", "ACTGUARD_API_KEY", "ACTGUARD_DATABASE"):
+        monkeypatch.delenv(name, raising=False)
     with pytest.raises(SystemExit) as ended:
         main(arguments.split())
 

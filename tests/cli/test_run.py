@@ -263,6 +263,18 @@ def test_a_gateway_of_the_environment_is_asked(run: Run, tmp_path: Path) -> None
         assert "of $0.0003" in done.stderr
 
 
+def test_a_gateway_that_is_away_is_said_in_one_line(run: Run, tmp_path: Path) -> None:
+    env = {"ACTGUARD_GATEWAY_URL": "http://127.0.0.1:1", "ACTGUARD_API_KEY": KEY, "XDG_STATE_HOME": str(tmp_path)}
+    program = "import warnings; warnings.warn('of the program')"
+    done = run("--usd", "1", "program.py", program=program, env=env)
+
+    assert done.returncode == 0
+    (line,) = [line for line in done.stderr.splitlines() if "go on under their local limits" in line]
+    assert line.startswith("actguard: The gateway at http://127.0.0.1:1 could not be reached")
+    assert "program.py:1: UserWarning: of the program" in done.stderr
+    assert "click" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -96,6 +96,21 @@ def test_a_run_tells_its_beginning_and_its_end(client: Client, told: Told) -> No
     assert "secret" not in json.dumps(told)
 
 
+@pytest.mark.parametrize(
+    ("code", "outcome", "severity"), [(None, "success", "info"), (0, "success", "info"), (3, "failed", "error")]
+)
+def test_a_program_that_exits_in_a_run_has_the_outcome_of_its_exit(
+    client: Client, told: Told, code: int | None, outcome: str, severity: str
+) -> None:
+    with pytest.raises(SystemExit), client.run():
+        raise SystemExit(code)
+    client.flush()
+
+    (end,) = named(told, "run.end")
+    assert (end["outcome"], end["severity"]) == (outcome, severity)
+    assert ("error" in end["payload"]) is (outcome != "success")
+
+
 # ---- spend ----
 
 

@@ -1,5 +1,7 @@
 """OpenTelemetry: a run is a span, a paid call is a span in it, tokens and cost are metrics."""
 
+import os
+import sys
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
@@ -102,6 +104,25 @@ def test_runs_at_once_under_one_id_are_a_span_each(telemetry: Any) -> None:
             thread.join()
 
     assert len(exporter.get_finished_spans()) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+@pytest.mark.filterwarnings("ignore:This process")
+def test_a_forked_child_leaves_its_parents_runs_to_it(telemetry: Any) -> None:
+    _, sink, exporter, _ = telemetry
+    with Client(event_sinks=[sink]) as client:
+        with client.run(run_id="parent"):
+            client.flush()
+            child = os.fork()
+            if not child:
+                with client.run(run_id="child"):
+                    pass
+                client.close()
+                told = [span.attributes["gen_ai.conversation.id"] for span in exporter.get_finished_spans()]
+                os._exit(0 if told == ["child"] else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    assert [span.attributes["gen_ai.conversation.id"] for span in exporter.get_finished_spans()] == ["parent"]
 
 
 def within(client: Client) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from actguard.gateway import accounts
+from actguard.gateway import accounts, reports
 from actguard.gateway.audit import audit
 from actguard.gateway.ledger.operations import Extend, Release, Reply, Reserve, Settle
 from actguard.gateway.ledger.windows import SECOND, window_at
@@ -232,6 +232,14 @@ def test_a_run_that_happened_without_a_gateway_is_recorded_as_reserve_and_settle
     assert ledger.counter() == (0, 30, 0, 0)
 
 
+def test_an_offline_settle_that_is_refused_leaves_no_hold_behind(ledger: Any) -> None:
+    ledger.budget(usd=100)
+    assert ledger.one(settle("off", usd=30, offline=True, final=False)).status == 422
+    assert ledger.one(settle("off", usd=2**62 + 1, offline=True)).status == 422
+    assert ledger.one(settle("off", usd=30)).status == 404
+    assert ledger.one(reserve("off", usd=10)).status == 200
+
+
 def test_parts_are_charged_once_each_in_any_order_and_the_last_gives_back_the_rest(ledger: Any) -> None:
     ledger.budget(usd=100)
     ledger.one(reserve(usd=60))
@@ -351,6 +359,31 @@ def test_a_budget_that_only_observes_counts_and_refuses_nobody(ledger: Any) -> N
     assert ledger.counter() == (60, 0, 0, 0)
 
 
+def test_a_budget_that_only_observes_tells_whom_it_would_have_refused(ledger: Any) -> None:
+    ledger.budget(usd=10, observe=True)
+    ledger.budget("user", "alice", window="day", tokens=5, observe=True)
+
+    def told() -> list[tuple[Any, ...]]:
+        found = ledger.store.read(lambda t: reports.events(t, 1, 0, 2**62, "", "budget", 99))
+        said = [event["payload"] for event in found if event["name"] == "would_block"]
+        names = ("reserve_id", "scope", "scope_key", "window", "usd_used_micros", "usd_limit_micros", "tokens_used")
+        return [tuple(payload[name] for name in names) for payload in reversed(said)]
+
+    assert ledger.one(reserve("a", usd=8)).status == 200
+    assert ledger.one(reserve("b")).status == 200, "whoever names no limit takes what is left"
+    ledger.one(release("b"))
+    assert told() == []
+
+    for _ in range(2):
+        assert ledger.one(reserve("c", usd=3, tokens=9, user_id="alice")).status == 200
+    assert told() == [
+        ("c", "workspace", "", "total", 8, 10, 0),
+        ("c", "user", "alice", "day", 0, None, 0),
+    ]
+    assert ledger.one(extend("a", usd=1)).status == 200
+    assert told()[2:] == [("a", "workspace", "", "total", 11, 10, 9)]
+
+
 def test_a_prepaid_balance_is_asked_for_payment(ledger: Any) -> None:
     def credit(usd: int) -> None:
         ledger.store.write(lambda t: t.run("add_credit", workspace=1, usd=usd, now=ledger.clock.now))
@@ -423,6 +456,24 @@ def test_amounts_that_no_store_could_count_are_refused(ledger: Any) -> None:
     ledger.one(reserve(usd=1))
     assert ledger.one(settle(usd=2**62 + 1)).status == 422
     assert ledger.counter() == (1, 0, 0, 0)
+
+
+def test_holds_that_no_store_could_add_up_are_refused(ledger: Any) -> None:
+    ledger.budget(tokens=100)  # no limit in dollars keeps their sum small
+    for n in (1, 2):
+        assert ledger.one(reserve(f"r{n}", usd=2**61, tokens=1)).status == 200
+    assert ledger.one(reserve("r3", usd=2**61, tokens=1)).body["code"] == "invalid"
+    assert ledger.one(extend("r1", usd=2**61)).body["code"] == "invalid"
+    assert ledger.counter() == (2**62, 0, 2, 0)
+    assert ledger.one(reserve("r4", usd=0, tokens=1)).status == 200
+
+
+def test_parts_of_a_hold_that_no_store_could_add_up_are_refused(ledger: Any) -> None:
+    ledger.one(reserve(usd=1))  # on no budget at all
+    for seq in (1, 2):
+        assert ledger.one(settle(usd=2**61, final=False, seq=seq)).status == 200
+    assert ledger.one(settle(usd=2**61, final=False, seq=3)).body["code"] == "invalid"
+    assert ledger.one(settle(usd=0)).body["usd_micros"] == 2**62
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,29 @@ def test_the_first_start_shows_a_command_for_its_own_database(tmp_path: Path) ->
     assert f"actguard budgets set workspace --usd 50 --per day --database '{database}'" in greeting
 
 
+@pytest.mark.parametrize("zone", ["localtime", "posixrules", "posix/Europe/Amsterdam", "right/Europe/Amsterdam"])
+def test_a_time_zone_that_is_another_one_elsewhere_is_refused(admin: Caller, zone: str) -> None:
+    assert admin.send("PUT", "/api/v1/workspace", {"time_zone": zone}).status == 422
+
+
+def test_what_a_name_may_be_is_said_in_words(gateway: GatewayProcess) -> None:
+    agent = gateway.agent()
+    odd = agent.post("reserve", {"run_id": "a\nb"}).body["error"]
+    assert odd == "The request is not valid: Expected `str` without control characters - at `$.run_id`."
+    plan = agent.post("reserve", {"run_id": "r", "plan_key": "Pro"}).body["error"]
+    assert "of lower-case letters, digits, - and _, a letter or digit first - at `$.plan_key`" in plan
+
+
+def test_a_time_zone_is_for_a_new_database_and_another_one_is_told_so(tmp_path: Path) -> None:
+    database = ("--database", str(tmp_path / "gateway.db"))
+    GatewayProcess(database[1], tmp_path).start().stop()
+
+    assert "'Mars/Base' is no time zone" in refused("--time-zone", "Mars/Base", "--port", "0", *database)
+    again = GatewayProcess(database[1], tmp_path, options=("--time-zone", "Asia/Tokyo"), agent_key="known").start()
+    again.stop()
+    assert "--time-zone is for a new database" in again.log.read_text()
+
+
 def test_whoever_reads_the_greeting_may_connect(tmp_path: Path) -> None:
     with started(tmp_path) as (process, port), socket.create_connection(("127.0.0.1", port), 10) as early:
         early.settimeout(30)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from actguard.events.envelope import KEYS
 from tests.gateway.server import Caller, GatewayProcess
 
 GPT = {"provider": "openai", "provider_model_id": "gpt-4o", "input_tokens": 1200, "cached_input_tokens": 200}
@@ -168,8 +169,20 @@ def test_an_event_is_kept_as_it_was_sent_or_rejected(agent: Caller, admin: Calle
 def test_the_gateway_tells_of_its_own_decisions_as_events(agent: Caller, admin: Caller) -> None:
     rid = agent.post("reserve", {"run_id": "told", "usd_limit_micros": 100}).body["reserve_id"]
     agent.post("settle", {"reserve_id": rid, **GPT, "output_tokens": 0})
-    told = [e["name"] for e in admin.get("events?run_id=told&category=budget").body["events"]]
+    told = {e["name"]: e for e in admin.get("events?run_id=told&category=budget").body["events"]}
     assert sorted(told) == ["overrun", "reserved", "settled"]
+    assert (told["settled"]["outcome"], told["overrun"]["severity"]) == ("success", "warning")
+    for event in told.values():
+        assert set(event) == {*KEYS, "ingested_at"}
+
+
+def test_renewals_hide_no_event_from_who_asks_for_the_latest(agent: Caller, admin: Caller) -> None:
+    rid = agent.post("reserve", {"run_id": "renewed", "usd_limit_micros": 100}).body["reserve_id"]
+    for _ in range(3):
+        agent.post("extend", {"reserve_id": rid, "ttl_s": 60})
+    agent.post("extend", {"reserve_id": rid, "usd_micros": 7})
+    told = admin.get("events?run_id=renewed&limit=2").body["events"]
+    assert [(e["name"], e["usd_micros"]) for e in told] == [("extended", 7), ("reserved", 100)]
 
 
 def test_the_tariff_needs_no_key_and_holds_integers(gateway: GatewayProcess) -> None:

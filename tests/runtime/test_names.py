@@ -11,6 +11,7 @@ import pytest
 from actguard import BudgetGuard, Client
 from actguard.exceptions import ActGuardUsageError
 from actguard.gateway.http.bodies import Envelope, ReserveBody, SettleBody
+from actguard.gateway.http.wire import LARGEST_BODY
 from actguard.transport.names import fitting
 from tests.fake_gateway import Answer, FakeGateway
 
@@ -52,6 +53,21 @@ def test_spend_under_a_name_that_the_wire_does_not_take_is_told_under_one_that_i
     assert (call.usd_micros, cost.usd_micros) == (220, 10_000)
     for event in gateway.events():
         assert as_the_gateway_reads(event, Envelope).scope_name in (None, fitting(ODD))
+
+
+def test_spend_under_long_names_in_any_script_is_told_in_requests_that_are_taken(
+    gateway: FakeGateway, make: Make
+) -> None:
+    client = make(gateway)
+    with client.run(), client.budget_guard(name="名" * 200, usd_limit=5) as guard:
+        for _ in range(999):
+            guard.add_cost(name="字" * 200, usd=0.001)
+    client.flush()
+
+    told = [settle.body for settle in gateway.to("settle")]
+    assert all(len(json.dumps(body, ensure_ascii=False).encode()) <= LARGEST_BODY for body in told)
+    assert [body.get("final", True) for body in told] == [False, True]
+    assert sum(line["usd_micros"] for body in told for line in body["usage_breakdown"]) == 999_000
 
 
 def test_a_sink_of_the_users_own_gets_names_as_they_are(make: Make) -> None:

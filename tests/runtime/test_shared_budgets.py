@@ -476,6 +476,20 @@ def test_a_long_run_renews_its_hold_and_tells_what_it_spent_so_far(
     assert len(gateway.to("extend")) == renewals
 
 
+def test_a_run_whose_hold_has_ended_goes_on_telling_what_it_spends(
+    gateway: FakeGateway, make: Make, ask: Callable[..., Any]
+) -> None:
+    gateway.ttl_ms = 700
+    gateway.say("extend", Answer(422, {"error": "This hold is expired.", "code": "hold_closed"}))
+    client = make(gateway)
+    with client.run(), client.budget_guard(usd_limit=1):
+        for told in (1, 2):
+            ask()
+            until(lambda told=told: len(gateway.to("settle")) >= told)
+    assert len(gateway.to("extend")) == 1, "it cannot be had back"
+    assert [settle.body.get("seq") for settle in gateway.to("settle")] == [1, 2, None]
+
+
 def test_a_hold_that_the_gateway_has_forgotten_is_told_as_an_offline_run(
     gateway: FakeGateway, make: Make, ask: Callable[..., Any]
 ) -> None:

@@ -252,6 +252,14 @@ def test_a_forked_child_keeps_neither_the_segment_nor_its_lock(spool: Spool, tmp
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+def test_people_can_look_at_it_where_a_process_was_killed_while_it_made_the_folder(spool: Spool) -> None:
+    spool.folder.mkdir(parents=True)
+    spool.keep("k1", "/api/v1/settle", {})
+
+    (waiting,) = look(spool.folder.parent)
+    assert [entry.id for entry in waiting.entries] == ["k1"]
+
+
 def test_people_can_look_at_it(spool: Spool, tmp_path: Path) -> None:
     entry = spool.keep("a", "/api/v1/settle", BODY)
     spool.refuse(entry, "no such thing")

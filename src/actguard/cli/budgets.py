@@ -85,8 +85,15 @@ def remove(scope: str, key: str, window: str, database: str | None, workspace: s
     click.echo(json.dumps({"status": "removed"}) if as_json else "Removed.")
 
 
+def _paid(context: click.Context, option: click.Parameter, usd: str) -> int:
+    micros = in_micros(context, option, usd)
+    if not micros:
+        raise click.BadParameter("nothing would be paid in, and every run would need it", param=option)
+    return micros
+
+
 @command.command()
-@click.argument("usd", callback=in_micros)
+@click.argument("usd", callback=_paid)
 @database_options
 def credit(usd: int, database: str | None, workspace: str, as_json: bool) -> None:
     """Pay USD dollars in. Once there is a prepaid balance, runs need it."""

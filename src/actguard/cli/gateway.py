@@ -78,6 +78,8 @@ def command(
             first = server.prepare(time_zone)
         except OSError as error:
             raise _not_listening(error, host, port) from error
+        if time_zone is not None and first is None:
+            click.echo("--time-zone is for a new database; PUT /api/v1/workspace changes this one's.", err=True)
         for line in _greeting(server, first, database):
             click.echo(line)
         server.run()

@@ -13,6 +13,7 @@ import runpy
 import sys
 import threading
 import types
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from actguard.budget.guard import BudgetGuard
 from actguard.budget.pricing import prices as price_book
 from actguard.exceptions import ActGuardError, ActGuardUsageError, BudgetExceededError, NestedRuntimeContextError
 from actguard.runtime.client import Client
+from actguard.runtime.remote import GatewayWarning
 
 _OPTIONS = {
     "usd_limit": "--usd",
@@ -116,6 +118,7 @@ def _run(
 ) -> int:
     """Run it, and return its exit status."""
     status, process = 0, os.getpid()
+    _say_plainly_that_the_gateway_is_away()
     try:
         with client, client.run(user_id=user), guard, _passing(guard):
             try:
@@ -150,6 +153,20 @@ def _run(
         with suppress(OSError, ValueError):  # closed: nobody reads it
             click.echo(_summary(guard), err=True)
     return status
+
+
+def _say_plainly_that_the_gateway_is_away() -> None:
+    """The line of code that Python would show with it is this command's own."""
+    shown = warnings.formatwarning
+
+    def formatted(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if issubclass(category, GatewayWarning):
+            return f"actguard: {message}\n"
+        return shown(message, category, filename, lineno, line)
+
+    warnings.formatwarning = formatted
 
 
 @contextmanager

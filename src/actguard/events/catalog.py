@@ -32,8 +32,14 @@ VERBOSE: dict[tuple[str, str], Kind] = {
 }
 """What mode "verbose" adds, besides everything that programs emit themselves."""
 
-GATEWAYS_OWN = frozenset({"reserved", "settled", "expired", "overrun"})
-"""Of category "budget": what the gateway alone can know."""
+GATEWAYS_OWN: dict[str, Kind] = {
+    "reserved": Kind("A hold was granted."),
+    "settled": Kind("A hold was settled."),
+    "expired": Kind("A hold's time was over before it was settled.", "warning"),
+    "overrun": Kind("More was spent than was held; it was charged.", "warning"),
+    "would_block": Kind("A budget that only observes would have refused this.", "warning", "observed"),
+}
+"""Of category "budget", by name: what the gateway alone can know."""
 
 SPEND = ("llm", "usage")
 """Never dropped for a lesser one."""

@@ -3,10 +3,11 @@
 Needs `actguard[otel]`. Where they go is said by the program, with the SDK of OpenTelemetry, as for everything else.
 """
 
+import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry import metrics, trace
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Status, StatusCode, TraceFlags
@@ -15,6 +16,18 @@ from actguard.events.sinks import Event, each
 
 _MOST_RUNS = 10_000
 _TOKEN_BUCKETS = [4**power for power in range(14)]
+
+
+class _Run(NamedTuple):
+    """The span of a run that goes on."""
+
+    span: Span
+    pid: int
+
+    def end(self, at: int | None = None) -> None:
+        """End it, unless it is of the process that this one was forked from, which goes on with it."""
+        if self.pid == os.getpid():
+            self.span.end(at)
 
 
 class OpenTelemetry:
@@ -39,7 +52,7 @@ class OpenTelemetry:
         self._blocked = meter.create_counter(
             "actguard.blocked", unit="{event}", description="Calls and scopes that a guard or a budget refused."
         )
-        self._runs: OrderedDict[str, Span] = OrderedDict()
+        self._runs: OrderedDict[str, _Run] = OrderedDict()
 
     def write(self, events: Sequence[Event]) -> None:
         each(self._write, events)
@@ -55,9 +68,9 @@ class OpenTelemetry:
         else:
             if event["outcome"] == "blocked":
                 self._blocked.add(1, {"actguard.event": ".".join(kind)})
-            span = self._runs.get(event["run_id"])
-            if span is not None:
-                span.add_event(".".join(kind), _attributes(event), timestamp=_nanoseconds(event))
+            run = self._runs.get(event["run_id"])
+            if run is not None:
+                run.span.add_event(".".join(kind), _attributes(event), timestamp=_nanoseconds(event))
 
     def _start(self, event: Event) -> None:
         agent = event["agent_id"]
@@ -75,19 +88,19 @@ class OpenTelemetry:
         earlier = self._runs.pop(event["run_id"], None)
         if earlier is not None:  # another run of this name, which goes on: what has no end is not told at all
             earlier.end(_nanoseconds(event))
-        self._runs[event["run_id"]] = span
+        self._runs[event["run_id"]] = _Run(span, os.getpid())
         if len(self._runs) > _MOST_RUNS:
             self._runs.popitem(last=False)[1].end()
 
     def _end(self, event: Event) -> None:
-        span = self._runs.pop(event["run_id"], None)
-        if span is None:
+        run = self._runs.pop(event["run_id"], None)
+        if run is None:
             return
         if event["outcome"] != "success":
             error = event["payload"].get("error", "")
-            span.set_status(Status(StatusCode.ERROR, error))
-            span.set_attribute("error.type", error)
-        span.end(_nanoseconds(event))
+            run.span.set_status(Status(StatusCode.ERROR, error))
+            run.span.set_attribute("error.type", error)
+        run.end(_nanoseconds(event))
 
     def _usage(self, event: Event) -> None:
         usage: Mapping[str, int] = event["payload"].get("usage", {})
@@ -103,7 +116,7 @@ class OpenTelemetry:
         parent = self._runs.get(event["run_id"])
         span = self._tracer.start_span(
             f"chat {event['model'] or ''}".rstrip(),
-            context=trace.set_span_in_context(parent) if parent is not None else _around(event),
+            context=trace.set_span_in_context(parent.span) if parent is not None else _around(event),
             kind=trace.SpanKind.CLIENT,
             attributes={**named, **_known({
                 "gen_ai.usage.input_tokens": event["input_tokens"],

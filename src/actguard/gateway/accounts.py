@@ -14,6 +14,9 @@ _NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 """What can be named over HTTP."""
 _PLAN_KEY: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 
+_OF_ONE_MACHINE: Final = ("localtime", "posixrules", "posix/", "right/")
+"""Files beside the time zones, which another gateway on the database may lack, or have with other rules in them."""
+
 
 class Invalid(ValueError):  # noqa: N818 - says what was asked
     """What was asked cannot be; the message says what may."""
@@ -130,6 +133,8 @@ def balance(transaction: Transaction, workspace: int, now: int) -> dict[str, Any
 
 def valid_zone(zone: str) -> str:
     try:
+        if zone.startswith(_OF_ONE_MACHINE):
+            raise ZoneInfoNotFoundError(zone)
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise Invalid(f"{zone!r} is no time zone; one is named like Europe/Amsterdam or UTC.") from error

@@ -3,6 +3,10 @@
 from itertools import islice
 from typing import Any
 
+import msgspec
+
+from actguard.events.catalog import GATEWAYS_OWN, Kind
+from actguard.events.envelope import KEYS, VERSION
 from actguard.gateway import rollups, stored_events
 from actguard.gateway.ledger.apply import applicable, scopes_of
 from actguard.gateway.ledger.rows import Budget, Working
@@ -154,22 +158,10 @@ def events(
     return [event for _, event in found[:most]]
 
 
-_NAMES = {
-    "reserved": "reserved",
-    "extended": "extended",
-    "charged": "charged",
-    "settled": "settled",
-    "settled_late": "settled_late",
-    "released": "released",
-    "expired": "expired",
-}
-
-
 def _told(workspace: int, row: Row) -> list[dict[str, Any]]:
-    seq, at, op, reserve_id, agent, user_id, run_id, plan_key, held, spent, tokens, overrun = row
-    if op not in _NAMES:
-        return []
+    seq, at, op, reserve_id, agent, user_id, run_id, plan_key, held, spent, tokens, overrun, why = row
     event: dict[str, Any] = {
+        **dict.fromkeys(KEYS),
         "id": f"led_{seq}",
         "ts": rfc3339(at),
         "ingested_at": rfc3339(at),
@@ -179,13 +171,23 @@ def _told(workspace: int, row: Row) -> list[dict[str, Any]]:
         "run_id": run_id,
         "plan_key": plan_key or None,
         "category": "budget",
-        "name": _NAMES[op],
-        "usd_micros": spent if op != "reserved" else held,
+        "version": VERSION,
+        **_as(op),
+        "usd_micros": held if op in ("reserved", "extended") else spent,
         "payload": {"reserve_id": reserve_id, "usd_held_micros": held, "usd_spent_micros": spent, "tokens": tokens},
+        "evidence": [],
+        "meta": {},
     }
+    if why:
+        event["payload"] |= msgspec.json.decode(why)
     if not overrun:
         return [event]
-    return [event, event | {"id": f"led_{seq}_overrun", "name": "overrun", "usd_micros": overrun}]
+    return [event, event | _as("overrun") | {"id": f"led_{seq}_overrun", "usd_micros": overrun}]
+
+
+def _as(name: str) -> dict[str, str]:
+    kind = GATEWAYS_OWN.get(name, Kind(""))
+    return {"name": name, "severity": kind.severity, "outcome": kind.outcome}
 
 
 def _by_day(quarters: list[rollups.Quarter], zone: str) -> list[Charged]:

@@ -164,10 +164,11 @@ def configure_logs(level: str) -> None:
 
 
 def _first_keys(transaction: Transaction, time_zone: str | None) -> FirstKeys | None:
+    zone = accounts.valid_zone(time_zone or "UTC")
     if transaction.rows("key_count")[0][0]:
         return None
     now = time.time_ns() // 1000
-    workspace = accounts.add_workspace(transaction, accounts.FIRST_WORKSPACE, time_zone or "UTC", now)
+    workspace = accounts.add_workspace(transaction, accounts.FIRST_WORKSPACE, zone, now)
     return FirstKeys(
         accounts.create_key(transaction, workspace, "agent", "agent", now),
         accounts.create_key(transaction, workspace, "admin", "admin", now),

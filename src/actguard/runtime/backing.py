@@ -142,12 +142,11 @@ class RunBacking:
     def ended(self, error: BaseException | None) -> None:
         """The run was left, with *error*."""
         payload: dict[str, Any] = {"duration_ms": round((time.monotonic() - self._started) * 1000, 3)}
-        outcome = "success"
-        if error is not None:
+        outcome = _outcome(error)
+        if error is not None and outcome != "success":
             payload["error"] = type(error).__name__
             if isinstance(error, ActGuardError):
                 payload["code"] = error.code
-            outcome = _outcome(error)
         self._emit("end", payload, {"outcome": outcome, "severity": "info" if outcome == "success" else "error"})
 
     def _emit(self, name: str, payload: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
@@ -270,7 +269,11 @@ def _refusal(error: BudgetExceededError) -> tuple[dict[str, Any], dict[str, Any]
     return payload, fields
 
 
-def _outcome(error: BaseException) -> str:
+def _outcome(error: BaseException | None) -> str:
+    if error is None:
+        return "success"
+    if isinstance(error, SystemExit):  # how most scripts end
+        return "failed" if error.code else "success"
     if isinstance(error, (ToolGuardError, ActGuardPaymentRequired)):
         return "blocked"
     return "failed" if isinstance(error, Exception) else "cancelled"

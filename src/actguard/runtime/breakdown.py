@@ -1,5 +1,6 @@
 """What was spent in one tree of scopes and is not told to the gateway yet; and how it is told."""
 
+import json
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -9,6 +10,9 @@ from actguard.transport.names import fitting
 
 PART = 1000
 """Entries in one request, at most: well within what the gateway takes."""
+
+_PART_BYTES = 700_000
+"""And what they take up, at most: the gateway takes 1 MiB, and names may be long in any script."""
 
 _PICO_PER_MICRO = PICO_PER_USD // 1_000_000
 _PICO_PER_CU = PICO_PER_USD // 1_000
@@ -29,12 +33,15 @@ class Breakdown:
     def take(self) -> list[dict[str, Any]]:
         """The entries for one request, and out of here."""
         entries: list[dict[str, Any]] = []
-        while len(entries) < PART:
+        size = 0
+        while len(entries) < PART and size < _PART_BYTES:
             try:
                 scope_name, spend = self._spent.popleft()
             except IndexError:
                 break
-            entries += _entries(scope_name, spend)
+            more = _entries(scope_name, spend)
+            size += len(json.dumps(more, ensure_ascii=False).encode(errors="replace"))
+            entries += more
         return entries
 
 

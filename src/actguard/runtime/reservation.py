@@ -51,6 +51,8 @@ class GatewayReservation:
         self.over = False
         """The last settle was sent, or kept."""
         self._offline = False
+        self._lapsed = False
+        """The hold ended before its scope did, and cannot be renewed any more."""
         self._left = False
         self._seq = 0
         self._ttl_ms = _DEFAULT_TTL_MS
@@ -153,7 +155,7 @@ class GatewayReservation:
         """Keep the hold from expiring, and tell what was spent so far: a crash then loses less. On the courier."""
         if self.pid != os.getpid() or self.over:
             return
-        if self._offline:
+        if self._offline or self._lapsed:
             self._remote.courier.renew(self, self._ttl_ms / 3000)
         else:
             self._extend_life()
@@ -175,6 +177,8 @@ class GatewayReservation:
             self._remote.courier.renew(self, self._ttl_ms / 12_000)
         except ActGuardError as error:
             logger.warning("The hold of run %s could not be renewed: %s", identity.run_id, error)
+            self._lapsed = True
+            self._remote.courier.renew(self, self._ttl_ms / 3000)
         else:
             self._renew_by(answer)
 

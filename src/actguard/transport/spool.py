@@ -231,9 +231,12 @@ class Spool:
             return self._own
 
     def _prepare(self) -> None:
-        if not self.folder.is_dir():
+        about = self.folder / "gateway.json"
+        if not about.exists():
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            (self.folder / "gateway.json").write_text(json.dumps(self._about), encoding="utf-8")
+            whole = about.with_suffix(f".{os.urandom(4).hex()}")
+            whole.write_text(json.dumps(self._about), encoding="utf-8")
+            whole.replace(about)  # never half of it
             _sync_folder(self.folder.parent)
 
 

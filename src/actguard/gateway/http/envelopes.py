@@ -55,7 +55,7 @@ def read_events(body: bytes) -> Read:
 
 def _are_plain(together: Sequence[PlainEnvelope], text: str) -> bool:
     """Whether events that were read in a fraction of the time that each alone takes may be left at that."""
-    if not GATEWAYS_OWN.isdisjoint({said.name for said in together}):
+    if not GATEWAYS_OWN.keys().isdisjoint({said.name for said in together}):
         return False
     if not _are_printable({said.tool_name for said in together}):
         return False

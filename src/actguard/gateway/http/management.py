@@ -160,7 +160,7 @@ async def runs(gateway: Gateway, caller: Caller, request: Request) -> Reply:
     return Reply(200, {"runs": found})
 
 
-async def events(gateway: Gateway, caller: Caller, request: Request) -> Reply:
+async def list_events(gateway: Gateway, caller: Caller, request: Request) -> Reply:
     since, until = _span(request)
     run_id, category, most = request.query("run_id"), request.query("category"), _most(request)
     found = await gateway.read(lambda t: reports.events(t, caller.workspace, since, until, run_id, category, most))

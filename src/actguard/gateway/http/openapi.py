@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from actguard.gateway.http.answers import REFUSALS
 from actguard.gateway.http.routes import ENDPOINTS, Endpoint
 
 _MEANINGS = {
@@ -27,12 +28,13 @@ _MEANINGS = {
 
 def document() -> dict[str, Any]:
     """OpenAPI 3.1."""
-    types = [endpoint.body for endpoint in ENDPOINTS if endpoint.body is not None]
+    described = [part for endpoint in ENDPOINTS for part in (endpoint.body, endpoint.says) if part is not None]
+    types = [*dict.fromkeys([*described, *REFUSALS.values()])]
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    bodies = dict(zip(types, schemas, strict=True))
+    known = dict(zip(types, schemas, strict=True))
     paths: dict[str, Any] = {}
     for endpoint in ENDPOINTS:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, bodies)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, known)
     error = {
         "type": "object",
         "required": ["error", "code"],
@@ -49,11 +51,11 @@ def document() -> dict[str, Any]:
     }
 
 
-def _operation(endpoint: Endpoint, bodies: dict[Any, Any]) -> dict[str, Any]:
+def _operation(endpoint: Endpoint, known: dict[Any, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": endpoint.summary,
         "operationId": getattr(endpoint.handler, "__name__", endpoint.path),
-        "responses": {str(status): _response(status) for status in sorted(endpoint.answers)},
+        "responses": {str(status): _response(status, endpoint, known) for status in sorted(endpoint.answers)},
         "security": [{"key": []}] if endpoint.role else [],
     }
     parameters: list[dict[str, Any]] = [
@@ -66,13 +68,12 @@ def _operation(endpoint: Endpoint, bodies: dict[Any, Any]) -> dict[str, Any]:
     if endpoint.body is not None:
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": bodies[endpoint.body]}},
+            "content": {"application/json": {"schema": known[endpoint.body]}},
         }
     return operation
 
 
-def _response(status: int) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "object"}
-    if status >= 400:
-        schema = {"$ref": "#/components/schemas/Error"}
+def _response(status: int, endpoint: Endpoint, known: dict[Any, Any]) -> dict[str, Any]:
+    says = endpoint.says if status < 400 else REFUSALS.get(status)
+    schema = known[says] if says is not None else {"$ref": "#/components/schemas/Error"}
     return {"description": _MEANINGS[status], "content": {"application/json": {"schema": schema}}}

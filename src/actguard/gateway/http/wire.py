@@ -24,6 +24,7 @@ LARGEST_BODY: Final = 1 << 20
 PATIENCE: Final = 16 << 20
 """How much of a body that is too large is still read."""
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_PATTERN: Final = re.compile(r"matching regex '.*'")
 _JSON: Final = b"content-type: application/json\r\n"
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _encoder = msgspec.json.Encoder()
@@ -118,9 +119,17 @@ def decoded(decoder: Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise Refused(422, "invalid", f"The request is not valid: {error}.") from error
+        said = _PATTERN.sub(_in_words, str(error))
+        raise Refused(422, "invalid", f"The request is not valid: {said}.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(400, "malformed", "The body is not JSON that can be read.") from error
+
+
+def _in_words(pattern: re.Match[str]) -> str:
+    """What a name has to be like: there are two patterns in bodies.py."""
+    if "a-z" in pattern[0]:
+        return "of lower-case letters, digits, - and _, a letter or digit first"
+    return "without control characters"
 
 
 def answer(reply: Reply, headers: Mapping[str, str] = _NONE, *, request_id: str = "") -> Answer:

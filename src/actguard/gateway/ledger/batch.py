@@ -111,4 +111,5 @@ def _load_counters(session: Session, rows: Working, whose: set[Whose]) -> None:
     found = session.counters(rows, numbers, sorted(keys))
     for each, every in applied.items():
         counters = [found[a.key] for a in every]
-        rows.places[each] = Place(every, counters, tuple(counter.number for counter in counters))
+        observing = [pair for pair in zip(every, counters, strict=True) if pair[0].budget.observe]
+        rows.places[each] = Place(every, counters, tuple(counter.number for counter in counters), observing)

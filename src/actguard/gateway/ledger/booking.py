@@ -1,6 +1,12 @@
 """How a transition is written: its ledger row, its amounts on every counter of the hold, and the hold itself."""
 
+from collections.abc import Sequence
+from typing import Final
+
 from actguard.gateway.ledger.rows import Hold, Working
+
+LARGEST: Final = 2**62
+"""No counter and no hold grows beyond this, so that none overflows in a store."""
 
 
 def book(
@@ -31,6 +37,18 @@ def book(
             usd_overrun, client_usd, usage,
         )
     )  # fmt: skip
+
+
+def can_hold(rows: Working, numbers: Sequence[int], usd: int, tokens: int) -> bool:
+    """Whether so much more is held in what every store can count."""
+    counters = [rows.counters[number] for number in numbers]
+    return all(c.usd_held + usd <= LARGEST and c.tokens_held + tokens <= LARGEST for c in counters)
+
+
+def can_spend(rows: Working, numbers: Sequence[int], usd: int, tokens: int) -> bool:
+    """Whether so much more is spent in what every store can count."""
+    counters = [rows.counters[number] for number in numbers]
+    return all(c.usd_spent + usd <= LARGEST and c.tokens_spent + tokens <= LARGEST for c in counters)
 
 
 def changed(rows: Working, hold: Hold) -> None:

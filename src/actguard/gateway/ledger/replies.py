@@ -3,7 +3,7 @@
 from typing import Any
 
 from actguard.gateway.ledger.operations import MICROS_PER_CU, Reply
-from actguard.gateway.ledger.rows import EACH, Applied, Counter, Hold, Working
+from actguard.gateway.ledger.rows import EACH, Applied, Budget, Counter, Hold, Working
 from actguard.gateway.ledger.windows import rfc3339
 
 
@@ -52,20 +52,27 @@ def refused(short: tuple[Applied, Counter], user_id: str, asked: int) -> Reply:
         {
             "error": f"The {budget.window} budget of {whose} has not enough left for this run.",
             "code": "budget_exceeded",
-            "scope": budget.scope,
-            "scope_key": budget.key,
-            "window": budget.window,
+            **used_up(budget, counter),
             "user_id": user_id or None,
-            "tokens_used": counter.tokens_held + counter.tokens_spent,
-            "token_limit": budget.token_limit,
-            "usd_used_micros": taken,
-            "usd_limit_micros": limit,
             "usd_requested_micros": asked,
             "cost_used": -(-taken // MICROS_PER_CU),
             "cost_limit": limit // MICROS_PER_CU if limit is not None else None,
             "resets_at": rfc3339(window.ends_at) if window.ends_at is not None else None,
         },
     )
+
+
+def used_up(budget: Budget, counter: Counter) -> dict[str, Any]:
+    """Which budget has too little left, and how much it had."""
+    return {
+        "scope": budget.scope,
+        "scope_key": budget.key,
+        "window": budget.window,
+        "tokens_used": counter.tokens_held + counter.tokens_spent,
+        "token_limit": budget.token_limit,
+        "usd_used_micros": counter.usd_held + counter.usd_spent,
+        "usd_limit_micros": budget.usd_limit,
+    }
 
 
 def settled(hold: Hold) -> Reply:
@@ -91,6 +98,10 @@ def remaining_ms(rows: Working, hold: Hold) -> int:
 
 def unknown_hold() -> Reply:
     return error(404, "unknown_reserve_id", "There is no hold with this reserve_id here.")
+
+
+def uncountable() -> Reply:
+    return error(422, "invalid", "The amounts are too large to be counted.")
 
 
 def error(status: int, code: str, message: str) -> Reply:

@@ -2,15 +2,19 @@
 
 from typing import Final
 
-from actguard.gateway.ledger.booking import book, changed
+import msgspec
+
+from actguard.gateway.ledger.booking import LARGEST, book, can_hold, changed
 from actguard.gateway.ledger.keys import keep_answers
 from actguard.gateway.ledger.operations import Extend, Reply, Reserve
-from actguard.gateway.ledger.replies import error, granted, refused, unknown_hold
+from actguard.gateway.ledger.replies import error, granted, refused, uncountable, unknown_hold, used_up
 from actguard.gateway.ledger.rows import RESERVE_KEYED, Applied, Counter, Hold, Place, Working
 from actguard.gateway.ledger.windows import window_at
 
 _EVERYTHING: Final = 2**62
 """More than any budget has left."""
+_SMALL: Final = 10**11
+"""No store has so many holds that as much in each could not be added up."""
 
 
 def reserve(rows: Working, asked: Reserve) -> Reply:
@@ -31,6 +35,10 @@ def reserve(rows: Working, asked: Reserve) -> Reply:
     usd, tokens, short = _amounts(asked, place)
     if short is not None:
         return refused(short, asked.user_id, usd if usd is not None else 0)
+    large = max(usd or 0, tokens or 0) > _SMALL
+    if large and not can_hold(rows, place.numbers, usd or 0, tokens or 0):
+        return uncountable()
+    would_block = _would_block(asked, place) if place.observing else ()
     hold = Hold(  # in the order of its fields: so many names cost more than all the rest of a reserve
         asked.workspace, asked.reserve_id, asked.agent, asked.run_id, asked.user_id, asked.plan_key,
         "open",
@@ -46,6 +54,8 @@ def reserve(rows: Working, asked: Reserve) -> Reply:
     if asked.fingerprint is not None:
         rows.fingerprints[asked.workspace, asked.fingerprint] = asked.reserve_id
     book(rows, hold, "reserved", hold.usd_held, 0, hold.tokens_held)
+    for said in would_block:
+        book(rows, hold, "would_block", usage=said)
     return granted(rows, hold)
 
 
@@ -58,8 +68,13 @@ def extend(rows: Working, asked: Extend) -> Reply:
         return Reply(422, {"error": message, "code": "hold_closed", "status": hold.state})
     if asked.usd or asked.tokens:
         short = _short_of(rows, hold, asked)
-        if short is not None:
-            return refused(short, hold.user_id, asked.usd)
+        for each in short:
+            if not each[0].budget.observe:
+                return refused(each, hold.user_id, asked.usd)
+        if not _can_grow(rows, hold, asked):
+            return uncountable()
+        for each in short:
+            book(rows, hold, "would_block", usage=_told(*each))
     keep_answers(rows, hold)
     if asked.usd or asked.tokens:
         hold.usd_held += asked.usd
@@ -107,17 +122,41 @@ def _amounts(asked: Reserve, place: Place) -> tuple[int | None, int | None, tupl
     return usd, tokens, None
 
 
-def _short_of(rows: Working, hold: Hold, asked: Extend) -> tuple[Applied, Counter] | None:
-    """The first budget of the hold, in the windows that granted it, that has no room for more."""
+def _would_block(asked: Reserve, place: Place) -> list[str]:
+    """The budgets that only observe, and would have refused what is asked; what they had left is not granted either."""
+    usd, tokens = (asked.usd or 0, asked.tokens or 0) if asked.when_short == "deny" else (0, 0)
+    return [_told(*each) for each in place.observing if _is_short(*each, max(usd, 1), max(tokens, 1))]
+
+
+def _is_short(applied: Applied, counter: Counter, usd: int, tokens: int) -> bool:
+    """Whether a budget has no room for so much more."""
+    budget = applied.budget
+    short = budget.usd_limit is not None and counter.usd_held + counter.usd_spent + usd > budget.usd_limit
+    return short or (
+        budget.token_limit is not None and counter.tokens_held + counter.tokens_spent + tokens > budget.token_limit
+    )
+
+
+def _told(applied: Applied, counter: Counter) -> str:
+    return msgspec.json.encode(used_up(applied.budget, counter)).decode()
+
+
+def _can_grow(rows: Working, hold: Hold, asked: Extend) -> bool:
+    usd = max(hold.usd_limit or 0, hold.usd_held) + asked.usd
+    tokens = max(hold.token_limit or 0, hold.tokens_held) + asked.tokens
+    return max(usd, tokens) <= LARGEST and can_hold(rows, hold.counters, asked.usd, asked.tokens)
+
+
+def _short_of(rows: Working, hold: Hold, asked: Extend) -> list[tuple[Applied, Counter]]:
+    """The budgets of the hold, in the windows that granted it, that have no room for more."""
+    found: list[tuple[Applied, Counter]] = []
     zone = rows.zones.get(hold.workspace, "UTC")
     present = rows.places[hold.workspace, hold.agent, hold.user_id, hold.plan_key].applied
     for number in hold.counters:
         counter = rows.counters[number]
         key = counter.key
         for budget in [a.budget for a in present if a.key.scope == key.scope and a.key.window == key.window]:
-            usd, tokens = budget.usd_limit, budget.token_limit
-            short = usd is not None and counter.usd_held + counter.usd_spent + asked.usd > usd
-            short |= tokens is not None and counter.tokens_held + counter.tokens_spent + asked.tokens > tokens
-            if short and not budget.observe:
-                return Applied(budget, window_at(key.window, zone, hold.created_at), key), counter
-    return None
+            applied = Applied(budget, window_at(key.window, zone, hold.created_at), key)
+            if _is_short(applied, counter, asked.usd, asked.tokens):
+                found.append((applied, counter))
+    return found

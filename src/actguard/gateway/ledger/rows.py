@@ -114,7 +114,8 @@ Entry = tuple[int, str, str, int, int, int, int, int, int, int | None, str]
 """One transition of one hold, written once and never changed: workspace, reserve_id, op, at; by how much it changed
 usd_held, usd_spent, tokens_held and tokens_spent on every counter of the hold; usd_overrun; client_usd, what the client
 says it cost, where it says so; and usage, the lines of the bill as JSON, each with what it was charged. op is one of
-`reserved`, `extended`, `renewed`, `charged` (a part), `settled`, `settled_late`, `released`, `expired`."""
+`reserved`, `extended`, `renewed`, `charged` (a part), `settled`, `settled_late`, `released`, `expired`; and
+`would_block`, which changes nothing: its usage says which budget would have refused, did it not only observe."""
 
 
 class Answer(Struct, frozen=True):
@@ -134,6 +135,8 @@ class Place(NamedTuple):
     applied: list[Applied]
     counters: list[Counter]
     numbers: tuple[int, ...]
+    observing: list[tuple[Applied, Counter]]
+    """Those of the budgets that refuse nobody."""
 
 
 class Working(Struct):

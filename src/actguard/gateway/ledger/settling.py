@@ -1,24 +1,17 @@
 """Settle, release and expiry: how a hold ends, and what is charged. A settle is never refused for want of money."""
 
-from typing import Final
-
-from actguard.gateway.ledger.booking import book, changed, ended
+from actguard.gateway.ledger.booking import LARGEST, book, can_spend, changed, ended
 from actguard.gateway.ledger.keys import keep_answers
 from actguard.gateway.ledger.operations import LONGEST_TTL, Release, Reply, Settle
-from actguard.gateway.ledger.replies import error, overrun, settled, unknown_hold
+from actguard.gateway.ledger.replies import error, overrun, settled, uncountable, unknown_hold
 from actguard.gateway.ledger.rows import SETTLE_KEY, SETTLE_KEYED, Hold, Working
-
-LARGEST: Final = 2**62
-"""No counter grows beyond this, so that none overflows in a store."""
 
 
 def settle(rows: Working, asked: Settle) -> Reply:
     hold = rows.holds.get((asked.workspace, asked.reserve_id))
-    if hold is None:
-        if not asked.offline:
-            return unknown_hold()
-        hold = _begun_offline(rows, asked)
-    elif hold.agent != asked.agent:
+    if hold is None and asked.offline:
+        hold = _for_offline(rows, asked)
+    if hold is None or hold.agent != asked.agent:
         return unknown_hold()
     if not asked.final:
         if asked.seq is None:
@@ -27,10 +20,13 @@ def settle(rows: Working, asked: Settle) -> Reply:
             return settled(hold)
     elif hold.settles and not _is_of_another_sharer(hold, asked):
         return settled(hold)
-    for number in hold.counters:
-        counter = rows.counters[number]
-        if counter.usd_spent + asked.usd > LARGEST or counter.tokens_spent + asked.tokens > LARGEST:
-            return error(422, "invalid", "The amounts are too large to be counted.")
+    whole = max(hold.usd_spent + asked.usd, hold.tokens_spent + asked.tokens)
+    if whole > LARGEST or not can_spend(rows, hold.counters, asked.usd, asked.tokens):
+        return uncountable()
+    identity = (hold.workspace, hold.reserve_id)
+    if identity not in rows.holds:
+        rows.holds[identity] = rows.new_holds[identity] = hold
+        book(rows, hold, "reserved")
     if hold.settles:
         keep_answers(rows, hold)
     if asked.final:
@@ -69,9 +65,9 @@ def _is_of_another_sharer(hold: Hold, asked: Settle) -> bool:
     return hold.settles < hold.shares and asked.hash != hold.settle_hash
 
 
-def _begun_offline(rows: Working, asked: Settle) -> Hold:
-    """A run that happened while nobody could be asked: a hold of nothing, to be charged in the present windows."""
-    hold = Hold(
+def _for_offline(rows: Working, asked: Settle) -> Hold:
+    """For a run that happened while nobody could be asked: a hold of nothing, to be charged in the present windows."""
+    return Hold(
         workspace=asked.workspace,
         reserve_id=asked.reserve_id,
         agent=asked.agent,
@@ -95,10 +91,6 @@ def _begun_offline(rows: Working, asked: Settle) -> Hold:
         tariff_version="",
         counters=rows.places[asked.workspace, asked.agent, asked.user_id, asked.plan_key].numbers,
     )
-    identity = (asked.workspace, asked.reserve_id)
-    rows.holds[identity] = rows.new_holds[identity] = hold
-    book(rows, hold, "reserved")
-    return hold
 
 
 def _charge_part(rows: Working, hold: Hold, asked: Settle) -> None:

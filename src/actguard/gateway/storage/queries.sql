@@ -66,9 +66,9 @@ GROUP BY run_id, agent, user_id ORDER BY min(created_at) DESC, run_id LIMIT :mos
 
 -- name: transitions
 SELECT l.seq, l.at, l.op, l.reserve_id, h.agent, h.user_id, h.run_id, h.plan_key, l.usd_held, l.usd_spent,
-       l.tokens_spent, l.usd_overrun
+       l.tokens_spent, l.usd_overrun, CASE l.op WHEN 'would_block' THEN l.usage ELSE '' END
 FROM ledger l JOIN holds h ON h.workspace_id = l.workspace_id AND h.reserve_id = l.reserve_id
-WHERE l.workspace_id = :workspace AND l.at >= :since AND l.at < :until
+WHERE l.workspace_id = :workspace AND l.at >= :since AND l.at < :until AND l.op <> 'renewed'
   AND (:run_id = '' OR h.run_id = :run_id)
 ORDER BY l.seq DESC LIMIT :most
 
