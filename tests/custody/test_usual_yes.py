@@ -1,0 +1,152 @@
+"""The everyday yes of `enforce`: rules that ask for one fact each are answered by the store at once, and the arguments
+are not looked at any further. Whatever is less plain than that is looked at with care, and decided there."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from actguard import AllowRegex, RequireFact, enforce
+from actguard.custody import enforce as enforcing
+from actguard.custody.session import session
+from actguard.exceptions import GuardError
+from actguard.stores.keys import LONGEST
+from actguard.stores.memory import MemoryStore
+
+
+class LookedAt(Exception):
+    """The arguments were looked at with care."""
+
+
+ONE = [RequireFact("mail", "id")]
+TWO = [RequireFact("mail", "id"), RequireFact("box", "box")]
+Act = Callable[..., str]
+
+
+@enforce(ONE)
+def delete(mail: Any = "m1", box: Any = "inbox", **more: Any) -> str:
+    return "done"
+
+
+@enforce(TWO)
+def move(mail: Any = "m1", box: Any = "inbox", **more: Any) -> str:
+    return "done"
+
+
+@pytest.fixture(params=[delete, move], ids=["one rule", "two rules"])
+def act(request: pytest.FixtureRequest) -> Act:
+    found: Act = request.param
+    return found
+
+
+@pytest.fixture
+def at_a_glance(here: session, monkeypatch: pytest.MonkeyPatch) -> session:
+    """A session that knows a mail and a box, in which a call that is looked at with care fails."""
+
+    def looked_at(*_: object) -> None:
+        raise LookedAt
+
+    monkeypatch.setattr(enforcing, "Call", looked_at)
+    for mail in ("m1", "m2", 7, "x" * LONGEST):
+        here.add_fact("id", mail)
+    here.add_fact("box", "inbox")
+    here.add_fact("box", 3)
+    return here
+
+
+@pytest.mark.usefixtures("at_a_glance")
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        (("m2", "inbox"), {}),
+        (("m2",), {}),
+        ((), {}),
+        ((), {"mail": "m2"}),
+        (("m1",), {"box": 3}),
+        ((7, 3), {}),
+        (("x" * LONGEST,), {}),
+        ((), {"mail": 7, "box": "inbox", "why": "spam"}),
+    ],
+)
+def test_what_is_known_is_let_through_at_a_glance(act: Act, args: Any, kwargs: Any) -> None:
+    assert act(*args, **kwargs) == "done"
+
+
+@pytest.mark.usefixtures("at_a_glance")
+@pytest.mark.parametrize("value", ["m3", "7", 1, True, None, 7.0, ["m1"], "x" * (LONGEST + 1)])
+def test_what_is_not_is_looked_at_with_care(act: Act, value: Any) -> None:
+    with pytest.raises(LookedAt):
+        act(value)
+    with pytest.raises(LookedAt):
+        move("m1", value)
+
+
+@pytest.mark.usefixtures("at_a_glance")
+def test_a_parameter_that_is_not_plain_is_found_where_it_stands() -> None:
+    @enforce(ONE)
+    def by_keyword(*, mail: Any = "m1") -> str:
+        return "done"
+
+    @enforce(TWO)
+    def both(*boxes: Any, mail: Any = "m1", box: Any = 3) -> str:
+        return "done"
+
+    assert by_keyword() == by_keyword(mail="m2") == both("x", "y") == both(mail=7, box="inbox") == "done"
+    for wrong in (lambda: by_keyword(mail="m3"), lambda: both("m1", mail="m3"), lambda: both("m1", "inbox", box="m1")):
+        with pytest.raises(LookedAt):
+            wrong()
+
+
+@pytest.mark.usefixtures("at_a_glance")
+def test_an_argument_that_is_missing_is_looked_for_with_care() -> None:
+    @enforce(ONE)
+    def one(mail: Any) -> str:
+        return "done"
+
+    @enforce(TWO)
+    def two(mail: Any, box: Any) -> str:
+        return "done"
+
+    with pytest.raises(LookedAt):
+        one()  # pyright: ignore[reportCallIssue]
+    with pytest.raises(LookedAt):
+        two("m1")  # pyright: ignore[reportCallIssue]
+
+
+def test_trust_and_kind_are_a_part_of_it(at_a_glance: session) -> None:
+    at_a_glance.add_fact("id", "read", "text")
+    at_a_glance.add_fact("mail", "m9")
+
+    @enforce([RequireFact("mail", "id", min_trust="user")])
+    def by_user(mail: Any) -> str:
+        return "done"
+
+    @enforce([RequireFact("mail", "id", min_trust="user"), RequireFact("box", "box")])
+    def into(mail: Any, box: Any = "inbox") -> str:
+        return "done"
+
+    for guarded in (by_user, into):
+        assert guarded("m1") == "done"
+        for less in ("read", "m9"):
+            with pytest.raises(LookedAt):
+                guarded(less)
+
+
+def test_without_a_session_or_after_it_nothing_is_let_through(act: Act) -> None:
+    with session(store=MemoryStore()) as over:
+        over.add_fact("id", "m1")
+        over.add_fact("box", "inbox")
+        assert act() == "done"
+    with pytest.raises(GuardError) as caught:
+        act()
+    assert caught.value.code == "NO_SESSION"
+
+
+@pytest.mark.usefixtures("at_a_glance")
+def test_rules_that_are_not_plain_are_always_looked_at() -> None:
+    @enforce([*ONE, AllowRegex("box", "inbox")])
+    def mixed(mail: Any = "m1", box: Any = "inbox") -> str:
+        return "done"
+
+    with pytest.raises(LookedAt):
+        mixed()
