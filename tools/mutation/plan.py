@@ -17,6 +17,9 @@ PLAN: dict[str, tuple[str, ...]] = {
         "tests/custody/test_session.py",
         "tests/custody/test_patterns.py",
         "tests/custody/test_values.py",
+        "tests/custody/test_usual_yes.py",
+        "tests/custody/test_many_rules.py",
+        "tests/custody/test_lives.py",
         "tests/custody/test_faults.py",
     ),
     "src/actguard/tools": (
