@@ -232,6 +232,39 @@ def test_every_element_that_a_path_leads_to_must_be_given(here: session, make: C
     assert refused.code in ("MISSING_ARGUMENT", "INVALID_ARGUMENT", "HOST_NOT_ALLOWED", "PATTERN_BLOCKED")
 
 
+# What each rule of `ON_ONE` refuses, and what it lets pass.
+NO_AND_YES: list[tuple[Any, Any]] = [
+    ("read nowhere", "x"),
+    (6, 5),
+    ("x", "y"),
+    ("y", "x"),
+    ("y", "x"),
+    ("https://y.example", "https://x.example"),
+    ("it is 12345678", "y"),
+]
+
+
+@pytest.mark.parametrize(("make", "no_and_yes"), list(zip(ON_ONE, NO_AND_YES, strict=True)))
+def test_beside_elements_that_need_not_be_given_the_others_are_checked(
+    here: session, make: Callable[..., Any], no_and_yes: tuple[Any, Any]
+) -> None:
+    here.add_fact("k", "x")
+    here.add_fact("k", "12345678")
+    no, yes = no_and_yes
+    of_a_list = tool(make("value", optional=True))
+    of_records = tool(make("value[].id", optional=True))
+    assert of_a_list([]) == of_a_list([None]) == of_a_list([None, yes]) == "done"
+    assert of_records([]) == of_records([{}]) == of_records([{}, {"id": yes}, {"id": None}]) == "done"
+    for refused in (refusal(of_a_list, [None, no]), refusal(of_records, [{}, {"id": no}])):
+        assert refused.code not in ("MISSING_ARGUMENT", "INVALID_ARGUMENT")
+
+
+def test_a_sum_counts_the_amounts_beside_one_that_is_not_given(here: session) -> None:
+    pay = tool(Threshold("value", 5, cumulative=(60, 8), optional=True))
+    assert pay([None, 5]) == "done"
+    assert refusal(pay, [None, 4]).reason == "sum"
+
+
 def test_a_path_is_followed_however_the_argument_is_given(here: session) -> None:
     @enforce([OneOf("order.id", ["a"])])
     def act(order: Any, *, dry: bool = False) -> str:

@@ -24,7 +24,7 @@ class Threshold(Rule):
         max: the most that one call may say.
         min: the least; None: as little as it likes. A sum needs 0 or more.
         cumulative: (period, total): in any *period* seconds of a session, no more than *total* altogether.
-        optional: a call without the argument is fine.
+        optional: a call without the argument is fine, and so is an element of it that is not there.
         hint: what to do instead, for the model.
     """
 
@@ -61,7 +61,9 @@ class Threshold(Rule):
         total = Fraction(0)
         for value in call.each(self.arg):
             if value is MISSING or value is None:
-                return None if self.optional else missing(self, self.arg)
+                if self.optional:
+                    continue
+                return missing(self, self.arg)
             number = exact(value)
             if number is None:
                 return invalid(self.arg, "must be a finite number")
@@ -71,7 +73,7 @@ class Threshold(Rule):
                 if number > self.cumulative[1]:
                     return self._over("sum", f"{self.arg!r} alone is more than the sum of all calls may be")
                 total += _fraction(number)
-        if self.cumulative is None:
+        if self.cumulative is None or not total:
             return None
         period, most = self.cumulative
         key = f"{call.shape.name}|{self.arg}|{period}"

@@ -54,7 +54,7 @@ class RequireFact(Rule):
         max_age: seconds since the read, at most.
         from_tool: tools whose reads count; any if none is named.
         consume: an admitted call uses the fact up.
-        optional: a call without the argument is fine.
+        optional: a call without the argument is fine, and so is an element of it that is not there.
         each: a list needs a fact for each of its elements; False: for the list as a whole.
         normalize: how spellings are evened out; the same as in `prove`.
         part: look at parts of the argument instead: "url" or "email" for each one in a text, a pattern, or a function
@@ -146,10 +146,12 @@ class RequireFact(Rule):
     def _values(self, value: Any) -> Iterator[Any]:
         several = isinstance(value, Several) or (self.each and is_list(value))
         held: Sequence[Any] = value if several else (value,)
-        if not held:
+        if not held and not self.optional:
             raise Unfit("missing")
         for single in held:
             if single is None or single is MISSING:
+                if self.optional:
+                    continue
                 raise Unfit("missing")
             if self._find is None:
                 yield single

@@ -93,7 +93,17 @@ class Shape:
 
 
 class Several(tuple[Any, ...]):
-    """What a path with more than one end leads to."""
+    """What a path with more than one end leads to; MISSING where nothing stands."""
+
+
+def lacks(value: Any) -> bool:
+    """Whether one of several ends leads to nothing."""
+    return isinstance(value, Several) and any(end is MISSING for end in value)
+
+
+def given(value: Any) -> Any:
+    """*value*, without the ends that lead to nothing."""
+    return Several(end for end in value if end is not MISSING) if lacks(value) else value
 
 
 def _deep(first: Getter, steps: tuple[str, ...]) -> Getter:

@@ -17,7 +17,9 @@ from actguard.custody.rule import (
     Rule,
     Shape,
     flag,
+    given,
     invalid,
+    lacks,
     missing,
     names,
     unfit,
@@ -47,13 +49,11 @@ class _TextRule(Rule):
 
     def ask(self, call: Call) -> Denial | Question | None:
         value = call.value(self.arg)
-        if value is MISSING:
+        if value is MISSING or (not self.optional and lacks(value)):
             return None if self.optional else missing(self, self.arg)
-        if isinstance(value, tuple) and MISSING in (held for held in value if held is MISSING):  # pyright: ignore[reportUnknownVariableType]
-            return missing(self, self.arg)
         empty = self.allows and not self.optional
         try:
-            for text in strings(value, joined=self.joins):
+            for text in strings(given(value), joined=self.joins):
                 empty = False
                 if len(text) > self.max_length:
                     return invalid(self.arg, f"must not be longer than {self.max_length} characters")
@@ -81,7 +81,7 @@ class BlockRegex(_TextRule):
         arg: the argument, or a path into it.
         pattern: searched for anywhere in a text.
         casefold: large and small letters are the same.
-        optional: a call without the argument is fine.
+        optional: a call without the argument is fine, and so is an element of it that is not there.
         max_length: characters of one text; a longer one is refused.
         hint: what to do instead, for the model.
     """
@@ -117,7 +117,7 @@ class AllowRegex(_TextRule):
         arg: the argument, or a path into it.
         pattern: matches the whole of a text.
         casefold: large and small letters are the same.
-        optional: a call without the argument is fine.
+        optional: a call without the argument is fine, and so is an element of it that is not there.
         max_length: characters of one text; a longer one is refused.
         hint: what to do instead, for the model.
     """
@@ -151,7 +151,7 @@ class OneOf(Rule):
     Args:
         arg: the argument, or a path into it.
         values: what it may be.
-        optional: a call without the argument is fine.
+        optional: a call without the argument is fine, and so is an element of it that is not there.
         hint: what to do instead, for the model.
     """
 
@@ -179,7 +179,9 @@ class OneOf(Rule):
     def ask(self, call: Call) -> Denial | Question | None:
         for value in call.each(self.arg):
             if value is MISSING or value is None:
-                return None if self.optional else missing(self, self.arg)
+                if self.optional:
+                    continue
+                return missing(self, self.arg)
             try:
                 if encode(value) not in self._known:
                     return Denial(
@@ -211,7 +213,7 @@ class UrlHost(_TextRule):
         arg: the argument, or a path into it.
         hosts: exact names, or `*.example.com` for every name below `example.com`.
         schemes: what may stand before `://`.
-        optional: a call without the argument is fine.
+        optional: a call without the argument is fine, and so is an element of it that is not there.
         max_length: characters of the URL.
         hint: what to do instead, for the model.
     """
