@@ -1,5 +1,6 @@
 """How rules are written: their options, what they refuse to be given, and what a refused call is told."""
 
+import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -128,6 +129,26 @@ WRONG: list[tuple[Callable[[], Any], str, str]] = [
     (lambda: RequireTool("t", consume=1), "RequireTool", "consume"),  # type: ignore[arg-type]
     (lambda: RequireTool("t", max_age=0), "RequireTool", "max_age"),
     (lambda: NotAfter(""), "NotAfter", "tools"),
+    (lambda: RequireFact("a", "k", max_age=10**400), "RequireFact", "max_age"),
+    (lambda: NoSecret("a", "k", optional=1), "NoSecret", "optional"),  # type: ignore[arg-type]
+    (lambda: SameRecord("a", "b", kinds=["k", "l"]), "SameRecord", "kinds"),  # type: ignore[arg-type]
+    (lambda: SameRecord("a", "b", kinds={"a": 7, "b": "l"}), "SameRecord", "kinds"),  # type: ignore[dict-item]
+    (lambda: SameRecord("a", "b", kinds={"a": "k", "c": "l"}), "SameRecord", "kinds"),
+    *(
+        (functools.partial(rule, *first, hint=None), rule.__name__, "hint")
+        for rule, *first in (
+            (SameRecord, "a", "b"),
+            (Threshold, "a", 5),
+            (BlockRegex, "a", "x"),
+            (AllowRegex, "a", "x"),
+            (OneOf, "a", ["x"]),
+            (UrlHost, "a", "x.example"),
+            (NoSecret, "a", "k"),
+            (RequireTool, "t"),
+            (NotAfter,),
+            (InPlan,),
+        )
+    ),
 ]
 
 

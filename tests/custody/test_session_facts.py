@@ -380,6 +380,11 @@ def test_guards_explain_themselves() -> None:
     assert enforce([InPlan(), RequireTool("a")]).explain().startswith("InPlan(hint=''), RequireTool(")
 
 
+async def _awaited(value: Any) -> Any:
+    """What nobody would await."""
+    return value
+
+
 @pytest.mark.parametrize(
     ("make", "argument"),
     [
@@ -393,6 +398,12 @@ def test_guards_explain_themselves() -> None:
         (lambda: prove("id", "id", max_uses=0), "max_uses"),
         (lambda: prove("id", "id", mode="loud"), "mode"),
         (lambda: prove("id#head", "id"), "kind"),
+        (lambda: prove(["id"], "id"), "kind"),  # type: ignore[arg-type]
+        (lambda: prove("id", _awaited), "extract"),
+        (lambda: prove("id", "id", trust=_awaited), "trust"),  # type: ignore[arg-type]
+        (lambda: prove("id", "id", normalize=_awaited), "normalize"),
+        (lambda: RequireFact("value", "id", normalize=_awaited), "normalize"),
+        (lambda: RequireFact("value", "id", part=_awaited), "part"),
         (lambda: prove("id", "id", on_store_error="local"), "on_store_error"),
         (lambda: track(on_store_error="local"), "on_store_error"),
         (lambda: track(ttl=5), "ttl"),

@@ -105,6 +105,10 @@ def test_a_circuit_passes_its_options_on():
     assert circuit_breaker(name="longest", reset_timeout=5, max_open_s=5).rules().max_open_s == 5
 
 
+async def awaited(text):
+    """What nobody would await."""
+
+
 WRONG = [
     (rate_limit, {"max_calls": 0}, "max_calls", ActGuardUsageError),
     (rate_limit, {"max_calls": 1.5}, "max_calls", ActGuardUsageError),
@@ -124,6 +128,8 @@ WRONG = [
     (rate_limit, {"cost": 6, "limits": "10/s;5/m"}, "cost", ActGuardUsageError),
     (rate_limit, {"name": ""}, "name", ActGuardUsageError),
     (rate_limit, {"wait": -1}, "wait", ActGuardUsageError),
+    (rate_limit, {"wait": False}, "wait", ActGuardUsageError),
+    (rate_limit, {"period": 10**400}, "period", ActGuardUsageError),
     (rate_limit, {"count": "failures"}, "count", ActGuardUsageError),
     (rate_limit, {"limits": ""}, "limits", ActGuardUsageError),
     (rate_limit, {"limits": 7}, "limits", ActGuardUsageError),
@@ -168,11 +174,18 @@ WRONG = [
     (no_repeat, {"max_identical": 1, "compare_results": True}, "max_identical", ActGuardUsageError),
     (no_repeat, {"window": 0}, "window", ActGuardUsageError),
     (no_repeat, {"args": "all"}, "args", ActGuardUsageError),
+    (no_repeat, {"args": None}, "args", ActGuardUsageError),
+    (no_repeat, {"args": 7}, "args", ActGuardUsageError),
+    (no_repeat, {"args": [7]}, "args", ActGuardUsageError),
+    (no_repeat, {"args": {"query": True}}, "args", ActGuardUsageError),
+    (no_repeat, {"compare_results": 1}, "compare_results", ActGuardUsageError),
+    (no_repeat, {"tell": "no"}, "tell", ActGuardUsageError),
     (no_repeat, {"exempt": 7}, "exempt", ActGuardUsageError),
     (timeout, {"seconds": 0}, "seconds", TimeoutUsageError),
     (timeout, {"seconds": 1e12}, "seconds", TimeoutUsageError),
     (timeout, {"seconds": 1, "executor": 7}, "executor", TimeoutUsageError),
     (timeout, {"seconds": 1, "grace": -1}, "grace", TimeoutUsageError),
+    (timeout, {"seconds": 1, "grace": False}, "grace", TimeoutUsageError),
     (timeout, {"seconds": 1, "thread": "green"}, "thread", ActGuardUsageError),
     (timeout, {"seconds": 1, "on_orphan": 7}, "on_orphan", TimeoutUsageError),
     (timeout, {"seconds": 1, "max_orphans": 0}, "max_orphans", TimeoutUsageError),
@@ -184,6 +197,11 @@ WRONG = [
     (idempotent, {"key": "auto"}, "key", ActGuardUsageError),
     (idempotent, {"key_arg": ""}, "key_arg", ActGuardUsageError),
     (idempotent, {"hide_key": "yes"}, "hide_key", ActGuardUsageError),
+    (idempotent, {"hide_key": 0}, "hide_key", ActGuardUsageError),
+    (idempotent, {"fingerprint": 7}, "fingerprint", ActGuardUsageError),
+    (idempotent, {"fingerprint": [7]}, "fingerprint", ActGuardUsageError),
+    (idempotent, {"fingerprint": {"to": True}}, "fingerprint", ActGuardUsageError),
+    (idempotent, {"codec": (str, awaited)}, "codec", ActGuardUsageError),
     (idempotent, {"fingerprint": "all"}, "fingerprint", ActGuardUsageError),
     (idempotent, {"codec": "xml"}, "codec", ActGuardUsageError),
     (idempotent, {"codec": (str,)}, "codec", ActGuardUsageError),
@@ -194,6 +212,7 @@ WRONG = [
     (concurrency, {"limit": 0}, "limit", ActGuardUsageError),
     (concurrency, {"limit": 1, "name": ""}, "name", ActGuardUsageError),
     (concurrency, {"limit": 1, "wait": -1}, "wait", ActGuardUsageError),
+    (concurrency, {"limit": 1, "wait": False}, "wait", ActGuardUsageError),
     (concurrency, {"limit": 1, "lease_s": 0}, "lease_s", ActGuardUsageError),
     (concurrency, {"limit": 1, "scope": 7}, "scope", ScopeValidationError),
     (tool, {"timeout_executor": object()}, "timeout_executor", ActGuardUsageError),

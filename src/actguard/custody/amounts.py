@@ -1,12 +1,13 @@
 """Numbers in rules: what is one, and the rule that bounds it."""
 
 import math
+import sys
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
-from actguard.custody.rule import Answer, Call, Denial, Question, Rule, Shape, flag, invalid, missing, wrong
+from actguard.custody.rule import Answer, Call, Denial, Question, Rule, Shape, flag, hinted, invalid, missing, wrong
 from actguard.pipeline.arguments import MISSING
 from actguard.stores.facts import Spend
 
@@ -43,6 +44,7 @@ class Threshold(Rule):
         if self.min is not None and self.min > self.max:
             raise wrong(Threshold, "min", f"at most max ({self.max})", self.min)
         flag(Threshold, "optional", self.optional)
+        hinted(Threshold, self.hint)
         if self.cumulative is None:
             return
         if not isinstance(self.cumulative, tuple) or len(self.cumulative) != 2:  # pyright: ignore[reportUnnecessaryIsInstance, reportUnnecessaryComparison]
@@ -118,7 +120,7 @@ def exact(value: Any) -> int | Decimal | float | None:
 
 def positive(rule: type, argument: str, value: Any) -> float | Decimal:
     number = exact(value)
-    if number is None or number <= 0:
+    if number is None or not 0 < number <= sys.float_info.max:
         raise wrong(rule, argument, "positive and finite", value)
     return number
 

@@ -17,6 +17,7 @@ from actguard.custody.rule import (
     Several,
     Shape,
     flag,
+    hinted,
     invalid,
     missing,
     name_of,
@@ -80,8 +81,7 @@ class RequireFact(Rule):
 
     def __post_init__(self) -> None:
         name_of(RequireFact, "kind", self.kind)
-        if not isinstance(self.hint, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
-            raise wrong(RequireFact, "hint", "a text", self.hint)
+        hinted(RequireFact, self.hint)
         if self.max_age is not None:
             positive(RequireFact, "max_age", self.max_age)
         for name in ("consume", "optional", "each"):
@@ -183,6 +183,12 @@ class SameRecord(Rule):
         if len(set(names(SameRecord, "arguments", arguments))) < 2:
             raise wrong(SameRecord, "arguments", "two different arguments or more", arguments)
         object.__setattr__(self, "arguments", arguments)
+        if kinds is not None:
+            if not isinstance(kinds, Mapping) or not kinds.keys() <= set(arguments):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise wrong(SameRecord, "kinds", "a mapping of some of its arguments to their kinds", kinds)
+            for kind in kinds.values():
+                name_of(SameRecord, "kinds", kind)
+        hinted(SameRecord, hint)
         object.__setattr__(self, "kinds", dict(kinds) if kinds is not None else None)
         object.__setattr__(self, "hint", hint)
 

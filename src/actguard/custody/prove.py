@@ -63,7 +63,9 @@ class Prove(Decorator):
         whole("max_items", self.max_items)
         choice("on_too_many", self.on_too_many, get_args(OnTooMany))
         choice("on_error", self.on_error, get_args(OnError))
-        if not callable(self.trust):
+        if callable(self.trust):
+            called("trust", self.trust)
+        else:
             level("trust", self.trust)
         if self.when is not None:
             called("when", self.when)

@@ -196,6 +196,11 @@ def name_of(rule: type, argument: str, value: Any) -> str:
     return value
 
 
+def hinted(rule: type, hint: Any) -> None:
+    if not isinstance(hint, str):
+        raise wrong(rule, "hint", "a text", hint)
+
+
 def flag(rule: type, argument: str, value: Any) -> None:
     if not isinstance(value, bool):
         raise wrong(rule, argument, "True or False", value)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from actguard.custody.kinds import HEAD
-from actguard.custody.rule import Call, Denial, Question, Rule, Shape, given, lacks, missing, names, unfit
+from actguard.custody.rule import Call, Denial, Question, Rule, Shape, flag, given, hinted, lacks, missing, names, unfit
 from actguard.custody.values import Unfit, fold, strings
 from actguard.pipeline.arguments import MISSING
 from actguard.stores.facts import Known
@@ -37,6 +37,8 @@ class NoSecret(Rule):
 
     def __post_init__(self) -> None:
         kinds = names(NoSecret, "kinds", self.kinds)
+        flag(NoSecret, "optional", self.optional)
+        hinted(NoSecret, self.hint)
         object.__setattr__(self, "kinds", kinds)
         object.__setattr__(self, "lists", (*kinds, *(kind + HEAD for kind in kinds)))
 

@@ -18,6 +18,7 @@ from actguard.custody.rule import (
     Shape,
     flag,
     given,
+    hinted,
     invalid,
     lacks,
     missing,
@@ -43,6 +44,7 @@ class _TextRule(Rule):
     arg: str
     optional: bool
     max_length: int
+    hint: str
 
     def validate(self, shape: Shape) -> None:
         shape.learn("arg", self.arg)
@@ -69,6 +71,7 @@ class _TextRule(Rule):
 
     def _check_options(self) -> None:
         flag(type(self), "optional", self.optional)
+        hinted(type(self), self.hint)
         if type(self.max_length) is not int or self.max_length < 1:
             raise wrong(type(self), "max_length", "a whole number, 1 or more", self.max_length)
 
@@ -163,6 +166,7 @@ class OneOf(Rule):
 
     def __post_init__(self) -> None:
         flag(OneOf, "optional", self.optional)
+        hinted(OneOf, self.hint)
         given: Any = self.values
         if not isinstance(given, tuple | list | set | frozenset) or not given:
             raise wrong(OneOf, "values", "a list of values", given)

@@ -15,6 +15,7 @@ The hooks of a Part, in the order of a call; those that a guard has no use for s
 """
 
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from math import inf
@@ -227,11 +228,29 @@ def whole(argument: str, value: Any, *, least: int = 1, error: type[ActGuardUsag
     return value
 
 
-def positive(argument: str, value: Any, *, error: type[ActGuardUsageError] = ActGuardUsageError) -> float:
-    """*value* as a float, if it is a positive, finite number (of seconds, mostly)."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise error(f"{argument} must be a positive, finite number, not {value!r}", argument=argument)
+def positive(
+    argument: str, value: Any, *, or_zero: bool = False, error: type[ActGuardUsageError] = ActGuardUsageError
+) -> float:
+    """*value* as a float, if it is a positive, finite number (of seconds, mostly), or, where it may be, 0."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not (0 < value <= sys.float_info.max or (or_zero and value == 0)):
+        zero = "0 or " if or_zero else ""
+        raise error(f"{argument} must be {zero}a positive, finite number, not {value!r}", argument=argument)
     return float(value)
+
+
+def flag(argument: str, value: Any) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise ActGuardUsageError(f"{argument} must be True or False, not {value!r}", argument=argument)
+
+
+def parameters(argument: str, value: Any, *, also: str) -> None:
+    """Refuse what is no list of names. also: what may be given instead, for the message."""
+    if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(name, str) for name in value):  # pyright: ignore[reportUnknownVariableType]
+        raise ActGuardUsageError(
+            f"{argument} must be {also}, or a list of names of parameters, not {value!r}", argument=argument
+        )
 
 
 def named(argument: str, value: Any, *, error: type[ActGuardUsageError] = ActGuardUsageError) -> str:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from actguard.exceptions import ActGuardUsageError, LoopDetected, ToolGuardError
 from actguard.pipeline import arguments
 from actguard.pipeline.decorate import Decorator
-from actguard.pipeline.guard import Answer, Ending, Guard, OnStoreError, Part, called, positive, whole
+from actguard.pipeline.guard import Answer, Ending, Guard, OnStoreError, Part, called, flag, parameters, positive, whole
 from actguard.pipeline.target import Target
 from actguard.stores.protocol import CounterGive, CounterSeen, CounterTake, Receipt, Refusal, UsedUp
 from actguard.tools.canonical import digest
@@ -55,18 +55,17 @@ class NoRepeat(Decorator):
         whole("max_identical", self.max_identical)
         if self.window is not None:
             positive("window", self.window)
-        if isinstance(self.args, str) and self.args != "canonical":
-            raise ActGuardUsageError(
-                f'args must be "canonical", a list of parameters to leave out, or a callable, not {self.args!r}',
-                argument="args",
-            )
+        if callable(self.args):
+            called("args", self.args)
+        elif self.args != "canonical":
+            parameters("args", self.args, also='"canonical", a callable')
+        flag("compare_results", self.compare_results)
+        flag("tell", self.tell)
         if self.compare_results and self.max_identical < 2:
             raise ActGuardUsageError(
                 "max_identical must be 2 or more with compare_results: one result is not compared with anything",
                 argument="max_identical",
             )
-        if callable(self.args):
-            called("args", self.args)
         if self.exempt is not None:
             called("exempt", self.exempt)
 

@@ -85,8 +85,7 @@ class RateLimit(Decorator):
             whole("cost", self.cost)
         if self.name is not None:
             named("name", self.name)
-        if self.wait != 0:
-            positive("wait", self.wait)
+        positive("wait", self.wait, or_zero=True)
         choice("count", self.count, ("calls", "successes"))
         limits = self.all_limits()
         if not callable(self.cost) and self.cost > min(_most(limit) for limit in limits):
