@@ -13,7 +13,7 @@ from actguard.pipeline.guard import Args, Kwargs
 from actguard.pipeline.target import Target
 from actguard.stores.keys import LARGE, LONGEST, encode_int, encode_text
 from actguard.tools.canonical import digest, record_digest
-from actguard.tools.max_attempts import no_run, session_id
+from actguard.tools.max_attempts import no_run, session_name
 from actguard.tools.scope import key_prefix
 
 
@@ -38,7 +38,7 @@ def reach(guard: Keyed, target: Target) -> Callable[[], str]:
     if guard.scope == "global":
         return lambda: begin
     if guard.scope == "session":
-        return lambda: f"{begin}{_counted(session_id(guard.kind, target))}/"
+        return lambda: f"{begin}{_counted(session_name(guard.kind, target))}/"
 
     latest = ("", "")  # the run that called last, and how its keys begin: it will call again
 
