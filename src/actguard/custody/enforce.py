@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from actguard.context import current_frame
 from actguard.custody.custom import as_rule
 from actguard.custody.fact_rules import RequireFact
-from actguard.custody.guard import here, known_options
+from actguard.custody.guard import here, is_watched, known_options
 from actguard.custody.life import Life, aio
 from actguard.custody.rule import Answer, Call, Denial, Question, Rule, Shape, invalid
 from actguard.custody.values import encode
@@ -91,6 +91,7 @@ class _Judge:
         self._guard = guard
         self._shape = shape
         self._rules = guard.rules
+        self._watched = is_watched(guard)
         listed = {kind for rule in self._rules for kind in rule.lists}
         self._lists = () if "*" in listed else tuple(sorted(listed))
         self._fetches = bool(listed)
@@ -166,7 +167,7 @@ class _Judge:
             raise GuardError(f"{call.shape.name} asks for more than the session grants at once", reason="together")
 
     def _without_store(self, error: StoreUnavailableError) -> None:
-        if (self._guard.on_store_error or settings.current().on_store_error) != "open":
+        if not self._watched and (self._guard.on_store_error or settings.current().on_store_error) != "open":
             raise error
         _log.warning("%s was called unguarded: %s", self._shape.name, error)
 

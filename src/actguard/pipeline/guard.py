@@ -77,6 +77,8 @@ Args = tuple[Any, ...]
 Kwargs = Mapping[str, Any]
 Undo = Callable[[], Any]
 """May return an awaitable, if the function is asynchronous."""
+Refuse = Callable[[ToolGuardError], None]
+"""Raises the error, and tells of it; of a guard that is only watched, tells of it."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -84,7 +86,8 @@ class Part(Generic[S]):
     """A guard on one function. Mode, store and the rest are the guard's; see the module for the hooks.
 
     `acheck` and `aafter` are used instead of `check` and `after` where the function is asynchronous, if they are there.
-    For generator functions, `after` gets the generator that was just made, and may return another.
+    For generator functions, `after` gets the generator that was just made, and may return another, which refuses items
+    through what `after` was given for that.
     """
 
     guard: "Guard"
@@ -133,8 +136,8 @@ class Part(Generic[S]):
     quiet_success: bool = False
     """`report` has nothing to say about any success."""
     timed: bool = False
-    after: Callable[[Args, Kwargs, Any], Any] | None = None
-    aafter: Callable[[Args, Kwargs, Any], Awaitable[Any]] | None = None
+    after: Callable[[Args, Kwargs, Any, Refuse], Any] | None = None
+    aafter: Callable[[Args, Kwargs, Any, Refuse], Awaitable[Any]] | None = None
     quick_after: Callable[[Any], bool] | None = None
     """Asked instead of `after`, and at once: True, if it has seen to the result, which goes on as it is."""
     watched: bool = False
