@@ -466,6 +466,39 @@ def test_a_sum_is_kept_for_each_tool_argument_and_period(here: session) -> None:
     assert [told["reason"] for told in refused.details["denials"]] == ["sum"]
 
 
+def test_sums_of_tools_that_share_a_name_are_kept_apart(here: session) -> None:
+    class Mail:
+        @enforce([Threshold("a", 5, cumulative=(60, 5))])
+        def send(self, a: int) -> str:
+            return "done"
+
+    class Bank:
+        @enforce([Threshold("a", 5, cumulative=(60, 5))])
+        def send(self, a: int) -> str:
+            return "done"
+
+    assert Mail().send(5) == Bank().send(5) == "done"
+    assert refusal(Mail().send, 1).reason == refusal(Bank().send, 1).reason == "sum"
+
+
+def test_tools_made_at_one_place_share_their_sums(here: session) -> None:
+    def made() -> Any:
+        return enforce([Threshold("a", 5, cumulative=(60, 5))])(lambda a: "done")
+
+    assert made()(5) == "done"
+    assert refusal(made(), 1).reason == "sum"
+
+
+def test_two_bounds_of_one_argument_and_period_count_each_by_itself(here: session) -> None:
+    @enforce([Threshold("a", 5, cumulative=(60, 9)), Threshold("a", 5, cumulative=(60, 10))])
+    @enforce([Threshold("a", 5, cumulative=(60, 11))])
+    def act(a: int) -> str:
+        return "done"
+
+    assert act(5) == act(4) == "done"
+    assert len(refusal(act, 2).details["denials"]) == 2
+
+
 # ---- rules of one's own ----
 
 

@@ -77,9 +77,9 @@ class Threshold(Rule):
                 total += _fraction(number)
         if self.cumulative is None or not total:
             return None
-        period, most = self.cumulative
-        key = f"{call.shape.name}|{self.arg}|{period}"
-        return Question((), (Spend(key, _millionths(total), float(period), _millionths(_fraction(most))),))
+        period, most = float(self.cumulative[0]), _millionths(_fraction(self.cumulative[1]))
+        key = f"{call.shape.place}|{self.arg}|{period}|{most}"
+        return Question((), (Spend(key, _millionths(total), period, most),))
 
     def judge(self, call: Call, answer: Answer) -> Denial | None:
         if self.cumulative is None:

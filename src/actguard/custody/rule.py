@@ -61,6 +61,8 @@ class Shape:
 
     def __init__(self, target: Target) -> None:
         self.name = target.name
+        self.place = target.tool_id.partition("#")[0]
+        """Where it is written: what is made there anew for each request is still the same tool."""
         self.target = target
         self.rules: tuple[Rule, ...] = ()
         self.arguments = named_arguments(target)
