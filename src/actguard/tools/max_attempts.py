@@ -17,7 +17,7 @@ from actguard.pipeline.outcome import is_steering
 from actguard.pipeline.target import Target
 from actguard.stores.keys import encode_text
 from actguard.stores.protocol import CounterGive, CounterTake, Receipt, Refusal, UsedUp
-from actguard.tools.scope import key_prefix, own_name
+from actguard.tools.scope import counted, key_prefix, own_name
 
 Per = Literal["run", "session", "thread"]
 _WITHIN = {"run": "run", "session": "session", "thread": "conversation"}
@@ -106,8 +106,8 @@ class MaxAttempts(Decorator):
         )
 
     def explain(self) -> str:
-        what = "calls" if self.count == "calls" else "failed calls"
-        return f"{self.calls} {what} in a {self.per}"
+        what = "call" if self.count == "calls" else "failed call"
+        return f"{counted(self.calls, what)} in a {self.per}"
 
     def _whose(self, target: Target) -> str:
         if self.per == "session":

@@ -12,7 +12,7 @@ from actguard.pipeline.target import Target
 from actguard.stores.protocol import CounterGive, CounterSeen, CounterTake, Receipt, Refusal, UsedUp
 from actguard.tools.canonical import digest
 from actguard.tools.max_attempts import KEPT_S, run_of, spent_nothing
-from actguard.tools.scope import key_prefix
+from actguard.tools.scope import counted, key_prefix
 
 _ENDLESS = 1 << 62
 
@@ -115,8 +115,8 @@ class NoRepeat(Decorator):
         )
 
     def explain(self) -> str:
-        same = "identical calls with the same result" if self.compare_results else "identical calls"
-        return f"{self.max_identical} {same} in a run"
+        result = " with the same result" if self.compare_results else ""
+        return f"{counted(self.max_identical, 'identical call')}{result} in a run"
 
     def _compared(self, target: Target) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Any]:
         if callable(self.args):
