@@ -253,6 +253,12 @@ def test_every_element_that_a_path_leads_to_must_be_given(here: session, make: C
     assert refused.code in ("MISSING_ARGUMENT", "INVALID_ARGUMENT", "HOST_NOT_ALLOWED", "PATTERN_BLOCKED")
 
 
+def test_a_path_that_leads_nowhere_says_where_it_ended(here: session) -> None:
+    refused = refusal(tool(OneOf("value.id", ["x"])), "sk-private")
+    assert "has no 'id'" in str(refused)
+    assert "sk-private" not in str(refused)
+
+
 # What each rule of `ON_ONE` refuses, and what it lets pass.
 NO_AND_YES: list[tuple[Any, Any]] = [
     ("read nowhere", "x"),

@@ -15,7 +15,7 @@ from actguard.custody.fact_rules import RequireFact
 from actguard.custody.guard import here, is_watched, known_options
 from actguard.custody.life import Life, aio
 from actguard.custody.rule import Answer, Call, Denial, Question, Rule, Shape, invalid
-from actguard.custody.values import encode
+from actguard.custody.values import Unfit, encode
 from actguard.exceptions import ActGuardUsageError, GuardError, StoreUnavailableError
 from actguard.pipeline import settings
 from actguard.pipeline.arguments import Getter, position
@@ -141,11 +141,9 @@ class _Judge:
             except StoreUnavailableError:
                 raise
             except Exception as error:  # noqa: BLE001 - a value that fights back, or a rule that breaks: a no, not a crash
-                asked.append(
-                    invalid(getattr(rule, "arg", None), f"could not be checked ({type(error).__name__})")._replace(
-                        reason="unreadable"
-                    )
-                )
+                why = str(error) if isinstance(error, Unfit) else type(error).__name__
+                denial = invalid(getattr(rule, "arg", None), f"could not be checked ({why})")
+                asked.append(denial._replace(reason="unreadable"))
         return asked
 
     def _decide(self, call: Call, asked: Sequence[Denial | Question | None], verdict: Verdict | None) -> None:

@@ -122,18 +122,13 @@ class NoRepeat(Decorator):
         if callable(self.args):
             return arguments.bound(target, self.args)
         named_arguments = arguments.named_arguments(target)
-        left_out = () if self.args == "canonical" else tuple(self.args)
-        for name in left_out:
+        named = () if self.args == "canonical" else tuple(self.args)
+        for name in named:
             arguments.getter(target, name, argument="args")
+        left_out = {*named, arguments.receiver(target)}
 
         def compared(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-            given = named_arguments(args, kwargs)
-            first = next(iter(given), None)
-            return {
-                name: value
-                for name, value in given.items()
-                if name not in left_out and not (name == first and name in ("self", "cls"))
-            }
+            return {name: value for name, value in named_arguments(args, kwargs).items() if name not in left_out}
 
         return compared
 
