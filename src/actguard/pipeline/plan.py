@@ -294,8 +294,9 @@ class Plan:
         for part, step, receipt in zip(group.parts, steps, answer.receipts, strict=True):
             if type(receipt) in REFUSALS and part.refuse is not None:
                 would = part.refuse(step, cast("Refusal", receipt))
-                if isinstance(would, ToolGuardError):
-                    self._observed(part, would)
+                error = would.blocked if isinstance(would, Answer) else would
+                if error is not None:
+                    self._observed(part, error)
 
     def _take_back(self, call: Call) -> Asking:
         for held in reversed(call.held):

@@ -196,7 +196,8 @@ class Idempotent(Decorator):
             return fast_new(IdempotencyBegin, fields)  # type: ignore[no-any-return]
 
         def refuse(step: IdempotencyBegin, refusal: Refusal) -> ToolGuardError | Answer:
-            if isinstance(refusal, Done) and self.on_duplicate != "raise":
+            returns = self.on_duplicate != "raise" and not step.observe
+            if isinstance(refusal, Done) and returns:
                 with suppress(NotKept):
                     kept = results.replay(refusal.result, codec)
                     lazy = kept.awaited and target.kind == "sync"
@@ -205,7 +206,7 @@ class Idempotent(Decorator):
             run = current_frame().run
             named: dict[str, Any] = {"tool": tool, "key": said, "record": step.key, "run_id": run and run.run_id}
             if isinstance(refusal, Done):
-                if self.on_duplicate != "raise":
+                if returns:
                     message = f"{tool} was done with key {said!r} already; its result could not be kept."
                     return DuplicateIdempotencyKey(message, reason="result_not_kept", **named)
                 return DuplicateIdempotencyKey(f"{tool} was done with key {said!r} already.", **named)
