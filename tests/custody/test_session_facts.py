@@ -307,6 +307,25 @@ def test_only_reads_of_free_text_mark_the_session(here: session) -> None:
     assert refusal(guarded(NotAfter("look"))).code == "UNTRUSTED_INPUT"
 
 
+@pytest.mark.parametrize("guard", [prove("id", ".", trust="text"), track(untrusted=True)])
+async def test_an_untrusted_result_that_is_given_out_again_marks_the_session(guard: Any, store: MemoryStore) -> None:
+    def look(at: str) -> str:
+        return at
+
+    async def alook(at: str) -> str:
+        return at
+
+    write = enforce([NotAfter()])(lambda: "written")
+    for function in (look, alook):
+        once = actguard.idempotent(key="derived", scope="global", store=MemoryStore())(guard(function))
+        for _ in range(2):  # the second time, nothing is read: what was read is given out
+            with session(store=store):
+                assert write() == "written"
+                read = once("a")
+                assert (await read if hasattr(read, "__await__") else read) == "a"
+                assert refusal(write).code == "UNTRUSTED_INPUT"
+
+
 def test_a_read_counts_as_a_run_where_a_rule_asks_for_it(here: session) -> None:
     @prove("id", ".", source="renamed")
     def lookup_before_act() -> str:

@@ -17,6 +17,7 @@ PLAN: dict[str, tuple[str, ...]] = {
         "tests/custody/test_session.py",
         "tests/custody/test_patterns.py",
         "tests/custody/test_values.py",
+        "tests/custody/test_watched.py",
         "tests/custody/test_faults.py",
     ),
     "src/actguard/tools": (

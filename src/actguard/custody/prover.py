@@ -144,6 +144,7 @@ class Prover:
         if self._taint:
             try:
                 life.store.facts_put(life.key, self._taint)
+                life.marked.add(self._target.name)
             except StoreUnavailableError as error:
                 self._unmarked(error)
 
@@ -151,6 +152,7 @@ class Prover:
         if self._taint:
             try:
                 await aio(life.store, "facts_put", life.key, self._taint)
+                life.marked.add(self._target.name)
             except StoreUnavailableError as error:
                 self._unmarked(error)
 
@@ -166,6 +168,8 @@ class Prover:
         if type(result) is types.GeneratorType:
             self._mark(life)
             return self._tee(life, cast("Generator[Any, Any, Any]", result), _once(refuse))
+        if self._taint and self._target.name not in life.marked:
+            self._mark(life)  # of a result that is given out again, nothing was run
         facts, error = self._prove(result)
         self._put(life, facts)
         if error is not None:
@@ -177,6 +181,8 @@ class Prover:
             return result
         if type(result) is types.AsyncGeneratorType:
             return self._atee(life, cast("AsyncGenerator[Any, Any]", result), _once(refuse))
+        if self._taint and self._target.name not in life.marked:
+            await self._amark(life)
         facts, error = self._prove(result)
         await self._aput(life, facts)
         if error is not None:

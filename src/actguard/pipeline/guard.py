@@ -36,7 +36,6 @@ OnBlock = Literal["raise", "return_prompt"] | Callable[[ToolGuardError], Any]
 
 ORDER = (
     "enforce",
-    "approve",
     "idempotent",
     "no_repeat",
     "max_attempts",
