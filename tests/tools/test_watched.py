@@ -247,6 +247,23 @@ async def test_a_watched_duplicate_is_told_of_and_made(run, heard, on_duplicate)
     assert made == [5] * 4
 
 
+def test_the_mode_of_all_guards_is_that_of_each_and_explained_so(run):
+    watched = rate_limit(max_calls=1, mode="observe")(lambda: 1)
+    off = rate_limit(max_calls=1, mode="off")(lambda: 1)
+    assert (watched(), watched()) == (1, 1)
+    assert "[observe]" in actguard.explain(watched)
+    actguard.configure(mode="enforce")
+    with pytest.raises(actguard.RateLimitExceeded):
+        watched()
+    assert "[" not in actguard.explain(watched)
+    assert (off(), off()) == (1, 1)
+    for mode in ("observe", "off"):
+        actguard.configure(mode=mode)
+        assert (watched(), watched()) == (1, 1)
+        assert f"[{mode}]" in actguard.explain(watched)
+        assert "[off]" in actguard.explain(off)
+
+
 def test_settings_that_change_while_a_plan_is_made_are_not_lost(monkeypatch):
     call = rate_limit(max_calls=1)(lambda: 1)
     guard = type(call.__actguard__.guards[0])

@@ -26,7 +26,7 @@ def known_options(guard: str, options: Mapping[str, Any]) -> None:
 
 def is_watched(guard: Guard) -> bool:
     """Whether *guard* only says what it would have refused, by the settings of now."""
-    return "observe" in (guard.mode, settings.current().mode)
+    return settings.current().mode_of(guard) == "observe"
 
 
 def here(guard: str, tool: str) -> Life:

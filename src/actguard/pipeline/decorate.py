@@ -136,8 +136,9 @@ def explain(function: Callable[..., Any]) -> str:
     for guard in pipeline.guards:
         if guard.kind == "prove":
             lines, inside = [*lines, inside] if inside else lines, ""
-        mode = "" if guard.mode == "enforce" else f"  [{guard.mode}]"
-        lines.append(f"  {guard.kind:<{width}}  {guard.explain()}{mode}")
+        mode = settings.current().mode_of(guard)
+        said = "" if mode == "enforce" else f"  [{mode}]"
+        lines.append(f"  {guard.kind:<{width}}  {guard.explain()}{said}")
     return "\n".join([*lines, inside] if inside else lines)
 
 

@@ -77,8 +77,8 @@ class Plan:
         self.target = target
         self.awaits = False
         """The function is not `async`, and gave back something to wait for."""
-        live = [part for part in parts if part.guard.mode != "off" and settings.mode != "off"]
-        watched = {id(part) for part in live if settings.mode == "observe" or part.guard.mode == "observe"}
+        live = [part for part in parts if settings.mode_of(part.guard) != "off"]
+        watched = {id(part) for part in live if settings.mode_of(part.guard) == "observe"}
         self.checks = tuple((part, id(part) in watched) for part in live if part.check or part.acheck)
         self.afters = tuple(
             (part, id(part) in watched, partial(self._refuse_item, part, id(part) in watched))
