@@ -1,5 +1,6 @@
 """How rules are written: their options, what they refuse to be given, and what a refused call is told."""
 
+import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -128,6 +129,26 @@ WRONG: list[tuple[Callable[[], Any], str, str]] = [
     (lambda: RequireTool("t", consume=1), "RequireTool", "consume"),  # type: ignore[arg-type]
     (lambda: RequireTool("t", max_age=0), "RequireTool", "max_age"),
     (lambda: NotAfter(""), "NotAfter", "tools"),
+    (lambda: RequireFact("a", "k", max_age=10**400), "RequireFact", "max_age"),
+    (lambda: NoSecret("a", "k", optional=1), "NoSecret", "optional"),  # type: ignore[arg-type]
+    (lambda: SameRecord("a", "b", kinds=["k", "l"]), "SameRecord", "kinds"),  # type: ignore[arg-type]
+    (lambda: SameRecord("a", "b", kinds={"a": 7, "b": "l"}), "SameRecord", "kinds"),  # type: ignore[dict-item]
+    (lambda: SameRecord("a", "b", kinds={"a": "k", "c": "l"}), "SameRecord", "kinds"),
+    *(
+        (functools.partial(rule, *first, hint=None), rule.__name__, "hint")
+        for rule, *first in (
+            (SameRecord, "a", "b"),
+            (Threshold, "a", 5),
+            (BlockRegex, "a", "x"),
+            (AllowRegex, "a", "x"),
+            (OneOf, "a", ["x"]),
+            (UrlHost, "a", "x.example"),
+            (NoSecret, "a", "k"),
+            (RequireTool, "t"),
+            (NotAfter,),
+            (InPlan,),
+        )
+    ),
 ]
 
 
@@ -230,6 +251,45 @@ def test_every_element_that_a_path_leads_to_must_be_given(here: session, make: C
     here.add_fact("k", "x")
     refused = refusal(tool(make("value[].id", optional=False)), [{"id": "x"}, {"id": None}])
     assert refused.code in ("MISSING_ARGUMENT", "INVALID_ARGUMENT", "HOST_NOT_ALLOWED", "PATTERN_BLOCKED")
+
+
+def test_a_path_that_leads_nowhere_says_where_it_ended(here: session) -> None:
+    refused = refusal(tool(OneOf("value.id", ["x"])), "sk-private")
+    assert "has no 'id'" in str(refused)
+    assert "sk-private" not in str(refused)
+
+
+# What each rule of `ON_ONE` refuses, and what it lets pass.
+NO_AND_YES: list[tuple[Any, Any]] = [
+    ("read nowhere", "x"),
+    (6, 5),
+    ("x", "y"),
+    ("y", "x"),
+    ("y", "x"),
+    ("https://y.example", "https://x.example"),
+    ("it is 12345678", "y"),
+]
+
+
+@pytest.mark.parametrize(("make", "no_and_yes"), list(zip(ON_ONE, NO_AND_YES, strict=True)))
+def test_beside_elements_that_need_not_be_given_the_others_are_checked(
+    here: session, make: Callable[..., Any], no_and_yes: tuple[Any, Any]
+) -> None:
+    here.add_fact("k", "x")
+    here.add_fact("k", "12345678")
+    no, yes = no_and_yes
+    of_a_list = tool(make("value", optional=True))
+    of_records = tool(make("value[].id", optional=True))
+    assert of_a_list([]) == of_a_list([None]) == of_a_list([None, yes]) == "done"
+    assert of_records([]) == of_records([{}]) == of_records([{}, {"id": yes}, {"id": None}]) == "done"
+    for refused in (refusal(of_a_list, [None, no]), refusal(of_records, [{}, {"id": no}])):
+        assert refused.code not in ("MISSING_ARGUMENT", "INVALID_ARGUMENT")
+
+
+def test_a_sum_counts_the_amounts_beside_one_that_is_not_given(here: session) -> None:
+    pay = tool(Threshold("value", 5, cumulative=(60, 8), optional=True))
+    assert pay([None, 5]) == "done"
+    assert refusal(pay, [None, 4]).reason == "sum"
 
 
 def test_a_path_is_followed_however_the_argument_is_given(here: session) -> None:
@@ -410,6 +470,39 @@ def test_a_sum_is_kept_for_each_tool_argument_and_period(here: session) -> None:
     assert one(5, 5) == two(5) == "done"
     refused = refusal(two, 1)
     assert [told["reason"] for told in refused.details["denials"]] == ["sum"]
+
+
+def test_sums_of_tools_that_share_a_name_are_kept_apart(here: session) -> None:
+    class Mail:
+        @enforce([Threshold("a", 5, cumulative=(60, 5))])
+        def send(self, a: int) -> str:
+            return "done"
+
+    class Bank:
+        @enforce([Threshold("a", 5, cumulative=(60, 5))])
+        def send(self, a: int) -> str:
+            return "done"
+
+    assert Mail().send(5) == Bank().send(5) == "done"
+    assert refusal(Mail().send, 1).reason == refusal(Bank().send, 1).reason == "sum"
+
+
+def test_tools_made_at_one_place_share_their_sums(here: session) -> None:
+    def made() -> Any:
+        return enforce([Threshold("a", 5, cumulative=(60, 5))])(lambda a: "done")
+
+    assert made()(5) == "done"
+    assert refusal(made(), 1).reason == "sum"
+
+
+def test_two_bounds_of_one_argument_and_period_count_each_by_itself(here: session) -> None:
+    @enforce([Threshold("a", 5, cumulative=(60, 9)), Threshold("a", 5, cumulative=(60, 10))])
+    @enforce([Threshold("a", 5, cumulative=(60, 11))])
+    def act(a: int) -> str:
+        return "done"
+
+    assert act(5) == act(4) == "done"
+    assert len(refusal(act, 2).details["denials"]) == 2
 
 
 # ---- rules of one's own ----

@@ -122,7 +122,12 @@ def test_what_a_session_keeps_for_itself_is_not_shown(here: session) -> None:
         (lambda here: here.add_fact("id", "a", max_uses=0), "max_uses"),
         (lambda here: here.add_fact("id", "a", max_uses=True), "max_uses"),
         (lambda here: here.add_fact("id", "a", max_uses=1.0), "max_uses"),
+        (lambda here: here.add_fact("id", "a", ttl=10**400), "ttl"),
         (lambda here: here.revoke("id", object()), "value"),
+        (lambda here: here.revoke(7), "kind"),
+        (lambda here: here.facts("id", 7), "kinds"),
+        (lambda here: here.trust_prompt("a", kinds=7), "kinds"),
+        (lambda here: here.plan(None), "tools"),
         (lambda here: here.plan("act"), "tools"),
         (lambda here: here.plan([7]), "tools"),
         (lambda here: here.plan([""]), "tools"),
@@ -302,6 +307,25 @@ def test_only_reads_of_free_text_mark_the_session(here: session) -> None:
     assert refusal(guarded(NotAfter("look"))).code == "UNTRUSTED_INPUT"
 
 
+@pytest.mark.parametrize("guard", [prove("id", ".", trust="text"), track(untrusted=True)])
+async def test_an_untrusted_result_that_is_given_out_again_marks_the_session(guard: Any, store: MemoryStore) -> None:
+    def look(at: str) -> str:
+        return at
+
+    async def alook(at: str) -> str:
+        return at
+
+    write = enforce([NotAfter()])(lambda: "written")
+    for function in (look, alook):
+        once = actguard.idempotent(key="derived", scope="global", store=MemoryStore())(guard(function))
+        for _ in range(2):  # the second time, nothing is read: what was read is given out
+            with session(store=store):
+                assert write() == "written"
+                read = once("a")
+                assert (await read if hasattr(read, "__await__") else read) == "a"
+                assert refusal(write).code == "UNTRUSTED_INPUT"
+
+
 def test_a_read_counts_as_a_run_where_a_rule_asks_for_it(here: session) -> None:
     @prove("id", ".", source="renamed")
     def lookup_before_act() -> str:
@@ -380,6 +404,11 @@ def test_guards_explain_themselves() -> None:
     assert enforce([InPlan(), RequireTool("a")]).explain().startswith("InPlan(hint=''), RequireTool(")
 
 
+async def _awaited(value: Any) -> Any:
+    """What nobody would await."""
+    return value
+
+
 @pytest.mark.parametrize(
     ("make", "argument"),
     [
@@ -393,6 +422,12 @@ def test_guards_explain_themselves() -> None:
         (lambda: prove("id", "id", max_uses=0), "max_uses"),
         (lambda: prove("id", "id", mode="loud"), "mode"),
         (lambda: prove("id#head", "id"), "kind"),
+        (lambda: prove(["id"], "id"), "kind"),  # type: ignore[arg-type]
+        (lambda: prove("id", _awaited), "extract"),
+        (lambda: prove("id", "id", trust=_awaited), "trust"),  # type: ignore[arg-type]
+        (lambda: prove("id", "id", normalize=_awaited), "normalize"),
+        (lambda: RequireFact("value", "id", normalize=_awaited), "normalize"),
+        (lambda: RequireFact("value", "id", part=_awaited), "part"),
         (lambda: prove("id", "id", on_store_error="local"), "on_store_error"),
         (lambda: track(on_store_error="local"), "on_store_error"),
         (lambda: track(ttl=5), "ttl"),

@@ -402,6 +402,7 @@ async def test_a_cluster_is_reached_from_an_event_loop(cluster: RedisServer) -> 
         ({"url": "redis://localhost", "connect_timeout_s": True}, "connect_timeout_s"),
         ({"url": "redis://localhost", "max_connections": 0}, "max_connections"),
         ({"url": "redis://localhost", "namespace": ""}, "namespace"),
+        ({"url": "redis://localhost", "namespace": 7}, "namespace"),
         ({"url": "redis://localhost", "namespace": "a{b}"}, "namespace"),
         ({"url": "redis://localhost", "async_client": redis.asyncio.Redis}, "async_client"),
         ({"url": "redis://localhost?decode_responses=True"}, "url"),

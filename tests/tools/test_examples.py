@@ -9,7 +9,8 @@ import pytest
 SHOWN = {
     "rate_limit": ["alice: results for query 2", "alice: search was not run", "bob: results for query"],
     "circuit_breaker": ["failed\nfailed\nleft alone", "sent to bob", "the circuit is closed"],
-    "max_attempts": ["deployed 1.1\ndeploy was not run", "not found\nnot found\nlook_up was not run"],
+    "max_attempts": ["deployed 1.1\ndeploy was not run"],
+    "no_repeat": ["not found\nA-17: not found\nlook_up was not run", "A-18: not found\nstopped: look_up was called"],
     "timeout": ["fetch did not end within 0.1 seconds.", "query did not end within 0.1 seconds, and is still running."],
     "idempotent": ["{'to': 'bob', 'amount': 10}\n{'to': 'bob', 'amount': 10}\n", "payments made: 1"],
     "tool": ["idempotent", "-> order()", "ordered 1 shoes\nordered 1 shoes"],

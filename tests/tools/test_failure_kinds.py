@@ -87,12 +87,13 @@ CLASSES: dict[str, dict[FailureKind, str]] = {
     "redis.exceptions": {
         K.TIMEOUT: "TimeoutError",
         K.TRANSPORT: "ConnectionError",
-        K.OVERLOADED: "BusyLoadingError ClusterDownError TryAgainError ReadOnlyError MaxConnectionsError",
+        K.OVERLOADED: "BusyLoadingError OutOfMemoryError ClusterDownError TryAgainError ReadOnlyError "
+        "MaxConnectionsError",
         K.AUTH: "AuthenticationError NoPermissionError",
         K.INVALID: "DataError",
     },
     "psycopg.errors": {
-        K.TIMEOUT: "ConnectionTimeout QueryCanceled LockNotAvailable",
+        K.TIMEOUT: "ConnectionTimeout CancellationTimeout QueryCanceled LockNotAvailable",
         K.TRANSPORT: "OperationalError InterfaceError",
         K.OVERLOADED: "TooManyConnections CannotConnectNow",
         K.AUTH: "InvalidPassword InvalidAuthorizationSpecification",
@@ -101,7 +102,7 @@ CLASSES: dict[str, dict[FailureKind, str]] = {
     },
     "psycopg_pool": {K.TIMEOUT: "PoolTimeout", K.OVERLOADED: "TooManyRequests", K.UNKNOWN: "PoolClosed"},
     "google.api_core.exceptions": {
-        K.TIMEOUT: "DeadlineExceeded RetryError",
+        K.TIMEOUT: "DeadlineExceeded RetryError TimeoutError",
         K.TRANSPORT: "TransportError",
         K.OVERLOADED: "ServiceUnavailable InternalServerError ServerError",
         K.THROTTLED: "ResourceExhausted TooManyRequests",
@@ -164,6 +165,33 @@ def test_classes_are_known_by_library_and_name(module):
 def test_the_most_derived_class_decides():
     assert classify(named("redis.exceptions", "BusyLoadingError", "ConnectionError")) is K.OVERLOADED
     assert classify(named("redis.exceptions", "ConnectionError", "BusyLoadingError")) is K.TRANSPORT
+
+
+# What Postgres says is known by its code, since psycopg calls most of it an OperationalError, as a lost connection is.
+SQLSTATES = {
+    K.TRANSPORT: "08006 08001 08P01 HV00N",
+    K.TIMEOUT: "57014 55P03 25P03 25P04 57P05",
+    K.OVERLOADED: "53100 53200 53300 53400 57P01 57P02 57P03 58030",
+    K.AUTH: "28P01 28000 42501",
+    K.CONFLICT: "23505 40001 40P01",
+    K.INVALID: "22012 42601 42P01 54001 0A000 P0001",
+    K.UNKNOWN: "3B001 38000 39000 55006 58P01 2F002 XX000",
+}
+
+
+@pytest.mark.parametrize(("kind", "code"), [(kind, code) for kind in SQLSTATES for code in SQLSTATES[kind].split()])
+def test_what_a_database_answers_is_known_by_its_code(kind, code):
+    for attribute in ("sqlstate", "pgcode"):
+        error = named("psycopg.errors", "Named", "OperationalError")
+        setattr(error, attribute, code)
+        assert classify(error) is kind
+
+
+@pytest.mark.parametrize("code", [None, "", "0800", "080060", 8006])
+def test_a_database_error_without_a_code_is_known_by_its_class(code):
+    error = named("psycopg", "OperationalError")
+    error.sqlstate = code
+    assert classify(error) is K.TRANSPORT
 
 
 @pytest.mark.parametrize("kind", CODES)

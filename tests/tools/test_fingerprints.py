@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actguard import idempotent
+from actguard import idempotent, no_repeat
 from actguard.context import Frame, Run, inside
 from actguard.exceptions import IdempotencyPayloadMismatch, ToolGuardError
 from actguard.stores.memory import MemoryStore
@@ -67,3 +67,26 @@ def test_arguments_by_name_and_by_place_are_the_same_call_and_others_are_not():
         assert not refused(Bank().pay_whatever, "bob", 2, idempotency_key="k")
         assert refused(Bank().pay_whatever, "eve", idempotency_key="k")
     assert calls == [("bob", 1), ("bob", 1)]
+
+
+def test_an_argument_of_a_function_is_compared_whatever_it_is_called(run):
+    """`cls` of a method is the class that it belongs to; of a function it is what its author means by it."""
+
+    def book(cls, flight):
+        return f"{cls} on {flight}"
+
+    derived, repeated = idempotent(key="derived")(book), no_repeat(max_identical=1, tell=False)(book)
+    for guarded in (derived, repeated):
+        assert guarded("economy", "LH1") == "economy on LH1"
+        assert guarded("business", "LH1") == "business on LH1"
+
+    class Desk:
+        @classmethod
+        @idempotent(key="derived")
+        def book(cls, flight):
+            return f"{cls.__name__} booked {flight}"
+
+    class Other(Desk):
+        pass
+
+    assert Desk.book("LH1") == Other.book("LH1") == "Desk booked LH1"

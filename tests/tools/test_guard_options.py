@@ -105,6 +105,10 @@ def test_a_circuit_passes_its_options_on():
     assert circuit_breaker(name="longest", reset_timeout=5, max_open_s=5).rules().max_open_s == 5
 
 
+async def awaited(text):
+    """What nobody would await."""
+
+
 WRONG = [
     (rate_limit, {"max_calls": 0}, "max_calls", ActGuardUsageError),
     (rate_limit, {"max_calls": 1.5}, "max_calls", ActGuardUsageError),
@@ -124,6 +128,8 @@ WRONG = [
     (rate_limit, {"cost": 6, "limits": "10/s;5/m"}, "cost", ActGuardUsageError),
     (rate_limit, {"name": ""}, "name", ActGuardUsageError),
     (rate_limit, {"wait": -1}, "wait", ActGuardUsageError),
+    (rate_limit, {"wait": False}, "wait", ActGuardUsageError),
+    (rate_limit, {"period": 10**400}, "period", ActGuardUsageError),
     (rate_limit, {"count": "failures"}, "count", ActGuardUsageError),
     (rate_limit, {"limits": ""}, "limits", ActGuardUsageError),
     (rate_limit, {"limits": 7}, "limits", ActGuardUsageError),
@@ -168,11 +174,18 @@ WRONG = [
     (no_repeat, {"max_identical": 1, "compare_results": True}, "max_identical", ActGuardUsageError),
     (no_repeat, {"window": 0}, "window", ActGuardUsageError),
     (no_repeat, {"args": "all"}, "args", ActGuardUsageError),
+    (no_repeat, {"args": None}, "args", ActGuardUsageError),
+    (no_repeat, {"args": 7}, "args", ActGuardUsageError),
+    (no_repeat, {"args": [7]}, "args", ActGuardUsageError),
+    (no_repeat, {"args": {"query": True}}, "args", ActGuardUsageError),
+    (no_repeat, {"compare_results": 1}, "compare_results", ActGuardUsageError),
+    (no_repeat, {"tell": "no"}, "tell", ActGuardUsageError),
     (no_repeat, {"exempt": 7}, "exempt", ActGuardUsageError),
     (timeout, {"seconds": 0}, "seconds", TimeoutUsageError),
     (timeout, {"seconds": 1e12}, "seconds", TimeoutUsageError),
     (timeout, {"seconds": 1, "executor": 7}, "executor", TimeoutUsageError),
     (timeout, {"seconds": 1, "grace": -1}, "grace", TimeoutUsageError),
+    (timeout, {"seconds": 1, "grace": False}, "grace", TimeoutUsageError),
     (timeout, {"seconds": 1, "thread": "green"}, "thread", ActGuardUsageError),
     (timeout, {"seconds": 1, "on_orphan": 7}, "on_orphan", TimeoutUsageError),
     (timeout, {"seconds": 1, "max_orphans": 0}, "max_orphans", TimeoutUsageError),
@@ -184,6 +197,11 @@ WRONG = [
     (idempotent, {"key": "auto"}, "key", ActGuardUsageError),
     (idempotent, {"key_arg": ""}, "key_arg", ActGuardUsageError),
     (idempotent, {"hide_key": "yes"}, "hide_key", ActGuardUsageError),
+    (idempotent, {"hide_key": 0}, "hide_key", ActGuardUsageError),
+    (idempotent, {"fingerprint": 7}, "fingerprint", ActGuardUsageError),
+    (idempotent, {"fingerprint": [7]}, "fingerprint", ActGuardUsageError),
+    (idempotent, {"fingerprint": {"to": True}}, "fingerprint", ActGuardUsageError),
+    (idempotent, {"codec": (str, awaited)}, "codec", ActGuardUsageError),
     (idempotent, {"fingerprint": "all"}, "fingerprint", ActGuardUsageError),
     (idempotent, {"codec": "xml"}, "codec", ActGuardUsageError),
     (idempotent, {"codec": (str,)}, "codec", ActGuardUsageError),
@@ -194,6 +212,7 @@ WRONG = [
     (concurrency, {"limit": 0}, "limit", ActGuardUsageError),
     (concurrency, {"limit": 1, "name": ""}, "name", ActGuardUsageError),
     (concurrency, {"limit": 1, "wait": -1}, "wait", ActGuardUsageError),
+    (concurrency, {"limit": 1, "wait": False}, "wait", ActGuardUsageError),
     (concurrency, {"limit": 1, "lease_s": 0}, "lease_s", ActGuardUsageError),
     (concurrency, {"limit": 1, "scope": 7}, "scope", ScopeValidationError),
     (tool, {"timeout_executor": object()}, "timeout_executor", ActGuardUsageError),
@@ -246,7 +265,12 @@ def test_tool_takes_nothing_but_guards_for_guards():
         (rate_limit(limits="7/hour;8/1.5d"), "7 calls in 3600 s and 8 calls in 129600 s"),
         (rate_limit(scope=("user", "run.user_id")), "10 calls in 60 s for each 'user' and 'run.user_id'"),
         (rate_limit(scope=len), "10 calls in 60 s for each len"),
+        (rate_limit(limits="1/s;2/m"), "1 call in 1 s and 2 calls in 60 s"),
         (max_attempts(calls=3), "3 calls in a run"),
+        (max_attempts(calls=1), "1 call in a run"),
+        (max_attempts(calls=1, count="failures"), "1 failed call in a run"),
+        (no_repeat(max_identical=1), "1 identical call in a run"),
+        (circuit_breaker(name="says once", max_fails=1), "'says once': opens after 1 failure in a row, for 60 s"),
         (max_attempts(calls=3, per="session", count="failures"), "3 failed calls in a session"),
         (no_repeat(), "3 identical calls in a run"),
         (no_repeat(compare_results=True), "3 identical calls with the same result in a run"),

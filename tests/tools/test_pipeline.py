@@ -319,6 +319,34 @@ def test_explain_needs_guards():
         explain(len)
 
 
+def test_what_is_made_of_a_guarded_function_explains_it():
+    class Mail:
+        def _send(self, to):
+            return to
+
+        send = rate_limit(max_calls=3)(functools.partialmethod(_send, "all"))
+
+    guarded = rate_limit(max_calls=3)(lambda a, b: 1)
+    assert explain(functools.partial(functools.partial(guarded, 1), 2)) == explain(guarded)
+    for method in (Mail.__dict__["send"], Mail.send, Mail().send):
+        assert "3 calls in 60 s" in explain(method)
+
+
+def test_a_store_that_keeps_no_such_state_is_refused_where_it_is_written(tmp_path):
+    store = actguard.DurableStore(tmp_path / "records.db")
+    idempotent(scope="global", store=store)(lambda idempotency_key: 1)
+    for guard in (
+        rate_limit(store=store),
+        max_attempts(calls=1, store=store),
+        no_repeat(store=store),
+        concurrency(limit=1, store=store),
+        circuit_breaker(name="kept in a file", store=store),
+    ):
+        with pytest.raises(ActGuardUsageError, match="idempotency") as caught:
+            guard(lambda: 1)
+        assert caught.value.argument == "store"
+
+
 # ---- guards, one by one: what the faults do not show --------------------------------------------------------------
 
 

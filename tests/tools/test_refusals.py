@@ -15,6 +15,7 @@ from actguard import (
     circuit_breaker,
     circuits,
     concurrency,
+    idempotent,
     max_attempts,
     no_repeat,
     prove,
@@ -131,6 +132,16 @@ def test_attempts_count_in_each_run_session_or_conversation(heard):
         with session(name):
             assert in_session() == "done"
             assert refused(in_session)
+
+
+def test_sessions_of_one_id_and_two_scopes_are_two(run):
+    look = max_attempts(calls=1, per="session")(lambda: "done")
+    pay = idempotent(scope="session")(lambda to, idempotency_key: f"paid {to}")
+    for tenant in ("t-1", "t-2"):
+        with session("chat-42", tenant):
+            assert (look(), pay(tenant, "k")) == ("done", f"paid {tenant}")
+            with pytest.raises(MaxAttemptsExceeded, match="in this session"):
+                look()
 
 
 def test_attempts_count_in_the_conversation_that_the_run_names():

@@ -224,6 +224,46 @@ def test_a_watched_guard_that_has_nothing_to_ask_with_lets_pass(run, heard):
         send()
 
 
+def test_a_watched_loop_is_told_of_from_the_first_call_too_many(run, heard):
+    look = no_repeat(max_identical=1, mode="observe")(lambda order: order)
+    assert [look("A-17") for _ in range(3)] == ["A-17"] * 3
+    assert [event["code"] for event in told(heard)] == ["LOOP_DETECTED"] * 2
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("on_duplicate", ["return", "wait", "raise"])
+async def test_a_watched_duplicate_is_told_of_and_made(run, heard, on_duplicate):
+    made = []
+
+    async def apay(amount):
+        made.append(amount)
+        return amount
+
+    for pay in (apay, lambda amount: apay(amount)):
+        watched = idempotent(key="derived", on_duplicate=on_duplicate, mode="observe")(pay)
+        assert [await watched(5), await watched(5)] == [5, 5]
+        assert [event["code"] for event in told(heard)] == ["DUPLICATE_IDEMPOTENCY_KEY"]
+        heard.events.clear()
+    assert made == [5] * 4
+
+
+def test_the_mode_of_all_guards_is_that_of_each_and_explained_so(run):
+    watched = rate_limit(max_calls=1, mode="observe")(lambda: 1)
+    off = rate_limit(max_calls=1, mode="off")(lambda: 1)
+    assert (watched(), watched()) == (1, 1)
+    assert "[observe]" in actguard.explain(watched)
+    actguard.configure(mode="enforce")
+    with pytest.raises(actguard.RateLimitExceeded):
+        watched()
+    assert "[" not in actguard.explain(watched)
+    assert (off(), off()) == (1, 1)
+    for mode in ("observe", "off"):
+        actguard.configure(mode=mode)
+        assert (watched(), watched()) == (1, 1)
+        assert f"[{mode}]" in actguard.explain(watched)
+        assert "[off]" in actguard.explain(off)
+
+
 def test_settings_that_change_while_a_plan_is_made_are_not_lost(monkeypatch):
     call = rate_limit(max_calls=1)(lambda: 1)
     guard = type(call.__actguard__.guards[0])

@@ -20,6 +20,7 @@ PLAN: dict[str, tuple[str, ...]] = {
         "tests/custody/test_usual_yes.py",
         "tests/custody/test_many_rules.py",
         "tests/custody/test_lives.py",
+        "tests/custody/test_watched.py",
         "tests/custody/test_faults.py",
     ),
     "src/actguard/tools": (

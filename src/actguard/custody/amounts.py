@@ -1,12 +1,13 @@
 """Numbers in rules: what is one, and the rule that bounds it."""
 
 import math
+import sys
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
-from actguard.custody.rule import Answer, Call, Denial, Question, Rule, Shape, flag, invalid, missing, wrong
+from actguard.custody.rule import Answer, Call, Denial, Question, Rule, Shape, flag, hinted, invalid, missing, wrong
 from actguard.pipeline.arguments import MISSING
 from actguard.stores.facts import Spend
 
@@ -24,7 +25,7 @@ class Threshold(Rule):
         max: the most that one call may say.
         min: the least; None: as little as it likes. A sum needs 0 or more.
         cumulative: (period, total): in any *period* seconds of a session, no more than *total* altogether.
-        optional: a call without the argument is fine.
+        optional: a call without the argument is fine, and so is an element of it that is not there.
         hint: what to do instead, for the model.
     """
 
@@ -43,6 +44,7 @@ class Threshold(Rule):
         if self.min is not None and self.min > self.max:
             raise wrong(Threshold, "min", f"at most max ({self.max})", self.min)
         flag(Threshold, "optional", self.optional)
+        hinted(Threshold, self.hint)
         if self.cumulative is None:
             return
         if not isinstance(self.cumulative, tuple) or len(self.cumulative) != 2:  # pyright: ignore[reportUnnecessaryIsInstance, reportUnnecessaryComparison]
@@ -61,7 +63,9 @@ class Threshold(Rule):
         total = Fraction(0)
         for value in call.each(self.arg):
             if value is MISSING or value is None:
-                return None if self.optional else missing(self, self.arg)
+                if self.optional:
+                    continue
+                return missing(self, self.arg)
             number = exact(value)
             if number is None:
                 return invalid(self.arg, "must be a finite number")
@@ -71,11 +75,11 @@ class Threshold(Rule):
                 if number > self.cumulative[1]:
                     return self._over("sum", f"{self.arg!r} alone is more than the sum of all calls may be")
                 total += _fraction(number)
-        if self.cumulative is None:
+        if self.cumulative is None or not total:
             return None
-        period, most = self.cumulative
-        key = f"{call.shape.name}|{self.arg}|{period}"
-        return Question((), (Spend(key, _millionths(total), float(period), _millionths(_fraction(most))),))
+        period, most = float(self.cumulative[0]), _millionths(_fraction(self.cumulative[1]))
+        key = f"{call.shape.place}|{self.arg}|{period}|{most}"
+        return Question((), (Spend(key, _millionths(total), period, most),))
 
     def judge(self, call: Call, answer: Answer) -> Denial | None:
         if self.cumulative is None:
@@ -116,7 +120,7 @@ def exact(value: Any) -> int | Decimal | float | None:
 
 def positive(rule: type, argument: str, value: Any) -> float | Decimal:
     number = exact(value)
-    if number is None or number <= 0:
+    if number is None or not 0 < number <= sys.float_info.max:
         raise wrong(rule, argument, "positive and finite", value)
     return number
 

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 from actguard.context import current_frame
 from actguard.custody.custom import as_rule
 from actguard.custody.fact_rules import RequireFact
-from actguard.custody.guard import here, known_options
+from actguard.custody.guard import here, is_watched, known_options
 from actguard.custody.life import Life, aio
 from actguard.custody.rule import Answer, Call, Denial, Question, Rule, Shape, invalid
-from actguard.custody.values import encode
+from actguard.custody.values import Unfit, encode
 from actguard.exceptions import ActGuardUsageError, GuardError, StoreUnavailableError
 from actguard.pipeline import settings
 from actguard.pipeline.arguments import Getter, position
@@ -91,6 +91,7 @@ class _Judge:
         self._guard = guard
         self._shape = shape
         self._rules = guard.rules
+        self._watched = is_watched(guard)
         listed = {kind for rule in self._rules for kind in rule.lists}
         self._lists = () if "*" in listed else tuple(sorted(listed))
         self._fetches = bool(listed)
@@ -140,11 +141,9 @@ class _Judge:
             except StoreUnavailableError:
                 raise
             except Exception as error:  # noqa: BLE001 - a value that fights back, or a rule that breaks: a no, not a crash
-                asked.append(
-                    invalid(getattr(rule, "arg", None), f"could not be checked ({type(error).__name__})")._replace(
-                        reason="unreadable"
-                    )
-                )
+                why = str(error) if isinstance(error, Unfit) else type(error).__name__
+                denial = invalid(getattr(rule, "arg", None), f"could not be checked ({why})")
+                asked.append(denial._replace(reason="unreadable"))
         return asked
 
     def _decide(self, call: Call, asked: Sequence[Denial | Question | None], verdict: Verdict | None) -> None:
@@ -166,7 +165,7 @@ class _Judge:
             raise GuardError(f"{call.shape.name} asks for more than the session grants at once", reason="together")
 
     def _without_store(self, error: StoreUnavailableError) -> None:
-        if (self._guard.on_store_error or settings.current().on_store_error) != "open":
+        if not self._watched and (self._guard.on_store_error or settings.current().on_store_error) != "open":
             raise error
         _log.warning("%s was called unguarded: %s", self._shape.name, error)
 

@@ -9,6 +9,7 @@ from actguard.custody.normalise import Normaliser
 from actguard.custody.paths import EACH, Index, follow, parse
 from actguard.custody.values import Unfit, encode, is_blank, is_list
 from actguard.exceptions import ActGuardUsageError
+from actguard.pipeline.guard import called
 from actguard.stores.keys import LONGEST
 
 Extract = str | Callable[[Any], Any]
@@ -41,6 +42,7 @@ class Reader:
         for kind, extract in extracts.items():
             own_kind("kind", kind)
             if callable(extract):
+                called("extract", extract)
                 self._paths.append((kind, None, extract))
             else:
                 self._paths.append((kind, parse("extract", extract), None))
@@ -86,6 +88,7 @@ def extracts_of(kind: str | Mapping[str, Extract], extract: Extract | None) -> d
         if extract is not None:
             raise ActGuardUsageError("extract is part of kind already, where kind is a mapping", argument="extract")
         return dict(kind)
+    own_kind("kind", kind)
     if extract is None:
         raise ActGuardUsageError(
             "extract must say where the values stand; '.' is the result itself", argument="extract"

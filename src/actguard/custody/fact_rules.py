@@ -17,6 +17,7 @@ from actguard.custody.rule import (
     Several,
     Shape,
     flag,
+    hinted,
     invalid,
     missing,
     name_of,
@@ -54,7 +55,7 @@ class RequireFact(Rule):
         max_age: seconds since the read, at most.
         from_tool: tools whose reads count; any if none is named.
         consume: an admitted call uses the fact up.
-        optional: a call without the argument is fine.
+        optional: a call without the argument is fine, and so is an element of it that is not there.
         each: a list needs a fact for each of its elements; False: for the list as a whole.
         normalize: how spellings are evened out; the same as in `prove`.
         part: look at parts of the argument instead: "url" or "email" for each one in a text, a pattern, or a function
@@ -80,8 +81,7 @@ class RequireFact(Rule):
 
     def __post_init__(self) -> None:
         name_of(RequireFact, "kind", self.kind)
-        if not isinstance(self.hint, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
-            raise wrong(RequireFact, "hint", "a text", self.hint)
+        hinted(RequireFact, self.hint)
         if self.max_age is not None:
             positive(RequireFact, "max_age", self.max_age)
         for name in ("consume", "optional", "each"):
@@ -146,10 +146,12 @@ class RequireFact(Rule):
     def _values(self, value: Any) -> Iterator[Any]:
         several = isinstance(value, Several) or (self.each and is_list(value))
         held: Sequence[Any] = value if several else (value,)
-        if not held:
+        if not held and not self.optional:
             raise Unfit("missing")
         for single in held:
             if single is None or single is MISSING:
+                if self.optional:
+                    continue
                 raise Unfit("missing")
             if self._find is None:
                 yield single
@@ -181,6 +183,12 @@ class SameRecord(Rule):
         if len(set(names(SameRecord, "arguments", arguments))) < 2:
             raise wrong(SameRecord, "arguments", "two different arguments or more", arguments)
         object.__setattr__(self, "arguments", arguments)
+        if kinds is not None:
+            if not isinstance(kinds, Mapping) or not kinds.keys() <= set(arguments):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise wrong(SameRecord, "kinds", "a mapping of some of its arguments to their kinds", kinds)
+            for kind in kinds.values():
+                name_of(SameRecord, "kinds", kind)
+        hinted(SameRecord, hint)
         object.__setattr__(self, "kinds", dict(kinds) if kinds is not None else None)
         object.__setattr__(self, "hint", hint)
 

@@ -6,6 +6,8 @@ from typing import Any
 from actguard.context import current_frame
 from actguard.custody.life import Life
 from actguard.exceptions import ActGuardUsageError, GuardError
+from actguard.pipeline import settings
+from actguard.pipeline.guard import Guard
 
 
 def known_options(guard: str, options: Mapping[str, Any]) -> None:
@@ -20,6 +22,11 @@ def known_options(guard: str, options: Mapping[str, Any]) -> None:
         raise ActGuardUsageError(
             "on_store_error must be 'open' or 'closed': facts of another store are not here", argument="on_store_error"
         )
+
+
+def is_watched(guard: Guard) -> bool:
+    """Whether *guard* only says what it would have refused, by the settings of now."""
+    return settings.current().mode_of(guard) == "observe"
 
 
 def here(guard: str, tool: str) -> Life:

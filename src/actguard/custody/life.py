@@ -11,7 +11,7 @@ from actguard.stores.facts import FactStore
 class Life:
     """One life of a session, from the first entry to the last exit: what frames hold, and what its facts hang on."""
 
-    __slots__ = ("ended", "entries", "hold", "id", "key", "mint", "name", "prompts", "shared", "store")
+    __slots__ = ("ended", "entries", "hold", "id", "key", "marked", "mint", "name", "prompts", "shared", "store")
 
     def __init__(self, id: str, name: str, store: FactStore, *, shared: bool) -> None:
         self.id = id
@@ -22,6 +22,8 @@ class Life:
         self.entries = 0
         self.ended = False
         self.prompts: tuple[Prompt, ...] = ()
+        self.marked: set[str] = set()
+        """Tools whose untrusted results this process has told the store of."""
         hold = getattr(store, "facts_hold", None)
         self.hold: Callable[[tuple[str, str], int], bool] | None = None if hold is None else hold(self.key)
         """The quick way to a yes of a store that is here."""

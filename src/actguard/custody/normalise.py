@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from actguard.exceptions import ActGuardUsageError
+from actguard.pipeline.guard import called
 
 Normaliser = Callable[[Any], Any]
 
@@ -89,9 +90,11 @@ def normaliser(spec: Any) -> Normaliser | None:
     """The function that *spec* names or is.
 
     Raises:
-        ActGuardUsageError: there is none of that name.
+        ActGuardUsageError: there is none of that name, or it would have to be awaited.
     """
     if spec is None or callable(spec):
+        if spec is not None:
+            called("normalize", spec)
         named: Normaliser | None = spec
         return named
     found = NORMALISERS.get(spec) if isinstance(spec, str) else None

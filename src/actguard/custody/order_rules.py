@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from actguard.custody.amounts import positive
 from actguard.custody.kinds import PLAN, RAN, UNTRUSTED
-from actguard.custody.rule import Answer, Call, Denial, Question, Rule, flag, names
+from actguard.custody.rule import Answer, Call, Denial, Question, Rule, flag, hinted, names
 from actguard.custody.values import encode
 from actguard.stores.facts import Need
 
@@ -37,6 +37,7 @@ class RequireTool(Rule):
         tools = names(RequireTool, "before", self.before)
         object.__setattr__(self, "before", tools)
         flag(RequireTool, "consume", self.consume)
+        hinted(RequireTool, self.hint)
         if self.max_age is not None:
             positive(RequireTool, "max_age", self.max_age)
         required.update(tools)
@@ -76,6 +77,7 @@ class NotAfter(Rule):
 
     def __init__(self, *tools: str, hint: str = "") -> None:
         object.__setattr__(self, "tools", names(NotAfter, "tools", tools) if tools else ())
+        hinted(NotAfter, hint)
         object.__setattr__(self, "hint", hint)
 
     def ask(self, call: Call) -> Denial | Question | None:
@@ -102,6 +104,9 @@ class InPlan(Rule):
     """
 
     hint: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        hinted(InPlan, self.hint)
 
     def ask(self, call: Call) -> Denial | Question | None:
         return Question((Need((PLAN, encode(call.shape.name))),))

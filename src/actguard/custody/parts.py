@@ -11,6 +11,7 @@ from typing import Any, Final
 from actguard.custody.patterns import SafePattern
 from actguard.custody.values import Unfit, fold, strings
 from actguard.exceptions import ActGuardUsageError
+from actguard.pipeline.guard import called
 
 Part = Callable[[Any], Iterator[Any]]
 
@@ -25,11 +26,12 @@ def part_finder(spec: Any) -> Part:
     """What finds the parts that *spec* means: "url", "email", a pattern, or a function.
 
     Raises:
-        ActGuardUsageError: it is neither.
+        ActGuardUsageError: it is neither, or would have to be awaited.
     """
     if isinstance(spec, re.Pattern):
         return _matching(spec)  # pyright: ignore[reportUnknownArgumentType] - of text, which SafePattern sees to
     if callable(spec):
+        called("part", spec)
         return _called(spec)
     if spec == "url":
         return lambda value: _tokens(value, _links)

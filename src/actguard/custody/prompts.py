@@ -37,6 +37,8 @@ class Prompt:
         if _is_mapping(kinds):
             self._kinds = {_name(kind): SafePattern(pattern, whole=True) for kind, pattern in kinds.items()}
         elif kinds is not None:
+            if not isinstance(kinds, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise SessionUsageError(f"kinds must be names of kinds, not {kinds!r}", argument="kinds")
             self._kinds = {_name(kind): None for kind in ((kinds,) if isinstance(kinds, str) else kinds)}
         self._answers: dict[tuple[str, str], bool] = {}
 

@@ -61,6 +61,8 @@ class Shape:
 
     def __init__(self, target: Target) -> None:
         self.name = target.name
+        self.place = target.tool_id.partition("#")[0]
+        """Where it is written: what is made there anew for each request is still the same tool."""
         self.target = target
         self.rules: tuple[Rule, ...] = ()
         self.arguments = named_arguments(target)
@@ -93,7 +95,17 @@ class Shape:
 
 
 class Several(tuple[Any, ...]):
-    """What a path with more than one end leads to."""
+    """What a path with more than one end leads to; MISSING where nothing stands."""
+
+
+def lacks(value: Any) -> bool:
+    """Whether one of several ends leads to nothing."""
+    return isinstance(value, Several) and any(end is MISSING for end in value)
+
+
+def given(value: Any) -> Any:
+    """*value*, without the ends that lead to nothing."""
+    return Several(end for end in value if end is not MISSING) if lacks(value) else value
 
 
 def _deep(first: Getter, steps: tuple[str, ...]) -> Getter:
@@ -184,6 +196,11 @@ def name_of(rule: type, argument: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise wrong(rule, argument, "a non-empty text", value)
     return value
+
+
+def hinted(rule: type, hint: Any) -> None:
+    if not isinstance(hint, str):
+        raise wrong(rule, "hint", "a text", hint)
 
 
 def flag(rule: type, argument: str, value: Any) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from actguard.custody.kinds import HEAD
-from actguard.custody.rule import Call, Denial, Question, Rule, Shape, missing, names, unfit
+from actguard.custody.rule import Call, Denial, Question, Rule, Shape, flag, given, hinted, lacks, missing, names, unfit
 from actguard.custody.values import Unfit, fold, strings
 from actguard.pipeline.arguments import MISSING
 from actguard.stores.facts import Known
@@ -37,6 +37,8 @@ class NoSecret(Rule):
 
     def __post_init__(self) -> None:
         kinds = names(NoSecret, "kinds", self.kinds)
+        flag(NoSecret, "optional", self.optional)
+        hinted(NoSecret, self.hint)
         object.__setattr__(self, "kinds", kinds)
         object.__setattr__(self, "lists", (*kinds, *(kind + HEAD for kind in kinds)))
 
@@ -45,13 +47,13 @@ class NoSecret(Rule):
 
     def ask(self, call: Call) -> Denial | Question | None:
         value = call.value(self.arg)
-        if value is MISSING:
+        if value is MISSING or (not self.optional and lacks(value)):
             return None if self.optional else missing(self, self.arg)
         secrets = [secret for fact in call.session.known(self.lists) if (secret := _plain(fact))]
         if not secrets:
             return None
         try:
-            for text in strings(value, joined=True):
+            for text in strings(given(value), joined=True):
                 if len(text) > _LONGEST:
                     raise Unfit("a text in it is too long")
                 views = list(_views(text))

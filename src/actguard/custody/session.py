@@ -25,6 +25,7 @@ from actguard.custody.trust import LABELS, Trust, level
 from actguard.custody.values import Unfit, encode, is_blank
 from actguard.exceptions import SessionUsageError, StoreError, UnsupportedSDKError
 from actguard.pipeline import settings
+from actguard.pipeline.guard import positive
 from actguard.stores import keys
 from actguard.stores.facts import Fact, FactStore, Known
 
@@ -176,22 +177,26 @@ class session:  # noqa: N801 - used as a word: `with session():`
     def revoke(self, kind: str, value: Any = None) -> int:
         """Forget a fact; without a value, all facts of the kind. How many were known."""
         life = self._open()
+        _are_kinds("kind", kind)
         return life.store.facts_revoke(life.key, kind, None if value is None else _encoded(value))
 
     async def arevoke(self, kind: str, value: Any = None) -> int:
         """`revoke`, on an event loop."""
         life = self._open()
+        _are_kinds("kind", kind)
         gone: int = await aio(life.store, "facts_revoke", life.key, kind, None if value is None else _encoded(value))
         return gone
 
     def facts(self, *kinds: str) -> list[KnownFact]:
         """What is known, of these kinds or of all: for people to look at."""
         life = self._open()
+        _are_kinds("kinds", *kinds)
         return _shown(life.store.facts_list(life.key, kinds))
 
     async def afacts(self, *kinds: str) -> list[KnownFact]:
         """`facts`, on an event loop."""
         life = self._open()
+        _are_kinds("kinds", *kinds)
         return _shown(await aio(life.store, "facts_list", life.key, kinds))
 
     def plan(self, tools: Iterable[Any]) -> None:
@@ -300,12 +305,17 @@ def default_store() -> FactStore:
 
 
 def _stated(kind: str, value: Any, trust: Trust, ttl: float, max_uses: int | None) -> list[Fact]:
-    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 0 < ttl < float("inf"):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise SessionUsageError(f"ttl must be a positive number of seconds, not {ttl!r}", argument="ttl")
+    seconds = positive("ttl", ttl, error=SessionUsageError)
     if max_uses is not None and (type(max_uses) is not int or max_uses < 1):
         raise SessionUsageError(f"max_uses must be a whole number, 1 or more, not {max_uses!r}", argument="max_uses")
     key = (own_kind("kind", kind), _encoded(value))
-    return [Fact(key, float(ttl), level("trust", trust), uses=-1 if max_uses is None else max_uses)]
+    return [Fact(key, seconds, level("trust", trust), uses=-1 if max_uses is None else max_uses)]
+
+
+def _are_kinds(argument: str, *kinds: Any) -> None:
+    for kind in kinds:
+        if not isinstance(kind, str):
+            raise SessionUsageError(f"{argument} must be the name of a kind of facts, not {kind!r}", argument=argument)
 
 
 def _encoded(value: Any) -> str:
@@ -318,8 +328,8 @@ def _encoded(value: Any) -> str:
 
 
 def _planned(tools: Iterable[Any]) -> list[Fact]:
-    if isinstance(tools, str):
-        raise SessionUsageError("tools must be a list of names or functions, not a text", argument="tools")
+    if isinstance(tools, str) or not isinstance(tools, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SessionUsageError(f"tools must be a list of names or functions, not {tools!r}", argument="tools")
     planned: list[Fact] = []
     for tool in tools:
         name = tool if isinstance(tool, str) else getattr(tool, "__name__", None)

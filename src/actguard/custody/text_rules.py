@@ -17,7 +17,10 @@ from actguard.custody.rule import (
     Rule,
     Shape,
     flag,
+    given,
+    hinted,
     invalid,
+    lacks,
     missing,
     names,
     unfit,
@@ -41,19 +44,18 @@ class _TextRule(Rule):
     arg: str
     optional: bool
     max_length: int
+    hint: str
 
     def validate(self, shape: Shape) -> None:
         shape.learn("arg", self.arg)
 
     def ask(self, call: Call) -> Denial | Question | None:
         value = call.value(self.arg)
-        if value is MISSING:
+        if value is MISSING or (not self.optional and lacks(value)):
             return None if self.optional else missing(self, self.arg)
-        if isinstance(value, tuple) and MISSING in (held for held in value if held is MISSING):  # pyright: ignore[reportUnknownVariableType]
-            return missing(self, self.arg)
         empty = self.allows and not self.optional
         try:
-            for text in strings(value, joined=self.joins):
+            for text in strings(given(value), joined=self.joins):
                 empty = False
                 if len(text) > self.max_length:
                     return invalid(self.arg, f"must not be longer than {self.max_length} characters")
@@ -69,6 +71,7 @@ class _TextRule(Rule):
 
     def _check_options(self) -> None:
         flag(type(self), "optional", self.optional)
+        hinted(type(self), self.hint)
         if type(self.max_length) is not int or self.max_length < 1:
             raise wrong(type(self), "max_length", "a whole number, 1 or more", self.max_length)
 
@@ -81,7 +84,7 @@ class BlockRegex(_TextRule):
         arg: the argument, or a path into it.
         pattern: searched for anywhere in a text.
         casefold: large and small letters are the same.
-        optional: a call without the argument is fine.
+        optional: a call without the argument is fine, and so is an element of it that is not there.
         max_length: characters of one text; a longer one is refused.
         hint: what to do instead, for the model.
     """
@@ -117,7 +120,7 @@ class AllowRegex(_TextRule):
         arg: the argument, or a path into it.
         pattern: matches the whole of a text.
         casefold: large and small letters are the same.
-        optional: a call without the argument is fine.
+        optional: a call without the argument is fine, and so is an element of it that is not there.
         max_length: characters of one text; a longer one is refused.
         hint: what to do instead, for the model.
     """
@@ -151,7 +154,7 @@ class OneOf(Rule):
     Args:
         arg: the argument, or a path into it.
         values: what it may be.
-        optional: a call without the argument is fine.
+        optional: a call without the argument is fine, and so is an element of it that is not there.
         hint: what to do instead, for the model.
     """
 
@@ -163,6 +166,7 @@ class OneOf(Rule):
 
     def __post_init__(self) -> None:
         flag(OneOf, "optional", self.optional)
+        hinted(OneOf, self.hint)
         given: Any = self.values
         if not isinstance(given, tuple | list | set | frozenset) or not given:
             raise wrong(OneOf, "values", "a list of values", given)
@@ -179,7 +183,9 @@ class OneOf(Rule):
     def ask(self, call: Call) -> Denial | Question | None:
         for value in call.each(self.arg):
             if value is MISSING or value is None:
-                return None if self.optional else missing(self, self.arg)
+                if self.optional:
+                    continue
+                return missing(self, self.arg)
             try:
                 if encode(value) not in self._known:
                     return Denial(
@@ -211,7 +217,7 @@ class UrlHost(_TextRule):
         arg: the argument, or a path into it.
         hosts: exact names, or `*.example.com` for every name below `example.com`.
         schemes: what may stand before `://`.
-        optional: a call without the argument is fine.
+        optional: a call without the argument is fine, and so is an element of it that is not there.
         max_length: characters of the URL.
         hint: what to do instead, for the model.
     """

@@ -79,6 +79,14 @@ def bound(target: Target, function: Callable[..., Any]) -> Getter:
     return read
 
 
+def receiver(target: Target) -> str | None:
+    """The parameter for what a method belongs to, as it was written: its object, or its class; None: there is none."""
+    first = None if target.signature is None else next(iter(target.signature.parameters), None)
+    owner = target.tool_id.partition(":")[2].rpartition(".")[0]
+    written_in_a_class = bool(owner) and not owner.endswith("<locals>")
+    return first if first == "self" or (first == "cls" and written_in_a_class) else None
+
+
 def names(target: Target) -> tuple[str, ...]:
     """What `named_arguments` may name."""
     found = () if target.signature is None else tuple(target.signature.parameters)

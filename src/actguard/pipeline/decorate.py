@@ -36,7 +36,9 @@ class Pipeline:
                     argument="on_block",
                 )
         # To say now what does not fit; bound again, under the settings of then, when called.
-        _refuse_twice_the_same(target, [guard.bind(target) for guard in self.guards])
+        parts = [guard.bind(target) for guard in self.guards]
+        _refuse_stores_without_room(parts)
+        _refuse_twice_the_same(target, parts)
         self.plan: Plan | None = None
         self.call: Any = self._compile_and_call  # typed in `Planned`
         hidden = frozenset(name for guard in self.guards for name in guard.hidden(target))
@@ -120,12 +122,12 @@ def pipeline_of(function: Any) -> Pipeline | None:
 
 
 def explain(function: Callable[..., Any]) -> str:
-    """The pipeline of a guarded function, one line per guard, outermost first.
+    """The pipeline of a guarded function, or of what a partial calls in the end, one line per guard, outermost first.
 
     Raises:
         ActGuardUsageError: it has no guards.
     """
-    pipeline = pipeline_of(function)
+    pipeline = pipeline_of(_behind_partials(function))
     if pipeline is None:
         raise ActGuardUsageError(f"{function!r} has no guards", argument="function")
     width = max((len(guard.kind) for guard in pipeline.guards), default=0)
@@ -134,9 +136,22 @@ def explain(function: Callable[..., Any]) -> str:
     for guard in pipeline.guards:
         if guard.kind == "prove":
             lines, inside = [*lines, inside] if inside else lines, ""
-        mode = "" if guard.mode == "enforce" else f"  [{guard.mode}]"
-        lines.append(f"  {guard.kind:<{width}}  {guard.explain()}{mode}")
+        mode = settings.current().mode_of(guard)
+        said = "" if mode == "enforce" else f"  [{mode}]"
+        lines.append(f"  {guard.kind:<{width}}  {guard.explain()}{said}")
     return "\n".join([*lines, inside] if inside else lines)
+
+
+def _behind_partials(function: Any) -> Any:
+    while True:
+        # A partial method is read from its class as a function that says where it is from.
+        method = getattr(function, "__partialmethod__", None) or getattr(function, "_partialmethod", None)
+        if isinstance(method, functools.partialmethod):
+            function = cast("Any", method.func)  # pyright: ignore[reportUnknownMemberType]
+        elif isinstance(function, functools.partial | functools.partialmethod):
+            function = cast("Any", function.func)  # pyright: ignore[reportUnknownMemberType]
+        else:
+            return function
 
 
 def _unlike(guards: Sequence[Guard]) -> list[Guard]:
@@ -152,6 +167,18 @@ def _alike(guard: Guard, other: Guard) -> bool:
     return type(guard) is type(other) and all(
         getattr(guard, option.name) == getattr(other, option.name) for option in fields(guard)
     )
+
+
+def _refuse_stores_without_room(parts: Sequence[Part[Any]]) -> None:
+    """Refuse a store of a guard's own that keeps nothing of its kind."""
+    for part in parts:
+        kept: frozenset[str] | None = getattr(part.guard.store, "keeps", None)
+        if kept is not None and part.asks is not None and part.asks not in kept:
+            raise ActGuardUsageError(
+                f"store={part.guard.store!r} keeps {', '.join(sorted(kept))} only, and nothing of {part.guard.kind}: "
+                "use a MemoryStore or a RedisStore",
+                argument="store",
+            )
 
 
 def _refuse_twice_the_same(target: Target, parts: Sequence[Part[Any]]) -> None:

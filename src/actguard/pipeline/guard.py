@@ -15,6 +15,7 @@ The hooks of a Part, in the order of a call; those that a guard has no use for s
 """
 
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from math import inf
@@ -35,7 +36,6 @@ OnBlock = Literal["raise", "return_prompt"] | Callable[[ToolGuardError], Any]
 
 ORDER = (
     "enforce",
-    "approve",
     "idempotent",
     "no_repeat",
     "max_attempts",
@@ -76,6 +76,8 @@ Args = tuple[Any, ...]
 Kwargs = Mapping[str, Any]
 Undo = Callable[[], Any]
 """May return an awaitable, if the function is asynchronous."""
+Refuse = Callable[[ToolGuardError], None]
+"""Raises the error, and tells of it; of a guard that is only watched, tells of it."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -83,7 +85,8 @@ class Part(Generic[S]):
     """A guard on one function. Mode, store and the rest are the guard's; see the module for the hooks.
 
     `acheck` and `aafter` are used instead of `check` and `after` where the function is asynchronous, if they are there.
-    For generator functions, `after` gets the generator that was just made, and may return another.
+    For generator functions, `after` gets the generator that was just made, and may return another, which refuses items
+    through what `after` was given for that.
     """
 
     guard: "Guard"
@@ -132,8 +135,8 @@ class Part(Generic[S]):
     quiet_success: bool = False
     """`report` has nothing to say about any success."""
     timed: bool = False
-    after: Callable[[Args, Kwargs, Any], Any] | None = None
-    aafter: Callable[[Args, Kwargs, Any], Awaitable[Any]] | None = None
+    after: Callable[[Args, Kwargs, Any, Refuse], Any] | None = None
+    aafter: Callable[[Args, Kwargs, Any, Refuse], Awaitable[Any]] | None = None
     quick_after: Callable[[Any], bool] | None = None
     """Asked instead of `after`, and at once: True, if it has seen to the result, which goes on as it is."""
     watched: bool = False
@@ -227,11 +230,29 @@ def whole(argument: str, value: Any, *, least: int = 1, error: type[ActGuardUsag
     return value
 
 
-def positive(argument: str, value: Any, *, error: type[ActGuardUsageError] = ActGuardUsageError) -> float:
-    """*value* as a float, if it is a positive, finite number (of seconds, mostly)."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise error(f"{argument} must be a positive, finite number, not {value!r}", argument=argument)
+def positive(
+    argument: str, value: Any, *, or_zero: bool = False, error: type[ActGuardUsageError] = ActGuardUsageError
+) -> float:
+    """*value* as a float, if it is a positive, finite number (of seconds, mostly), or, where it may be, 0."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not (0 < value <= sys.float_info.max or (or_zero and value == 0)):
+        zero = "0 or " if or_zero else ""
+        raise error(f"{argument} must be {zero}a positive, finite number, not {value!r}", argument=argument)
     return float(value)
+
+
+def flag(argument: str, value: Any) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise ActGuardUsageError(f"{argument} must be True or False, not {value!r}", argument=argument)
+
+
+def parameters(argument: str, value: Any, *, also: str) -> None:
+    """Refuse what is no list of names. also: what may be given instead, for the message."""
+    if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(name, str) for name in value):  # pyright: ignore[reportUnknownVariableType]
+        raise ActGuardUsageError(
+            f"{argument} must be {also}, or a list of names of parameters, not {value!r}", argument=argument
+        )
 
 
 def named(argument: str, value: Any, *, error: type[ActGuardUsageError] = ActGuardUsageError) -> str:

@@ -77,10 +77,14 @@ class Plan:
         self.target = target
         self.awaits = False
         """The function is not `async`, and gave back something to wait for."""
-        live = [part for part in parts if part.guard.mode != "off" and settings.mode != "off"]
-        watched = {id(part) for part in live if settings.mode == "observe" or part.guard.mode == "observe"}
+        live = [part for part in parts if settings.mode_of(part.guard) != "off"]
+        watched = {id(part) for part in live if settings.mode_of(part.guard) == "observe"}
         self.checks = tuple((part, id(part) in watched) for part in live if part.check or part.acheck)
-        self.afters = tuple((part, id(part) in watched) for part in live if part.after or part.aafter)
+        self.afters = tuple(
+            (part, id(part) in watched, partial(self._refuse_item, part, id(part) in watched))
+            for part in live
+            if part.after or part.aafter
+        )
         self.timed = any(part.timed for part in live)
         self.body: Callable[..., Any] = target.function
         for part in reversed(parts):
@@ -118,7 +122,7 @@ class Plan:
         # No step at all, and checks, if any, that can be made at once: a timeout, or custody with facts in memory.
         here = not (watched or self.groups or self.starters or self.timed) and len(self.afters) <= 1
         gates = tuple(part.quick for part, _ in self.checks if part.quick is not None)
-        exits = [part.quick_after for part, _ in self.afters if part.quick_after is not None]
+        exits = [part.quick_after for part, *_ in self.afters if part.quick_after is not None]
         here = here and len(gates) == len(self.checks) and len(exits) == len(self.afters)
         self.gates: tuple[Callable[[Args, Kwargs], bool], ...] | None = gates if here else None
         self.exit: Callable[[Any], bool] | None = exits[0] if here and exits else None
@@ -192,15 +196,26 @@ class Plan:
             if answer.blocked is not None:
                 self._tell("guard", "blocked", part, answer.blocked, "blocked")
             return answer
-        if answer.tool is None:
-            answer.tool = self.target.name
-        if answer.guard is None:
-            answer.guard = part.guard.kind
-        self._tell("guard", "blocked", part, answer, "blocked")
+        self._blocked(part, answer)
         on_block = part.guard.on_block
         if on_block == "raise":
             raise answer
         return Answer(answer.to_prompt() if on_block == "return_prompt" else on_block(answer))
+
+    def _blocked(self, part: Part[Any], error: ToolGuardError) -> None:
+        if error.tool is None:
+            error.tool = self.target.name
+        if error.guard is None:
+            error.guard = part.guard.kind
+        self._tell("guard", "blocked", part, error, "blocked")
+
+    def _refuse_item(self, part: Part[Any], watched: bool, error: ToolGuardError) -> None:
+        """`on_block` has no say: what a generator yielded so far was given out already."""
+        if watched:
+            self._observed(part, error)
+            return
+        self._blocked(part, error)
+        raise error
 
     def _check(self, call: Call, part: Part[Any], watched: bool) -> Asking:
         try:
@@ -279,8 +294,9 @@ class Plan:
         for part, step, receipt in zip(group.parts, steps, answer.receipts, strict=True):
             if type(receipt) in REFUSALS and part.refuse is not None:
                 would = part.refuse(step, cast("Refusal", receipt))
-                if isinstance(would, ToolGuardError):
-                    self._observed(part, would)
+                error = would.blocked if isinstance(would, Answer) else would
+                if error is not None:
+                    self._observed(part, error)
 
     def _take_back(self, call: Call) -> Asking:
         for held in reversed(call.held):
@@ -339,9 +355,9 @@ class Plan:
 
     def leave(self, args: Args, kwargs: Kwargs, result: Any) -> Asking:
         """*result* on its way out, past everybody who looks at it."""
-        for part, watched in self.afters:
+        for part, watched, refuse in self.afters:
             try:
-                result = yield Ask(part.after or _only_async, part.aafter, (args, kwargs, result))
+                result = yield Ask(part.after or _only_async, part.aafter, (args, kwargs, result, refuse))
             except ToolGuardError as error:
                 if not watched:
                     return self._refusal(part, error).value  # whoever waits is waiting already

@@ -5,7 +5,7 @@ import weakref
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, get_args
 
-from actguard.pipeline.guard import Mode, OnStoreError, a_store, choice, named
+from actguard.pipeline.guard import Guard, Mode, OnStoreError, a_store, choice, named
 from actguard.stores.fallback import Standby
 from actguard.stores.memory import MemoryStore
 from actguard.stores.store import Store
@@ -20,6 +20,10 @@ class Settings:
     env: str = ""
     mode: Mode | None = None
     on_store_error: OnStoreError | None = None
+
+    def mode_of(self, guard: Guard) -> Mode:
+        """The mode that *guard* is in: its own, unless there is one for all; "off" stays off."""
+        return guard.mode if self.mode is None or guard.mode == "off" else self.mode
 
     def standby(self, store: Store) -> Standby:
         """Who asks *store*, and knows what to do while it does not answer."""

@@ -69,6 +69,8 @@ class DurableStore:
 
     serialises = True
     blocking = True
+    keeps: frozenset[Kind] = frozenset({"idempotency"})
+    """All that it keeps; a store that does not say so keeps everything."""
     aio: AsyncStore | None = None
 
     def __init__(

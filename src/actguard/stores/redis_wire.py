@@ -106,7 +106,8 @@ class Wire:
     """
 
     def __init__(self, namespace: str, now: Callable[[], int] | None = None) -> None:
-        if not namespace or not namespace.isprintable() or set(namespace) & set("{}*?[]^\\ "):
+        word = isinstance(namespace, str) and namespace.isprintable()  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not word or not namespace or set(namespace) & set("{}*?[]^\\ "):
             raise ActGuardUsageError(
                 "namespace must be a word without spaces, braces, brackets, *, ?, ^ and backslashes, "
                 f"not {namespace!r}",

@@ -36,7 +36,7 @@ from actguard.tools.circuits import circuits
 from actguard.tools.failure_kinds import FAIL_ON_DEFAULT, IGNORE_ON_DEFAULT, FailureKind
 from actguard.tools.failures import classify, kind_of_answer, retry_after
 from actguard.tools.owners import new_owner
-from actguard.tools.scope import Scope, check_scope, described, key_maker, key_prefix
+from actguard.tools.scope import Scope, check_scope, counted, described, key_maker, key_prefix
 
 _Error = CircuitBreakerConfigurationError
 
@@ -208,7 +208,7 @@ class CircuitBreaker(Decorator):
 
     def explain(self) -> str:
         when = (
-            f"after {self.max_fails} failures in a row"
+            f"after {counted(self.max_fails, 'failure')} in a row"
             if self.failure_rate is None
             else f"at {self.failure_rate:.0%} failures in {self.window or 60.0:g} s"
         )

@@ -53,8 +53,7 @@ class Concurrency(Decorator):
         check_scope(self.scope)
         if self.name is not None:
             named("name", self.name)
-        if self.wait != 0:
-            positive("wait", self.wait)
+        positive("wait", self.wait, or_zero=True)
         positive("lease_s", self.lease_s)
 
     def bind(self, target: Target) -> Part[LeaseTake]:

@@ -135,6 +135,17 @@ CODES = {
 
 _T, _O, _X = FailureKind.TRANSPORT, FailureKind.TIMEOUT, FailureKind.OVERLOADED
 
+SQLSTATES = {
+    "08": _T,
+    "HV00N": _T,
+    **dict.fromkeys(("57014", "55P03", "25P03", "25P04", "57P05"), _O),
+    **dict.fromkeys(("53", "57", "58000", "58030"), _X),
+    **dict.fromkeys(("28", "42501"), FailureKind.AUTH),
+    **dict.fromkeys(("23", "40"), FailureKind.CONFLICT),
+    **dict.fromkeys(("0A", "22", "42", "54", "P0"), FailureKind.INVALID),
+}
+"""What a SQL database answers (psycopg, psycopg2, asyncpg), by its whole code, or by its class of codes."""
+
 _HTTPX = {
     "TimeoutException": _O,
     "ConnectTimeout": _O,
@@ -233,6 +244,7 @@ CLASSES: dict[str, Mapping[str, FailureKind]] = {
     "redis": {
         "TimeoutError": _O,
         "BusyLoadingError": _X,
+        "OutOfMemoryError": _X,
         "AuthenticationError": FailureKind.AUTH,
         "NoPermissionError": FailureKind.AUTH,
         "ConnectionError": _T,
@@ -244,6 +256,7 @@ CLASSES: dict[str, Mapping[str, FailureKind]] = {
     },
     "psycopg": {
         "ConnectionTimeout": _O,
+        "CancellationTimeout": _O,
         "QueryCanceled": _O,
         "LockNotAvailable": _O,
         "TooManyConnections": _X,
@@ -264,6 +277,7 @@ CLASSES: dict[str, Mapping[str, FailureKind]] = {
     "google": {
         "DeadlineExceeded": _O,
         "RetryError": _O,
+        "TimeoutError": _O,
         "ServiceUnavailable": _X,
         "ResourceExhausted": FailureKind.THROTTLED,
         "TooManyRequests": FailureKind.THROTTLED,

@@ -2,7 +2,8 @@
 
 In this order, and never by importing a library, reading a message, or raising an error of its own:
 
-    1. the code that a cloud service gave (botocore, google, grpc): it is sharper than the status beside it
+    1. the code that a database or a cloud service gave (psycopg; botocore, google, grpc): it is sharper than the class
+       or the status beside it
     2. the HTTP status that the exception carries
     3. its class, or a class above it, by library and name
     4. of several in a group, the one that says most about the connection
@@ -16,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from actguard.exceptions import ToolTimeoutError
-from actguard.tools.failure_kinds import CLASSES, CODES, ERRNOS, STATUS, FailureKind
+from actguard.tools.failure_kinds import CLASSES, CODES, ERRNOS, SQLSTATES, STATUS, FailureKind
 
 _DEEPEST = 8
 _MOST_MEMBERS = 64
@@ -25,12 +26,12 @@ _HTTP = frozenset({"aiohttp", "http", "urllib3"})
 
 def classify(error: BaseException) -> FailureKind:
     """The kind of *error*; UNKNOWN when nothing about it says so."""
-    return _first(error, (_by_code, _by_status, _by_class, _by_errno, _by_group))
+    return _first(error, (_by_sqlstate, _by_code, _by_status, _by_class, _by_errno, _by_group))
 
 
 def _alone(error: BaseException) -> FailureKind:
     """The same of one in a group; groups that caused it say nothing."""
-    return _first(error, (_by_code, _by_status, _by_class, _by_errno))
+    return _first(error, (_by_sqlstate, _by_code, _by_status, _by_class, _by_errno))
 
 
 def _first(error: BaseException, ways: tuple[Callable[[BaseException], FailureKind | None], ...]) -> FailureKind:
@@ -81,6 +82,14 @@ def _said_when(error: Any) -> float | None:
 
 
 # ---- by what it carries -------------------------------------------------------------------------------------------
+
+
+def _by_sqlstate(error: BaseException) -> FailureKind | None:
+    """By its class, much that a database answers could be a connection that was lost."""
+    for code in (_get(error, "sqlstate"), _get(error, "pgcode")):
+        if isinstance(code, str) and len(code) == 5:
+            return SQLSTATES.get(code) or SQLSTATES.get(code[:2], FailureKind.UNKNOWN)
+    return None
 
 
 def _by_code(error: BaseException) -> FailureKind | None:

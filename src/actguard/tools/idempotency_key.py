@@ -13,7 +13,7 @@ from actguard.pipeline.guard import Args, Kwargs
 from actguard.pipeline.target import Target
 from actguard.stores.keys import LARGE, LONGEST, encode_int, encode_text
 from actguard.tools.canonical import digest, record_digest
-from actguard.tools.max_attempts import no_run, session_id
+from actguard.tools.max_attempts import no_run, session_name
 from actguard.tools.scope import key_prefix
 
 
@@ -38,7 +38,7 @@ def reach(guard: Keyed, target: Target) -> Callable[[], str]:
     if guard.scope == "global":
         return lambda: begin
     if guard.scope == "session":
-        return lambda: f"{begin}{_counted(session_id(guard.kind, target))}/"
+        return lambda: f"{begin}{_counted(session_name(guard.kind, target))}/"
 
     latest = ("", "")  # the run that called last, and how its keys begin: it will call again
 
@@ -71,12 +71,13 @@ def key_reader(guard: Keyed, target: Target) -> Callable[[Args, Kwargs], str | i
         InvalidIdempotentToolError: the function has no parameter for it.
     """
     if guard.key == "derived":
-        named_arguments = arguments.named_arguments(target)
+        named_arguments, left_out = arguments.named_arguments(target), _not_compared(guard, target)
 
         def derive(args: Args, kwargs: Kwargs) -> str:
             given = named_arguments(args, kwargs)
-            given.pop(guard.key_arg, None)
-            return "d:" + digest(_without_self(given))
+            for name in left_out:
+                given.pop(name, None)
+            return "d:" + digest(given)
 
         return derive
     if callable(guard.key):
@@ -140,7 +141,7 @@ def fingerprinter(guard: Keyed, target: Target) -> Callable[[Args, Kwargs], str]
     """What makes a text of the arguments that further calls must agree in; None: they need not."""
     if guard.fingerprint is None or guard.key == "derived":
         return None
-    named_arguments = arguments.named_arguments(target)
+    named_arguments, left_out = arguments.named_arguments(target), _not_compared(guard, target)
     if guard.fingerprint != "args":
         for name in guard.fingerprint:
             arguments.getter(target, name, argument="fingerprint", error=InvalidIdempotentToolError)
@@ -148,18 +149,18 @@ def fingerprinter(guard: Keyed, target: Target) -> Callable[[Args, Kwargs], str]
     digest_of = record_digest(arguments.names(target) if only is None else only)
 
     def fingerprint(args: Args, kwargs: Kwargs) -> str:
-        given = _without_self(named_arguments(args, kwargs))
-        given.pop(guard.key_arg, None)
+        given = named_arguments(args, kwargs)
+        for name in left_out:
+            given.pop(name, None)
         return digest_of(given if only is None else {name: given.get(name) for name in only})
 
     return fingerprint
 
 
-def _without_self(given: dict[str, Any]) -> dict[str, Any]:
-    first = next(iter(given), None)
-    if first in ("self", "cls"):
-        del given[first]
-    return given
+def _not_compared(guard: Keyed, target: Target) -> tuple[str, ...]:
+    """The arguments that do not tell calls apart: the key, and what a method belongs to."""
+    belongs_to = arguments.receiver(target)
+    return (guard.key_arg,) if belongs_to is None else (guard.key_arg, belongs_to)
 
 
 def _takes_anything(target: Target) -> str | None:

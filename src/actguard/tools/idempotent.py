@@ -32,7 +32,9 @@ from actguard.pipeline.guard import (
     Part,
     called,
     choice,
+    flag,
     named,
+    parameters,
     positive,
 )
 from actguard.pipeline.outcome import is_steering
@@ -151,20 +153,18 @@ class Idempotent(Decorator):
         else:
             choice("key", self.key, ("arg", "derived"), also="a callable that gets the call's arguments")
         named("key_arg", self.key_arg)
-        if self.hide_key not in (None, True, False):
-            raise ActGuardUsageError(
-                f"hide_key must be True, False or None, not {self.hide_key!r}", argument="hide_key"
-            )
-        if isinstance(self.fingerprint, str) and self.fingerprint != "args":
-            raise ActGuardUsageError(
-                f'fingerprint must be "args", a list of parameters, or None, not {self.fingerprint!r}',
-                argument="fingerprint",
-            )
+        if self.hide_key is not None:
+            flag("hide_key", self.hide_key)
+        if self.fingerprint is not None and self.fingerprint != "args":
+            parameters("fingerprint", self.fingerprint, also='"args", None')
         object.__setattr__(self, "safe_exceptions", _exceptions(self.safe_exceptions))
         if isinstance(self.codec, str):
             choice("codec", self.codec, ("json", "pickle"), also="a pair of functions")
-        elif not (isinstance(self.codec, tuple) and len(self.codec) == 2 and all(map(callable, self.codec))):  # pyright: ignore[reportUnnecessaryIsInstance]
+        elif not isinstance(self.codec, tuple) or len(self.codec) != 2:  # pyright: ignore[reportUnnecessaryIsInstance, reportUnnecessaryComparison]
             raise ActGuardUsageError("codec must be 'json', 'pickle', or a pair of functions", argument="codec")
+        else:
+            for function in self.codec:
+                called("codec", function)
         if self.reconcile is not None:
             called("reconcile", self.reconcile)
         if self.durable is not None:
@@ -196,7 +196,8 @@ class Idempotent(Decorator):
             return fast_new(IdempotencyBegin, fields)  # type: ignore[no-any-return]
 
         def refuse(step: IdempotencyBegin, refusal: Refusal) -> ToolGuardError | Answer:
-            if isinstance(refusal, Done) and self.on_duplicate != "raise":
+            returns = self.on_duplicate != "raise" and not step.observe
+            if isinstance(refusal, Done) and returns:
                 with suppress(NotKept):
                     kept = results.replay(refusal.result, codec)
                     lazy = kept.awaited and target.kind == "sync"
@@ -205,7 +206,7 @@ class Idempotent(Decorator):
             run = current_frame().run
             named: dict[str, Any] = {"tool": tool, "key": said, "record": step.key, "run_id": run and run.run_id}
             if isinstance(refusal, Done):
-                if self.on_duplicate != "raise":
+                if returns:
                     message = f"{tool} was done with key {said!r} already; its result could not be kept."
                     return DuplicateIdempotencyKey(message, reason="result_not_kept", **named)
                 return DuplicateIdempotencyKey(f"{tool} was done with key {said!r} already.", **named)

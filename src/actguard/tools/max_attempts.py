@@ -10,15 +10,17 @@ from actguard.exceptions import (
     MissingRuntimeContextError,
     ToolGuardError,
 )
+from actguard.exceptions.base import times
 from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import Args, Ending, Guard, Kwargs, OnStoreError, Part, choice, named, whole
 from actguard.pipeline.outcome import is_steering
 from actguard.pipeline.target import Target
 from actguard.stores.keys import encode_text
 from actguard.stores.protocol import CounterGive, CounterTake, Receipt, Refusal, UsedUp
-from actguard.tools.scope import key_prefix, own_name
+from actguard.tools.scope import counted, key_prefix, own_name
 
 Per = Literal["run", "session", "thread"]
+_WITHIN = {"run": "run", "session": "session", "thread": "conversation"}
 
 KEPT_S = 86_400.0
 """A run that does not call for a day is over: a run may end in another process, or in none."""
@@ -78,7 +80,9 @@ class MaxAttempts(Decorator):
         def refuse(step: CounterTake, refusal: Refusal) -> ToolGuardError:
             assert isinstance(refusal, UsedUp)
             run = current_frame().run
+            said = f"{target.name} was called {times(refusal.used)} in this {_WITHIN[self.per]}"
             return MaxAttemptsExceeded(
+                f"{said}, which is all that it may be.",
                 tool=target.name,
                 used=refusal.used,
                 limit=calls,
@@ -102,12 +106,12 @@ class MaxAttempts(Decorator):
         )
 
     def explain(self) -> str:
-        what = "calls" if self.count == "calls" else "failed calls"
-        return f"{self.calls} {what} in a {self.per}"
+        what = "call" if self.count == "calls" else "failed call"
+        return f"{counted(self.calls, what)} in a {self.per}"
 
     def _whose(self, target: Target) -> str:
         if self.per == "session":
-            return session_id(self.kind, target)
+            return session_name(self.kind, target)
         run = run_of(self.kind, target)
         return run.thread_id or run.run_id
 
@@ -134,17 +138,17 @@ def run_of(kind: str, target: Target) -> Run:
     return run
 
 
-def session_id(kind: str, target: Target) -> str:
-    """The id of the custody session that the call is made in.
+def session_name(kind: str, target: Target) -> str:
+    """The name of the custody session that the call is made in: its id, in its scope.
 
     Raises:
         MissingRuntimeContextError: there is none.
     """
     session = current_frame().session
-    found = getattr(session, "session_id", None) or getattr(session, "id", None)
-    if not isinstance(found, str):
+    if session is None:
         raise MissingRuntimeContextError(f"{kind} on {target.name} needs a session: with actguard.session(...)")
-    return found
+    name: str = session.name
+    return name
 
 
 def spent_nothing(error: BaseException) -> bool:

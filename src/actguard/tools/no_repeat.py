@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Literal
 from actguard.exceptions import ActGuardUsageError, LoopDetected, ToolGuardError
 from actguard.pipeline import arguments
 from actguard.pipeline.decorate import Decorator
-from actguard.pipeline.guard import Answer, Ending, Guard, OnStoreError, Part, called, positive, whole
+from actguard.pipeline.guard import Answer, Ending, Guard, OnStoreError, Part, called, flag, parameters, positive, whole
 from actguard.pipeline.target import Target
 from actguard.stores.protocol import CounterGive, CounterSeen, CounterTake, Receipt, Refusal, UsedUp
 from actguard.tools.canonical import digest
 from actguard.tools.max_attempts import KEPT_S, run_of, spent_nothing
-from actguard.tools.scope import key_prefix
+from actguard.tools.scope import counted, key_prefix
 
 _ENDLESS = 1 << 62
 
@@ -55,18 +55,17 @@ class NoRepeat(Decorator):
         whole("max_identical", self.max_identical)
         if self.window is not None:
             positive("window", self.window)
-        if isinstance(self.args, str) and self.args != "canonical":
-            raise ActGuardUsageError(
-                f'args must be "canonical", a list of parameters to leave out, or a callable, not {self.args!r}',
-                argument="args",
-            )
+        if callable(self.args):
+            called("args", self.args)
+        elif self.args != "canonical":
+            parameters("args", self.args, also='"canonical", a callable')
+        flag("compare_results", self.compare_results)
+        flag("tell", self.tell)
         if self.compare_results and self.max_identical < 2:
             raise ActGuardUsageError(
                 "max_identical must be 2 or more with compare_results: one result is not compared with anything",
                 argument="max_identical",
             )
-        if callable(self.args):
-            called("args", self.args)
         if self.exempt is not None:
             called("exempt", self.exempt)
 
@@ -116,25 +115,20 @@ class NoRepeat(Decorator):
         )
 
     def explain(self) -> str:
-        same = "identical calls with the same result" if self.compare_results else "identical calls"
-        return f"{self.max_identical} {same} in a run"
+        result = " with the same result" if self.compare_results else ""
+        return f"{counted(self.max_identical, 'identical call')}{result} in a run"
 
     def _compared(self, target: Target) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Any]:
         if callable(self.args):
             return arguments.bound(target, self.args)
         named_arguments = arguments.named_arguments(target)
-        left_out = () if self.args == "canonical" else tuple(self.args)
-        for name in left_out:
+        named = () if self.args == "canonical" else tuple(self.args)
+        for name in named:
             arguments.getter(target, name, argument="args")
+        left_out = {*named, arguments.receiver(target)}
 
         def compared(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-            given = named_arguments(args, kwargs)
-            first = next(iter(given), None)
-            return {
-                name: value
-                for name, value in given.items()
-                if name not in left_out and not (name == first and name in ("self", "cls"))
-            }
+            return {name: value for name, value in named_arguments(args, kwargs).items() if name not in left_out}
 
         return compared
 

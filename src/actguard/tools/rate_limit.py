@@ -20,7 +20,7 @@ from actguard.pipeline.guard import (
 )
 from actguard.pipeline.target import Target
 from actguard.stores.protocol import Algorithm, Limit, OverLimit, RateGive, RateTake, Receipt, Refusal, Taken
-from actguard.tools.scope import Scope, check_scope, described, key_maker, key_prefix, own_name
+from actguard.tools.scope import Scope, check_scope, counted, described, key_maker, key_prefix, own_name
 
 _LIMIT = re.compile(
     r"\s*(\d{1,15})\s*/\s*(?:(\d{1,15}(?:\.\d{1,15})?)\s*)?(s|sec|second|m|min|minute|h|hour|d|day)s?\s*"
@@ -85,8 +85,7 @@ class RateLimit(Decorator):
             whole("cost", self.cost)
         if self.name is not None:
             named("name", self.name)
-        if self.wait != 0:
-            positive("wait", self.wait)
+        positive("wait", self.wait, or_zero=True)
         choice("count", self.count, ("calls", "successes"))
         limits = self.all_limits()
         if not callable(self.cost) and self.cost > min(_most(limit) for limit in limits):
@@ -155,7 +154,9 @@ class RateLimit(Decorator):
         )
 
     def explain(self) -> str:
-        limits = " and ".join(f"{limit.max_calls} calls in {limit.period:g} s" for limit in self.all_limits())
+        limits = " and ".join(
+            f"{counted(limit.max_calls, 'call')} in {limit.period:g} s" for limit in self.all_limits()
+        )
         return f"{limits}{described(self.scope)}"
 
 

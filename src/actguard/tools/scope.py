@@ -103,6 +103,11 @@ def unfit(target: Target, scope: Scope, value: Any, error: Exception) -> ScopeVa
     return refusal
 
 
+def counted(count: int, what: str) -> str:
+    """For `explain`: "1 call", "3 calls"."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def described(scope: Scope) -> str:
     """For `explain`."""
     return "" if scope is None else f" for each {_named(scope)}"

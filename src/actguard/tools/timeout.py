@@ -81,8 +81,7 @@ class Timeout(Decorator):
                 "executor must be one of threads: what surrounds a call (its run, its session) stays in this process",
                 argument="executor",
             )
-        if self.grace != 0:
-            positive("grace", self.grace, error=TimeoutUsageError)
+        positive("grace", self.grace, or_zero=True, error=TimeoutUsageError)
         choice("thread", self.thread, ("daemon", "none"))
         if self.executor is not None and self.thread != "daemon":
             raise TimeoutUsageError("thread='none' and an executor exclude each other", argument="thread")
