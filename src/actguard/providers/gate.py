@@ -27,7 +27,8 @@ from actguard.providers.quote import Request
 from actguard.providers.wire import Wire
 
 _LONG_CACHES = frozenset({"cache_write_1h_tokens", "cache_write_12h_tokens"})
-_TIERS = frozenset({"service_tier", "speed", "inference_geo"})
+_TIERS = {"service_tier": "service_tier", "serviceTier": "service_tier", "speed": "speed", "inference_geo": "geo"}
+"""What a request may ask for that has a price of its own, by the word for it in a price."""
 
 
 def open_at(account: Account, to: Destination, request: Request) -> Call:
@@ -222,16 +223,15 @@ def _impossible(call: Call, body: Mapping[str, Any]) -> frozenset[str]:
     """The kinds of tokens that this request cannot be billed for."""
     if call.facts.media or not body or "modalities" in body or call.wire.name == "google":
         return frozenset()
-    return PLAIN_TEXT - _LONG_CACHES if call.wire.name == "anthropic" else PLAIN_TEXT
+    keeps = call.wire.name == "anthropic" or "prompt_cache_options" in body
+    return PLAIN_TEXT - _LONG_CACHES if keeps else PLAIN_TEXT
 
 
 def _requested_context(body: Mapping[str, Any]) -> Context:
     """What the request asks for that has a price of its own; only a bound needs it, as the reply says what it got."""
-    if _TIERS.isdisjoint(body):
+    if _TIERS.keys().isdisjoint(body):
         return ()
-    said = {tier: body[tier] for tier in _TIERS if isinstance(body.get(tier), str)}
-    if "inference_geo" in said:
-        said["geo"] = said.pop("inference_geo")
+    said = {word: str.__str__(body[key]) for key, word in _TIERS.items() if isinstance(body.get(key), str)}
     return tuple(sorted((key, value) for key, value in said.items() if value not in ("auto", "default", "standard")))
 
 

@@ -147,9 +147,10 @@ class Quote(Hold):
         """The smallest output cap that the API accepts for this request; found out when one is to be lowered."""
         least = self._least_cap
         if least is None:
-            least = 1
+            least, body = 1, self.body
             try:
-                self.wire.with_output_cap(self.endpoint, self.body, 1, provider=self.provider)
+                if self.wire.with_output_cap(self.endpoint, body, 1, provider=self.provider) == body:
+                    return math.inf  # nothing lowers it: a batch, an agent
             except CapTooSmall as small:
                 least = small.minimum
             except Exception:  # noqa: BLE001 - ours, not the caller's, who may be another one: it is not lowered
