@@ -37,6 +37,7 @@ METHODS = ("request", "_build_request", "_process_response")
 _CLOUDS = (("Bedrock", "aws"), ("Azure", "azure"), ("Vertex", "google"))
 _BILLED = (Kind.PRICED, Kind.DEFERRED)
 _KEY = "actguard.call"  # in the extensions of an HTTP request; HTTP libraries ignore keys they do not know
+Prepare = Callable[[Call, Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
 _type: Callable[[Any], object] = type  # narrows nothing: what is in a body is looked at before it is used
 _UNSAID = -1
 _RAW = "X-Stainless-Raw-Response"  # asks the SDK for the response as it is, to be parsed by whom it is given to
@@ -47,13 +48,10 @@ class StainlessSeam:
 
     Args:
         wire: the provider's side of things.
-        prepare: given the call of a stream and its body, the body to send (another one, or the same): asks for its
-            usage.
+        prepare: the body to send, given the call of a stream, its body and its URL's query: asks for its usage.
     """
 
-    def __init__(
-        self, wire: Wire, prepare: Callable[[Call, Mapping[str, Any]], Mapping[str, Any]] | None = None
-    ) -> None:
+    def __init__(self, wire: Wire, prepare: Prepare | None = None) -> None:
         self.wire = wire
         self.prepare = prepare
         self._wires: dict[type, Wire] = {}  # by a client's class, which may say who sells the model
@@ -94,7 +92,7 @@ class StainlessSeam:
             token = current_call.set((client, call, original))
             try:
                 if call is not None:
-                    options = self._prepared(call, options)
+                    options = self._prepared(client, call, options)
                 result = original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
             except BaseException as error:
                 if call is not None:
@@ -124,7 +122,7 @@ class StainlessSeam:
             token = current_call.set((client, call, original))
             try:
                 if call is not None:
-                    options = self._prepared(call, options)
+                    options = self._prepared(client, call, options)
                 result = await original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
             except BaseException as error:
                 if call is not None:
@@ -171,7 +169,7 @@ class StainlessSeam:
         wire = self._wires[client] = self.wire._replace(cloud=cloud)
         return wire
 
-    def _prepared(self, call: Call, options: Any) -> Any:
+    def _prepared(self, client: Any, call: Call, options: Any) -> Any:
         """*options* with the output cap that was granted, and the question for usage; never altered in place."""
         _, body, extra = call.request
         if body is None:
@@ -181,7 +179,7 @@ class StainlessSeam:
                 body = merged(body, extra)
             before = body
             if self.prepare is not None:
-                body = self.prepare(call, body)
+                body = self.prepare(call, body, {**client._custom_query, **(options.params or {})})
             if call.cap is not None:
                 body = call.capped(body)
             if body is not before:
@@ -212,6 +210,8 @@ class StainlessSeam:
             request = build(client, options, retries_taken=retries_taken)
             if call is not None:
                 request.extensions[_KEY] = call
+                if options.files:
+                    call.uploads(request.headers.get("content-length", ""))
                 if call.account.bounded:
                     call.sized(getattr(request, "_content", None))
             return request
@@ -231,7 +231,7 @@ class StainlessSeam:
         admit(call, wait=not inspect.iscoroutinefunction(client.__class__.request))
         call.announced = False
         try:
-            request = build(client, self._prepared(call, options), retries_taken=retries_taken)
+            request = build(client, self._prepared(client, call, options), retries_taken=retries_taken)
             request.extensions[_KEY] = call
             call.sized(getattr(request, "_content", None))
         except BaseException as error:
