@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from actguard import BudgetExceededError, BudgetGuard, UnmeteredCallError
+from actguard import BudgetExceededError, BudgetGuard, PriceBook, UnmeteredCallError
 from actguard.testing import Reply
 
 MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
@@ -37,6 +37,44 @@ def test_a_prompt_cache_of_twelve_hours_is_held_for(llm_provider):
         assert llm_provider.requests == []
         guard.extend(usd=0.06)
         client.responses.create(model="gpt-5.6-sol", input="x" * 10_000, max_output_tokens=16, extra_body=for_long)
+
+
+# ---- models of which no maximum is known -----------------------------------------------------------------------------
+
+ASKED: Any = {
+    "chat": lambda provider: provider.openai().chat.completions.create(model="brand-new", messages=MESSAGES),
+    "chat on Azure": lambda provider: provider.azure().chat.completions.create(model="brand-new", messages=MESSAGES),
+    "responses": lambda provider: provider.openai().responses.create(model="brand-new", input="Hello!"),
+    "google": lambda provider: provider.google().models.generate_content(model="brand-new", contents="Hello!"),
+    "google, interactions": lambda provider: interactions(provider).create(model="brand-new", input="Hello!"),
+}
+
+
+def interactions(provider: Any) -> Any:
+    client = provider.google()
+    if not hasattr(client, "interactions"):
+        pytest.skip("this release has no interactions")
+    return client.interactions
+
+
+@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
+def test_where_nobody_knows_how_long_a_reply_may_be_the_assumed_length_is_asked_for(llm_provider, ask):
+    llm_provider.default = Reply(output_tokens=9_000)
+    book = PriceBook()
+    book.set("brand-new", input=1, output=1)
+
+    with BudgetGuard(usd_limit=0.005, strict=True, default_max_output=4_000, prices=book) as guard:
+        ask(llm_provider)
+
+    assert guard.usage["output_tokens"] == 4_000
+    assert guard.usd_used <= 0.005
+
+
+def test_a_length_that_is_known_is_not_asked_for(llm_provider):
+    with BudgetGuard(usd_limit=1, strict=True, default_max_output=4_000):
+        llm_provider.openai().chat.completions.create(model="gpt-4o", messages=MESSAGES)
+
+    assert llm_provider.requests[-1].json.keys() == {"model", "messages"}
 
 
 # ---- output without a cap --------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 
 from actguard.budget.account import Account, BudgetWarning, label, sentence
 from actguard.budget.admission import WaitTimeout
+from actguard.budget.estimate import output_bound
 from actguard.budget.hold import Hold
 from actguard.budget.hosts import Context, Host, merged
 from actguard.budget.price import Price
@@ -201,6 +202,9 @@ def _bound(call: Call) -> None:
     body = call.body
     call.bound = call.input_bound() or _unbounded(call)
     call.impossible = _impossible(call, body)
+    assumed = call.account.policy.default_max_output
+    if call.most and output_bound(call.facts) is None and call.least_cap <= assumed:
+        call.cap = assumed  # it holds only if it is asked for
     call.bound_tokens = call.bound + call.most
     call.bound_pico = call.bounded_cost(call.most)
 
