@@ -366,6 +366,21 @@ def test_a_middleware_that_sends_twice_is_charged_twice(with_middleware, agrees)
     agrees(guard)
 
 
+def test_what_a_middleware_sends_again_never_passes_a_strict_limit(with_middleware, llm_provider, agrees):
+    def twice(request: Any, call_next: Any) -> Any:
+        call_next(request)
+        return call_next(request)
+
+    llm_provider.default = Reply(output_tokens=5000)
+    with BudgetGuard(usd_limit=0.04, strict=True) as guard:
+        with_middleware(twice).messages.create(**{**ASK, "max_tokens": 3000})
+
+    first, second = (request.json["max_tokens"] for request in llm_provider.requests)
+    assert first == 3000 > second > 500
+    assert guard.usd_used <= 0.04
+    agrees(guard)
+
+
 def test_a_middleware_sees_error_statuses_and_they_cost_nothing(with_middleware, llm_provider, agrees):
     from actguard.testing import HttpError
 

@@ -101,8 +101,11 @@ async def aadmit(call: Call) -> None:
         _refuse(account, verdict)
 
 
-def again(call: Call) -> Call:
+def again(call: Call, request: Request) -> Call:
     """The call for a further attempt, after one that was answered and paid: a middleware sends once more.
+
+    Args:
+        request: as it is about to be sent this time; another model may be asked.
 
     Raises:
         BudgetExceededError: there is no room for it now; it does not wait.
@@ -112,7 +115,7 @@ def again(call: Call) -> Call:
         last = last.next
     if last is not call and not last.settled and not last.streaming:
         return last
-    further = open_call(call.account, call.wire, call.endpoint, call.host, call.request)
+    further = open_call(call.account, call.wire, call.endpoint, call.host, request)
     admit(further, wait=False)
     last.next = further
     return further

@@ -22,16 +22,16 @@ from actguard.budget.account import Account
 from actguard.context import current_frame
 from actguard.providers.body import is_object
 from actguard.providers.call import Call, current_call, deferred
-from actguard.providers.deferred import settle_deferred
+from actguard.providers.deferred import look_at
 from actguard.providers.destination import Destinations, find
-from actguard.providers.endpoint import Endpoint, Kind
+from actguard.providers.endpoint import Kind
 from actguard.providers.faults import log_once
 from actguard.providers.gate import aadmit, admit, again, open_at, unmetered
 from actguard.providers.measure import merged
 from actguard.providers.patches import Patches
 from actguard.providers.shared_reply import settle_shared, withdraw
 from actguard.providers.taps import tap
-from actguard.providers.wire import Wire, parse_json
+from actguard.providers.wire import Wire
 
 METHODS = ("request", "_build_request", "_process_response")
 _CLOUDS = (("Bedrock", "aws"), ("Azure", "azure"), ("Vertex", "google"))
@@ -204,7 +204,9 @@ class StainlessSeam:
                 return self._build_unannounced(build, account, client, options, retries_taken)
             if call is not None:
                 if call.settled or call.streaming:
-                    call = again(call)
+                    body = options.json_data
+                    call = again(call, (options.url, body if is_object(body) else None, options.extra_json or None))
+                    options = self._prepared(client, call, options)
                 elif call.sent:
                     call.resend()
             request = build(client, options, retries_taken=retries_taken)
@@ -336,7 +338,7 @@ class StainlessSeam:
         try:
             if call is None:
                 if deferred:
-                    self._settle_deferred(response, stream)
+                    look_at(self.wire, response, stream)
                 return None
             call.sent = False
             if response.status_code < 400:  # others are seen here only with a middleware; what failed is not billed
@@ -352,28 +354,6 @@ class StainlessSeam:
             if call is not None:
                 call.settle(None)
         return call
-
-    def _settle_deferred(self, response: Any, stream: bool) -> None:
-        """A read that may find a call finished which was accepted earlier."""
-        request = response.request
-        if response.status_code >= 400:
-            return
-        endpoint: Endpoint = self.wire.classify(request.method, request.url.path)
-        if endpoint.kind is not Kind.TERMINAL:
-            return
-        body = getattr(response, "_content", None)
-        if body is not None and not stream:
-            try:
-                reply = parse_json(body)
-            except ValueError:
-                return  # it says nothing, and another read may
-            response_id = reply.get("id") if is_object(reply) else None
-            settle_deferred(self.wire, endpoint, response_id if isinstance(response_id, str) else None, reply)
-            return
-        for part in request.url.path.split("/"):
-            call = deferred.get(part)
-            if call is not None:
-                tap(call, response, endpoint)
 
 
 def _uncounted(build: Callable[..., Any], client: Any, options: Any, *, retries_taken: int) -> Any:
