@@ -71,6 +71,32 @@ def test_threads_that_enter_a_guard_at_once_share_one_budget() -> None:
         sys.setswitchinterval(often)
 
 
+def test_threads_that_reach_the_share_to_warn_of_at_once_are_warned_once() -> None:
+    together, met = threading.Barrier(2), set[int]()
+
+    class Share(float):
+        """Compared by both threads before either of them goes on."""
+
+        def __mul__(self, limit: float) -> float:
+            if threading.get_ident() not in met:
+                met.add(threading.get_ident())
+                together.wait(SECONDS)
+            return float(self) * limit
+
+    told: list[BudgetGuard] = []
+    with BudgetGuard(token_limit=100, warn_at=Share(0.1), on_warning=told.append) as guard:
+        threads = [
+            threading.Thread(target=guard.add_usage, args=("gpt-4o", actguard.Usage(10, 1)), kwargs={"usd": 0})
+            for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SECONDS)
+
+    assert told == [guard]
+
+
 # ---- helpers of a stream ---------------------------------------------------------------------------------------------
 
 

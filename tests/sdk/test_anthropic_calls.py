@@ -82,6 +82,26 @@ KINDS = {
     "a geography": ("claude-opus-4-8", Reply(geo="us")),
     "speed": ("claude-opus-4-8", Reply(speed="fast")),
     "the batch tier": (MODEL, Reply(service_tier="batch")),
+    "all of that at once": (
+        "claude-opus-4-8",
+        Reply(
+            speed="fast",
+            geo="us",
+            input_tokens=9000,
+            cached_tokens=4000,
+            cache_write_1h_tokens=1000,
+            reasoning_tokens=70,
+            web_searches=2,
+            iterations=[
+                Iteration(type="compaction", input_tokens=5000, output_tokens=300),
+                Iteration(type="advisor_message", input_tokens=2000, output_tokens=518, model="claude-opus-5"),
+            ],
+        ),
+    ),
+    "a compaction in the batch tier": (
+        MODEL,
+        Reply(service_tier="batch", iterations=[Iteration(type="compaction", input_tokens=500, output_tokens=30)]),
+    ),
     "long context": ("claude-sonnet-4-5", Reply(input_tokens=250_000, cached_tokens=100_000)),
     "a dated snapshot": ("claude-haiku-4-5", Reply(model="claude-haiku-4-5-20251001")),
 }
@@ -343,6 +363,21 @@ def test_a_middleware_that_sends_twice_is_charged_twice(with_middleware, agrees)
         with_middleware(twice).messages.create(**ASK)
 
     assert guard.calls == 2
+    agrees(guard)
+
+
+def test_what_a_middleware_sends_again_never_passes_a_strict_limit(with_middleware, llm_provider, agrees):
+    def twice(request: Any, call_next: Any) -> Any:
+        call_next(request)
+        return call_next(request)
+
+    llm_provider.default = Reply(output_tokens=5000)
+    with BudgetGuard(usd_limit=0.04, strict=True) as guard:
+        with_middleware(twice).messages.create(**{**ASK, "max_tokens": 3000})
+
+    first, second = (request.json["max_tokens"] for request in llm_provider.requests)
+    assert first == 3000 > second > 500
+    assert guard.usd_used <= 0.04
     agrees(guard)
 
 

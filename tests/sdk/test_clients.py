@@ -48,6 +48,39 @@ async def test_async_azure_is_charged(llm_provider, agrees):
     agrees(guard)
 
 
+@pytest.mark.parametrize(
+    ("version", "policy", "asked"),
+    [
+        ("2024-02-01", "auto", False),
+        ("2024-08-01-preview", "auto", False),
+        ("2024-09-01-preview", "auto", True),
+        ("2024-10-21", "auto", True),
+        ("preview", "auto", True),
+        ("2024-02-01", "always", True),
+    ],
+)
+def test_azure_is_asked_for_the_usage_of_a_stream_by_the_versions_that_know_the_question(
+    llm_provider, version, policy, asked
+):
+    client = llm_provider.azure(api_version=version)
+
+    with BudgetGuard(usd_limit=1, include_usage=policy) as guard:
+        assert list(client.chat.completions.create(**CHAT, stream=True))
+
+    assert ("stream_options" in llm_provider.requests[-1].json) is asked
+    assert guard.estimated is not asked
+    assert guard.usd_used > 0
+
+
+def test_a_version_that_a_request_itself_names_decides(llm_provider):
+    client = llm_provider.azure(api_version="2024-10-21")
+
+    with BudgetGuard(usd_limit=1):
+        list(client.chat.completions.create(**CHAT, stream=True, extra_query={"api-version": "2024-02-01"}))
+
+    assert "stream_options" not in llm_provider.requests[-1].json
+
+
 def test_a_deployment_is_charged_as_the_model_behind_it_that_the_reply_names(llm_provider, agrees):
     llm_provider.default = Reply(model="gpt-4o-2024-08-06", cached_tokens=100)
     book = PriceBook()

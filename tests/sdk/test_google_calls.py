@@ -125,7 +125,9 @@ KINDS = {
     "grounding, by the query": ("gemini-3-flash-preview", Reply(web_searches=3)),
     "flex": (MODEL, Reply(service_tier="flex")),
     "priority": (MODEL, Reply(service_tier="priority")),
+    "flex with a cache": (MODEL, Reply(service_tier="flex", cached_tokens=40)),
     "several candidates": (MODEL, Reply("Hello there")),
+    "several candidates after searches": ("gemini-3-flash-preview", Reply("Hello there", web_searches=3)),
     "a filter": (MODEL, Reply(output_tokens=0, finish="SAFETY")),
 }
 
@@ -136,7 +138,7 @@ def test_every_kind_of_token_is_charged_once_at_its_own_price(client, llm_provid
     llm_provider.reply(reply)
 
     with BudgetGuard(usd_limit=10) as guard:
-        config = types.GenerateContentConfig(candidate_count=3 if kind == "several candidates" else None)
+        config = types.GenerateContentConfig(candidate_count=3 if kind.startswith("several candidates") else None)
         client.models.generate_content(model=model, contents="Hello!", config=config)
 
     assert guard.calls == 1

@@ -290,6 +290,19 @@ def test_a_stream_left_early_is_charged_all_that_was_held_for_it(api, llm_provid
         assert llm_provider.ledger.tokens <= guard.tokens_used <= 1000
 
 
+def test_by_default_too_a_stream_left_early_may_be_charged_all_that_a_call_is_held_at(api, llm_provider):
+    llm_provider.default = Reply(output_tokens=3000, delivery=Delivery(pause_after=5))
+
+    with BudgetGuard(token_limit=10_000, on_abort="reserve") as guard:
+        stream = api(stream=True, **{api.field: 500})
+        next(iter(stream))
+        stream.close()
+        llm_provider.wait_idle()
+
+        assert guard.estimated
+        assert 500 < guard.tokens_used < 700
+
+
 def test_what_came_in_early_streams_may_be_all_that_is_charged(api, llm_provider):
     llm_provider.default = Reply(output_tokens=3000, delivery=Delivery(pause_after=5))
 

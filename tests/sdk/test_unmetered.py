@@ -5,13 +5,14 @@ import inspect
 import json
 import threading
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 import anthropic
 import openai
 import pytest
 
-from actguard import BudgetGuard, BudgetWarning, UnknownPriceError, UnmeteredCallError
+from actguard import BudgetGuard, BudgetWarning, PriceBook, UnknownPriceError, UnmeteredCallError
 from actguard.testing import Delivery, LocalProvider, Reply
 
 MODEL = "gpt-4o"
@@ -99,6 +100,54 @@ def test_a_transcription_that_says_nothing_of_its_usage_is_estimated_and_shown(c
     assert isinstance(text, str)
     assert (guard.calls, guard.unmetered_calls) == (1, 1)
     assert guard.estimated
+    assert guard.usd_used > 0
+
+
+def test_an_image_with_a_price_is_charged_although_its_reply_does_not_say_so(client):
+    book = PriceBook()
+    book.set("dall-e-3", image=0.04)
+
+    with BudgetGuard(usd_limit=1, prices=book) as guard:
+        client.images.generate(model="dall-e-3", prompt="A hat")
+
+    assert guard.usd_used == 0.04
+    assert (guard.calls, guard.unmetered_calls, guard.estimated) == (1, 1, True)
+
+
+TRANSCRIPTS: Any = {
+    "text": lambda audio, ask: audio.create(**ask),
+    "raw": lambda audio, ask: audio.with_raw_response.create(**ask).parse(),
+    "streamed": lambda audio, ask: read_through(audio.with_streaming_response.create(**ask)),
+}
+
+
+def read_through(response: Any) -> None:
+    with response as opened:
+        opened.read()
+
+
+@pytest.mark.parametrize("way", TRANSCRIPTS)
+def test_a_transcription_that_is_billed_by_the_second_is_estimated_by_the_size_of_its_sound(client, way):
+    ask = {"model": "whisper-1", "file": ("a.wav", b"." * 3_200_000), "response_format": "srt"}
+
+    with BudgetGuard(usd_limit=1) as guard:
+        TRANSCRIPTS[way](client.audio.transcriptions, ask)
+
+    assert guard.estimated
+    assert 0.01 < guard.usd_used < 0.04  # of 200 seconds, at $0.006 a minute
+
+
+def test_a_sound_of_unknown_size_is_not_free(client, llm_provider):
+    class Pipe(BytesIO):
+        def tell(self) -> int:
+            raise OSError("not on a pipe")
+
+    llm_provider.when("Hello", path="/audio/")
+    with BudgetGuard(usd_limit=1) as guard:
+        client.audio.transcriptions.create(
+            model="whisper-1", file=("a.wav", Pipe(b"." * 32_000)), response_format="text"
+        )
+
     assert guard.usd_used > 0
 
 

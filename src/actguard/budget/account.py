@@ -232,10 +232,7 @@ class Account(BudgetScope):
         """Tell, once per account, that `warn_at` of a limit is used. Outside the lock: it may run user code."""
         for account in self.accounts():
             share = account.policy.warn_at
-            if share is None or account.warned:
-                continue
-            if account.used_pico >= share * account.limit_pico or account.used_tokens >= share * account.limit_tokens:
-                account.warned = True
+            if share is not None and account._is_due(share) and account._is_first_to_warn(share):
                 account._warn(share)
 
     def tell_once(self, key: str, message: str) -> None:
@@ -243,6 +240,23 @@ class Account(BudgetScope):
         if key not in self.told and len(self.told) < 1000:
             self.told.add(key)
             warnings.warn(message, BudgetWarning, stacklevel=3)
+
+    def _is_due(self, share: float) -> bool:
+        return not self.warned and (
+            self.used_pico >= share * self.limit_pico or self.used_tokens >= share * self.limit_tokens
+        )
+
+    def _is_first_to_warn(self, share: float) -> bool:
+        """Of threads that find a warning due at once, one is to give it: `on_warning` may extend the budget."""
+        first = False
+
+        def note() -> None:
+            nonlocal first
+            first = self._is_due(share)
+            self.warned = self.warned or first
+
+        self.admission.locked(note)
+        return first
 
     def _warn(self, share: float) -> None:
         message = f"{share:.0%} of {label(self)} is used"

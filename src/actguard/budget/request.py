@@ -55,6 +55,8 @@ class RequestFacts:
     include_usage: bool | None = None
     """`stream_options.include_usage` as the user gave it."""
     background: bool = False
+    upload_bytes: int = 0
+    """Of what is sent in files beside the body; 0 where there is nothing, or nobody knows how much."""
 
 
 class CapTooSmall(ValueError):  # noqa: N818 - read as what it says of the cap

@@ -115,6 +115,10 @@ class Call(Quote):
         if refusal is not None:
             raise account.error(refusal)
 
+    def uploads(self, length: str) -> None:
+        """There are files beside the body: *length* is what the request says of its own size, empty if nothing."""
+        self._facts = replace(self.facts, upload_bytes=int(length) if length.isdigit() else 0)
+
     def resend(self) -> None:
         """Another attempt is about to leave while the last one's answer was lost. One hold covers one attempt.
 

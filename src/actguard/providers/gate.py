@@ -12,6 +12,7 @@ from typing import Any
 
 from actguard.budget.account import Account, BudgetWarning, label, sentence
 from actguard.budget.admission import WaitTimeout
+from actguard.budget.estimate import output_bound
 from actguard.budget.hold import Hold
 from actguard.budget.hosts import Context, Host, merged
 from actguard.budget.price import Price
@@ -27,7 +28,8 @@ from actguard.providers.quote import Request
 from actguard.providers.wire import Wire
 
 _LONG_CACHES = frozenset({"cache_write_1h_tokens", "cache_write_12h_tokens"})
-_TIERS = frozenset({"service_tier", "speed", "inference_geo"})
+_TIERS = {"service_tier": "service_tier", "serviceTier": "service_tier", "speed": "speed", "inference_geo": "geo"}
+"""What a request may ask for that has a price of its own, by the word for it in a price."""
 
 
 def open_at(account: Account, to: Destination, request: Request) -> Call:
@@ -99,8 +101,11 @@ async def aadmit(call: Call) -> None:
         _refuse(account, verdict)
 
 
-def again(call: Call) -> Call:
+def again(call: Call, request: Request) -> Call:
     """The call for a further attempt, after one that was answered and paid: a middleware sends once more.
+
+    Args:
+        request: as it is about to be sent this time; another model may be asked.
 
     Raises:
         BudgetExceededError: there is no room for it now; it does not wait.
@@ -110,7 +115,7 @@ def again(call: Call) -> Call:
         last = last.next
     if last is not call and not last.settled and not last.streaming:
         return last
-    further = open_call(call.account, call.wire, call.endpoint, call.host, call.request)
+    further = open_call(call.account, call.wire, call.endpoint, call.host, request)
     admit(further, wait=False)
     last.next = further
     return further
@@ -200,6 +205,9 @@ def _bound(call: Call) -> None:
     body = call.body
     call.bound = call.input_bound() or _unbounded(call)
     call.impossible = _impossible(call, body)
+    assumed = call.account.policy.default_max_output
+    if call.most and output_bound(call.facts) is None and call.least_cap <= assumed:
+        call.cap = assumed  # it holds only if it is asked for
     call.bound_tokens = call.bound + call.most
     call.bound_pico = call.bounded_cost(call.most)
 
@@ -222,16 +230,15 @@ def _impossible(call: Call, body: Mapping[str, Any]) -> frozenset[str]:
     """The kinds of tokens that this request cannot be billed for."""
     if call.facts.media or not body or "modalities" in body or call.wire.name == "google":
         return frozenset()
-    return PLAIN_TEXT - _LONG_CACHES if call.wire.name == "anthropic" else PLAIN_TEXT
+    keeps = call.wire.name == "anthropic" or "prompt_cache_options" in body
+    return PLAIN_TEXT - _LONG_CACHES if keeps else PLAIN_TEXT
 
 
 def _requested_context(body: Mapping[str, Any]) -> Context:
     """What the request asks for that has a price of its own; only a bound needs it, as the reply says what it got."""
-    if _TIERS.isdisjoint(body):
+    if _TIERS.keys().isdisjoint(body):
         return ()
-    said = {tier: body[tier] for tier in _TIERS if isinstance(body.get(tier), str)}
-    if "inference_geo" in said:
-        said["geo"] = said.pop("inference_geo")
+    said = {word: str.__str__(body[key]) for key, word in _TIERS.items() if isinstance(body.get(key), str)}
     return tuple(sorted((key, value) for key, value in said.items() if value not in ("auto", "default", "standard")))
 
 

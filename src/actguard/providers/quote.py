@@ -37,6 +37,9 @@ kept = KeptReplies()
 
 _LIKELY_OUTPUT = 256  # tokens; the guess for a reply that was lost before any other was seen
 _PLAIN = NOTHING[2:]  # a usage of input and output alone
+_HEARING = frozenset({"audio.transcriptions", "audio.translations"})
+_SOUND = 16_000  # bytes a second, as most sound that is uploaded has at least
+_LIKELY_SOUND = 60_000  # milliseconds, where nobody knows how much was uploaded
 
 Request = tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]
 """Path, body, and `extra_body`, as the SDK has them before it serialises them."""
@@ -113,18 +116,23 @@ class Quote(Hold):
         self.measured = True
         if not self.account.limited:
             return
-        facts, expected = self.facts, 0
-        if self.endpoint.name in self.wire.caps:
-            self.most = expected = output_bound(facts) or self.account.policy.default_max_output * facts.choices
-        if not self.account.estimated:
-            return
+        self.most = self._most_output()
+        if self.account.estimated:
+            self.estimate_tokens, self.estimate_pico = self._estimate(self.most)
+
+    def _most_output(self) -> int:
+        if self.endpoint.name not in self.wire.caps:
+            return 0
+        return output_bound(self.facts) or self.account.policy.default_max_output * self.facts.choices
+
+    def _estimate(self, most: int) -> tuple[int, int]:
+        """Tokens and pico-dollars that default scopes set aside, if the output is *most* at most."""
+        expected = most
         learned = self.outputs().expect() if expected else None
         if learned is not None and learned < expected:
             expected = learned
         likely = self.likely_input()
-        self.estimate_tokens = likely + expected
-        if self.price is not None:
-            self.estimate_pico = self.price.plain_cost(likely, expected)
+        return likely + expected, self.price.plain_cost(likely, expected) if self.price is not None else 0
 
     def likely_input(self) -> int:
         """Input tokens, estimated."""
@@ -147,9 +155,10 @@ class Quote(Hold):
         """The smallest output cap that the API accepts for this request; found out when one is to be lowered."""
         least = self._least_cap
         if least is None:
-            least = 1
+            least, body = 1, self.body
             try:
-                self.wire.with_output_cap(self.endpoint, self.body, 1, provider=self.provider)
+                if self.wire.with_output_cap(self.endpoint, body, 1, provider=self.provider) == body:
+                    return math.inf  # nothing lowers it: a batch, an agent
             except CapTooSmall as small:
                 least = small.minimum
             except Exception:  # noqa: BLE001 - ours, not the caller's, who may be another one: it is not lowered
@@ -251,16 +260,33 @@ class Quote(Hold):
         was set aside: the provider may have generated more than arrived.
         """
         account = self.account
-        usage = reported or Usage(input_tokens=self.likely_input())
+        usage = reported or self._unsaid_input()
         output = self._likely_output() if received is None else max(received[1], -(-received[0] // 3))
         usage = usage._replace(output_tokens=max(output, usage.output_tokens))
         pico = self.price.cost(usage) if self.price is not None else 0
         tokens = usage.tokens
         if (account.policy.on_abort or ("reserve" if account.bounded else "received")) == "reserve":
-            pico = max(pico, self.bound_pico or self.estimate_pico)
-            tokens = max(tokens, self.bound_tokens or self.estimate_tokens)
+            held_tokens, held_pico = self._set_aside()
+            pico, tokens = max(pico, held_pico), max(tokens, held_tokens)
             usage = usage._replace(output_tokens=tokens - usage.input_tokens)
         return Charge(pico, tokens, ((self.model, usage, pico),), 1)
+
+    def _set_aside(self) -> tuple[int, int]:
+        """Tokens and pico-dollars; of a call that was alone, and so never measured, what they would have been."""
+        held = self.bound_tokens or self.estimate_tokens, self.bound_pico or self.estimate_pico
+        if held[0] or not self.account.limited:
+            return held
+        return self._estimate(self._most_output())
+
+    def _unsaid_input(self) -> Usage:
+        """What was read, likely; and what is billed by another unit than tokens, where the request tells of it."""
+        usage = Usage(input_tokens=self.likely_input())
+        if self.endpoint.name == "images":
+            return usage._replace(output_images=self.facts.choices)
+        if self.endpoint.name in _HEARING:
+            heard = self.facts.upload_bytes * 1000 // _SOUND or _LIKELY_SOUND
+            return usage._replace(input_audio_milliseconds=heard)
+        return usage
 
     def likely_charge(self) -> Charge:
         return self._likely(None, None)

@@ -22,21 +22,22 @@ from actguard.budget.account import Account
 from actguard.context import current_frame
 from actguard.providers.body import is_object
 from actguard.providers.call import Call, current_call, deferred
-from actguard.providers.deferred import settle_deferred
+from actguard.providers.deferred import look_at
 from actguard.providers.destination import Destinations, find
-from actguard.providers.endpoint import Endpoint, Kind
+from actguard.providers.endpoint import Kind
 from actguard.providers.faults import log_once
 from actguard.providers.gate import aadmit, admit, again, open_at, unmetered
 from actguard.providers.measure import merged
 from actguard.providers.patches import Patches
 from actguard.providers.shared_reply import settle_shared, withdraw
 from actguard.providers.taps import tap
-from actguard.providers.wire import Wire, parse_json
+from actguard.providers.wire import Wire
 
 METHODS = ("request", "_build_request", "_process_response")
 _CLOUDS = (("Bedrock", "aws"), ("Azure", "azure"), ("Vertex", "google"))
 _BILLED = (Kind.PRICED, Kind.DEFERRED)
 _KEY = "actguard.call"  # in the extensions of an HTTP request; HTTP libraries ignore keys they do not know
+Prepare = Callable[[Call, Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
 _type: Callable[[Any], object] = type  # narrows nothing: what is in a body is looked at before it is used
 _UNSAID = -1
 _RAW = "X-Stainless-Raw-Response"  # asks the SDK for the response as it is, to be parsed by whom it is given to
@@ -47,13 +48,10 @@ class StainlessSeam:
 
     Args:
         wire: the provider's side of things.
-        prepare: given the call of a stream and its body, the body to send (another one, or the same): asks for its
-            usage.
+        prepare: the body to send, given the call of a stream, its body and its URL's query: asks for its usage.
     """
 
-    def __init__(
-        self, wire: Wire, prepare: Callable[[Call, Mapping[str, Any]], Mapping[str, Any]] | None = None
-    ) -> None:
+    def __init__(self, wire: Wire, prepare: Prepare | None = None) -> None:
         self.wire = wire
         self.prepare = prepare
         self._wires: dict[type, Wire] = {}  # by a client's class, which may say who sells the model
@@ -94,7 +92,7 @@ class StainlessSeam:
             token = current_call.set((client, call, original))
             try:
                 if call is not None:
-                    options = self._prepared(call, options)
+                    options = self._prepared(client, call, options)
                 result = original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
             except BaseException as error:
                 if call is not None:
@@ -124,7 +122,7 @@ class StainlessSeam:
             token = current_call.set((client, call, original))
             try:
                 if call is not None:
-                    options = self._prepared(call, options)
+                    options = self._prepared(client, call, options)
                 result = await original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
             except BaseException as error:
                 if call is not None:
@@ -171,7 +169,7 @@ class StainlessSeam:
         wire = self._wires[client] = self.wire._replace(cloud=cloud)
         return wire
 
-    def _prepared(self, call: Call, options: Any) -> Any:
+    def _prepared(self, client: Any, call: Call, options: Any) -> Any:
         """*options* with the output cap that was granted, and the question for usage; never altered in place."""
         _, body, extra = call.request
         if body is None:
@@ -181,7 +179,7 @@ class StainlessSeam:
                 body = merged(body, extra)
             before = body
             if self.prepare is not None:
-                body = self.prepare(call, body)
+                body = self.prepare(call, body, {**client._custom_query, **(options.params or {})})
             if call.cap is not None:
                 body = call.capped(body)
             if body is not before:
@@ -206,12 +204,16 @@ class StainlessSeam:
                 return self._build_unannounced(build, account, client, options, retries_taken)
             if call is not None:
                 if call.settled or call.streaming:
-                    call = again(call)
+                    body = options.json_data
+                    call = again(call, (options.url, body if is_object(body) else None, options.extra_json or None))
+                    options = self._prepared(client, call, options)
                 elif call.sent:
                     call.resend()
             request = build(client, options, retries_taken=retries_taken)
             if call is not None:
                 request.extensions[_KEY] = call
+                if options.files:
+                    call.uploads(request.headers.get("content-length", ""))
                 if call.account.bounded:
                     call.sized(getattr(request, "_content", None))
             return request
@@ -231,7 +233,7 @@ class StainlessSeam:
         admit(call, wait=not inspect.iscoroutinefunction(client.__class__.request))
         call.announced = False
         try:
-            request = build(client, self._prepared(call, options), retries_taken=retries_taken)
+            request = build(client, self._prepared(client, call, options), retries_taken=retries_taken)
             request.extensions[_KEY] = call
             call.sized(getattr(request, "_content", None))
         except BaseException as error:
@@ -336,7 +338,7 @@ class StainlessSeam:
         try:
             if call is None:
                 if deferred:
-                    self._settle_deferred(response, stream)
+                    look_at(self.wire, response, stream)
                 return None
             call.sent = False
             if response.status_code < 400:  # others are seen here only with a middleware; what failed is not billed
@@ -352,28 +354,6 @@ class StainlessSeam:
             if call is not None:
                 call.settle(None)
         return call
-
-    def _settle_deferred(self, response: Any, stream: bool) -> None:
-        """A read that may find a call finished which was accepted earlier."""
-        request = response.request
-        if response.status_code >= 400:
-            return
-        endpoint: Endpoint = self.wire.classify(request.method, request.url.path)
-        if endpoint.kind is not Kind.TERMINAL:
-            return
-        body = getattr(response, "_content", None)
-        if body is not None and not stream:
-            try:
-                reply = parse_json(body)
-            except ValueError:
-                return  # it says nothing, and another read may
-            response_id = reply.get("id") if is_object(reply) else None
-            settle_deferred(self.wire, endpoint, response_id if isinstance(response_id, str) else None, reply)
-            return
-        for part in request.url.path.split("/"):
-            call = deferred.get(part)
-            if call is not None:
-                tap(call, response, endpoint)
 
 
 def _uncounted(build: Callable[..., Any], client: Any, options: Any, *, retries_taken: int) -> Any:

@@ -20,7 +20,7 @@ class Wire(NamedTuple):
     reader: Callable[[Endpoint, str], Reader]
     with_output_cap: Callable[..., dict[str, Any]]
     caps: frozenset[str]
-    """Names of the endpoints whose request has an output cap."""
+    """Names of the endpoints whose request has an output cap, or holds requests that do."""
     cloud: str = ""
     """Who sells the model, where the client says that it is not its maker (Bedrock, Azure, Vertex)."""
 

@@ -45,7 +45,7 @@ class Billing:
                 response_id=answer.id,
                 provider=answer.asked.provider,
                 endpoint=answer.asked.endpoint,
-                charges=(main, *(self._beside(answer, step) for step in answer.reply.iterations)),
+                charges=(main, *(self._beside(answer, step, variant) for step in answer.reply.iterations)),
                 usage=wire.usage(answer, counts),
                 aborted=aborted,
             )
@@ -58,14 +58,17 @@ class Billing:
         tier = "priority" if tier == "fast" and answer.asked.provider in ("openai", "azure") else tier
         return self._ledger.charge(model, counts, variant=tier, geo=reply.geo, usd=usd)
 
-    def _beside(self, answer: Answer, step: Iteration) -> Charge:
+    def _beside(self, answer: Answer, step: Iteration, variant: str | None) -> Charge:
         counts = Counts(
             input=step.input_tokens - step.cached_tokens - step.cache_write_tokens,
             cached=step.cached_tokens,
             cache_write=step.cache_write_tokens,
             output=step.output_tokens,
         )
-        return self._ledger.charge(step.model or answer.model, counts)
+        reply = answer.reply
+        fast = step.model is None and reply.speed == "fast"  # an advisor has a speed of its own
+        tier = variant or ("fast" if fast else reply.service_tier)
+        return self._ledger.charge(step.model or answer.model, counts, variant=tier, geo=reply.geo)
 
 
 class Exchange:

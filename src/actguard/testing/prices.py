@@ -153,6 +153,8 @@ _PRO_2_5 = price("1.25", "10", cached="0.125", web_search="0.035").with_long_con
     200_000, input="2.5", cached="0.25", output="15"
 )
 _FLASH_3 = price("0.5", "3", cached="0.05", audio_input="1", cached_audio="0.1", web_search="0.014")
+_FLASH_2_5_BATCH = _FLASH_2_5.but(input="0.15", output="1.25", audio_input="0.5")
+_FLASH_3_BATCH = _FLASH_3.but(input="0.25", output="1.5", audio_input="0.5")
 
 PRICES: dict[str, Price] = {
     # OpenAI
@@ -197,8 +199,8 @@ PRICES: dict[str, Price] = {
     "claude-opus-5": replace(_OPUS.with_variants(fast=_OPUS.times("2")), geo={"us": Decimal("1.1")}),
     # Google
     "gemini-2.5-flash": replace(_FLASH_2_5, search_per_prompt=True).with_variants(
-        batch=_FLASH_2_5.but(input="0.15", output="1.25", audio_input="0.5"),
-        flex=_FLASH_2_5.times("0.5"),
+        batch=_FLASH_2_5_BATCH,
+        flex=_FLASH_2_5_BATCH,  # neither halves what is read from a cache
         priority=_FLASH_2_5.times("1.8"),
     ),
     "gemini-2.5-pro": replace(_PRO_2_5, search_per_prompt=True).with_variants(
@@ -207,8 +209,8 @@ PRICES: dict[str, Price] = {
         )
     ),
     "gemini-3-flash-preview": _FLASH_3.with_variants(
-        batch=_FLASH_3.but(input="0.25", output="1.5", audio_input="0.5"),
-        flex=_FLASH_3.times("0.5"),
+        batch=_FLASH_3_BATCH,
+        flex=_FLASH_3_BATCH,
         priority=_FLASH_3.times("1.8"),
     ),
     "gemini-embedding-001": price("0.15"),

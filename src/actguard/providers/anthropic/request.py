@@ -167,11 +167,14 @@ def _batch(found: Found, body: dict[str, Any]) -> None:
     """Many requests in one: sizes add up, and each may spend the largest cap among them."""
     requests = [as_dict(as_dict(request).get("params")) for request in items(given(body, "requests"))]
     caps = [whole(params.get("max_tokens")) for params in requests]
+    models = list(dict.fromkeys(str(params.get("model") or "") for params in requests))
+    found.facts.model = next(filter(None, models), "")
     found.facts.output_cap = None if None in caps else max((cap for cap in caps if cap is not None), default=None)
     found.facts.choices = max(1, len(requests))
     found.facts.hidden_tokens += 700 * len(requests)
+    if len(models) > 1:
+        found.unbounded("a batch for several models")
     for params in requests:
-        found.facts.model = found.facts.model or str(params.get("model") or "")
         _read(found, params)
 
 

@@ -14,7 +14,7 @@ WIRE = Wire(
     read,
     StreamReader,
     with_output_cap,
-    caps=frozenset({"messages"}),
+    caps=frozenset({"messages", "messages.batches", "converse"}),
 )
 
 

@@ -261,6 +261,11 @@ def _responses(found: Found, body: dict[str, Any]) -> None:
         found.unbounded(f"reasoning.mode={mode}")
 
 
+def _compact(found: Found, body: dict[str, Any]) -> None:
+    _responses(found, body)
+    found.unbounded("a compaction, whose output takes no cap")
+
+
 def _item(found: Found, item: dict[str, Any]) -> None:
     kind = kind_in(item, "message")
     if kind == "message":
@@ -359,7 +364,7 @@ _READERS = {
     "chat.completions": _chat,
     "completions": _completions,
     "responses": _responses,
-    "responses.compact": _responses,
+    "responses.compact": _compact,
     "embeddings": _embeddings,
     "images": _images,
     "audio.transcriptions": _uploaded,

@@ -26,6 +26,8 @@ _ASKABLE = frozenset({"chat.completions", "completions"})
 _UNDERSTANDS = frozenset(
     {"openai", "azure", "aws", "openrouter", "groq", "deepseek", "mistral", "together", "cerebras"}
 )
+_SINCE = "2024-09-01"
+"""The first version of Azure's API that knows the question. Others than dates are newer."""
 
 
 def install(patches: Patches) -> None:
@@ -36,18 +38,24 @@ def install(patches: Patches) -> None:
     WebSockets(patches).install(resources)
 
 
-def ask_for_usage(call: Call, body: Mapping[str, Any]) -> Mapping[str, Any]:
+def ask_for_usage(call: Call, body: Mapping[str, Any], query: Mapping[str, Any]) -> Mapping[str, Any]:
     """Have a chat stream end with its usage, unless its caller has said what he wants himself.
 
-    Some servers answer an unknown `stream_options` with an error; by default only known hosts, and hosts that stand in
-    for them (an address of this machine, a proxy of one's own), are asked.
+    Some servers answer an unknown `stream_options` with an error, and so do older versions of Azure's API; by default
+    only known hosts, and hosts that stand in for them (an address of this machine, a proxy of one's own), are asked.
     """
     if not body.get("stream") or call.endpoint.name not in _ASKABLE:
         return body
     policy = call.account.policy.include_usage
     if call.facts.include_usage is None and (
-        policy == "always" or (policy == "auto" and (call.native or call.provider in _UNDERSTANDS))
+        policy == "always"
+        or (policy == "auto" and (call.native or call.provider in _UNDERSTANDS) and not _is_older(query))
     ):
         call.hide_usage = True
         return with_include_usage(body)
     return body
+
+
+def _is_older(query: Mapping[str, Any]) -> bool:
+    version = str(query.get("api-version", ""))
+    return version.startswith("20") and version < _SINCE

@@ -117,7 +117,7 @@ class GenerateContent(GoogleWire):
         candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}, "index": index}
         if final:
             candidate["finishReason"] = answer.reply.finish or ("MAX_TOKENS" if answer.finish == "length" else "STOP")
-            if searches := answer.reply.web_searches:
+            if index == 0 and (searches := answer.reply.web_searches):  # so many in all
                 queries = [f"query {i + 1}" for i in range(searches)]
                 candidate["groundingMetadata"] = {"webSearchQueries": queries}
         return candidate
