@@ -189,10 +189,10 @@ def read_with_care(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def reads(result: Any, path: str, **options: Any) -> Callable[[], Any]:
     @prove("id", path, **options)
-    def look() -> Any:
+    def glance() -> Any:  # a name that no `RequireTool` of another test has asked for
         return result
 
-    return look
+    return glance
 
 
 PLAIN: list[tuple[str, Any, list[str]]] = [
@@ -276,5 +276,5 @@ def test_a_plain_fact_has_its_trust_its_time_and_its_source(here: session, read_
     reads(["b"], "[]", ttl=30)()
 
     told = sorted((fact.value, fact.trust, fact.source, fact.expires_in, fact.uses) for fact in here.facts("id"))
-    assert told == [("s:a", "user", "search", 60.0, None), ("s:b", "field", "look", 30.0, None)]
+    assert told == [("s:a", "user", "search", 60.0, None), ("s:b", "field", "glance", 30.0, None)]
     assert read_with_care == []
