@@ -116,3 +116,17 @@ def test_programs_and_environments_that_share_a_store_are_counted_apart(setting,
         assert look() == 1
         with pytest.raises(RateLimitExceeded):
             look()
+
+
+@pytest.mark.parametrize("missing", [("user",), ("tenant",), ("user", "tenant")])
+def test_who_is_counted_by_two_things_must_give_both(missing):
+    @rate_limit(max_calls=1, scope=("user", "tenant"))
+    def call(user=None, tenant=None):
+        return 1
+
+    given = {name: "x" for name in ("user", "tenant") if name not in missing}
+    with pytest.raises(ScopeValueError, match="for each 'user' and 'tenant', and this call has none"):
+        call(**given)
+    with pytest.raises(ScopeValueError, match="no stable text"):
+        call(user="x", tenant=object())
+    assert call("x", "y") == call("x", "z") == call("y", "y") == 1

@@ -25,6 +25,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     ),
     "src/actguard/tools": (
         "tests/tools/test_alarms.py",
+        "tests/tools/test_answers.py",
         "tests/tools/test_bounded.py",
         "tests/tools/test_canonical.py",
         "tests/tools/test_circuits.py",
