@@ -39,7 +39,7 @@ $(SDKS:%=test-sdks-%) test-sdks-instrumented: test-sdks-%: .venvs/%/ready
 bench: .venv/ready ## the figures in the README, measured on this machine
 	$(BIN)/python -m benchmarks
 
-chaos: .venv/ready ## kill -9 of clients, gateways and Postgres through 10,000 pairs, 2,000 random histories, 1,000 seeds
+chaos: .venv/ready ## kill -9 of clients, gateways and Postgres through 10,000 pairs, 2,000 random histories, 1,000 seeds (100 on Postgres)
 	ACTGUARD_CHAOS=1 ACTGUARD_SEEDS=1000 HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n 0 --timeout 3600 tests/gateway
 
 mutation: .venvs/mutation/ready ## change the guards in small ways, one at a time: does a test notice? (ARGS="--sample 40")
