@@ -84,6 +84,42 @@ async def test_a_coroutine_gives_the_kept_result_too(run, tmp_path):
     assert await pay("k") == await pay("k") == [1]
 
 
+async def test_a_function_that_returns_an_awaitable_gives_the_kept_result_to_await(run, tmp_path):
+    made: list[Any] = []
+
+    for options in ({"durable": str(tmp_path / "keys.db")}, {}):
+
+        @idempotent(**options)
+        def pay(idempotency_key):
+            made.append(1)
+            return asyncio.sleep(0, {"paid": 1})
+
+        key = f"k{len(options)}"
+        assert await pay(key) == await pay(key) == await pay(key) == {"paid": 1}
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize("codec", ["json", "pickle", (repr, eval)])
+async def test_what_a_reconciler_finds_is_kept_as_the_guard_keeps_results(run, tmp_path, codec):
+    found: list[Any] = [Executed({"paid": 1})]
+    guard = idempotent(durable=str(tmp_path / "keys.db"), codec=codec, reconcile=lambda key, arguments: found[0])
+
+    @guard
+    async def pay(idempotency_key):
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await pay("k")
+    assert await pay("k") == await pay("k") == {"paid": 1}
+    (record,) = idempotency.list(store=guard.store)
+    assert record.state == "done"
+
+    found[0] = NotExecuted()
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            await pay("k2")
+
+
 @pytest.mark.parametrize("codec", ["json", "pickle", (repr, eval)])
 def test_what_is_said_of_an_unknown_outcome_is_kept_as_the_guard_keeps_results(run, tmp_path, codec):
     guard = idempotent(durable=str(tmp_path / "keys.db"), codec=codec)

@@ -50,6 +50,7 @@ PLAN: dict[str, tuple[str, ...]] = {
         "tests/tools/test_scopes.py",
         "tests/tools/test_shared_stores.py",
         "tests/tools/test_stacked_guards.py",
+        "tests/tools/test_store_away.py",
         "tests/tools/test_timed_calls.py",
         "tests/tools/test_timed_generators.py",
         "tests/tools/test_unfinished.py",
