@@ -2,12 +2,10 @@
 
 import asyncio
 import contextvars
-import os
 import threading
 import time
-import weakref
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +15,6 @@ from actguard.exceptions import (
     TimeoutUsageError,
     ToolGuardError,
     ToolTimeoutError,
-    TooManyOrphansError,
 )
 from actguard.pipeline.deadline import deadline as _deadline
 from actguard.pipeline.deadline import remaining as remaining
@@ -27,6 +24,7 @@ from actguard.pipeline.target import Target
 from actguard.tools.alarms import Alarms
 from actguard.tools.bounded import Bounded, Overrun
 from actguard.tools.late import answering
+from actguard.tools.orphans import Orphans, unstarted
 from actguard.tools.overrun import watched
 from actguard.tools.relay import relay
 from actguard.tools.workers import Job, Workers
@@ -127,75 +125,8 @@ def shutdown(wait: bool = True) -> None:
     _workers.stop()
 
 
-_all_orphans: "weakref.WeakSet[_Orphans]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for orphans in tuple(_all_orphans):
-        orphans.forget()  # those that run are the parent's
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-class _Orphans:
-    """Calls of one function that were given up and still run."""
-
-    def __init__(self, guard: Timeout, target: Target) -> None:
-        self._guard = guard
-        self._target = target
-        self.forget()
-        _all_orphans.add(self)
-
-    def forget(self) -> None:
-        self._lock = threading.Lock()
-        self.count = 0
-
-    def check(self) -> None:
-        most = self._guard.max_orphans
-        if most is not None and self.count >= most:
-            raise _unstarted(
-                TooManyOrphansError(f"{self.count} calls of {self._target.name} hang, and no more may."), self._target
-            )
-
-    def add(self) -> None:
-        with self._lock:
-            self.count += 1
-
-    def leave(self, job: Job) -> bool:
-        """Stop waiting for *job*. False when it ended in the same moment."""
-        self.add()
-        if job.leave(lambda job: self.ended(job.error or job.result)):
-            if not job.started:
-                self._drop()
-            return True
-        self._drop()
-        return False
-
-    def leave_in_pool(self, future: Future[Any]) -> bool:
-        """The same of a call in somebody's pool; one that has not begun there never will."""
-        if future.cancel():
-            return True
-        if future.done():
-            return False
-        self.add()
-        future.add_done_callback(lambda future: self.ended(future.exception() or future.result()))
-        return True
-
-    def _drop(self) -> None:
-        with self._lock:
-            self.count -= 1
-
-    def ended(self, outcome: Any) -> None:
-        """A call that was given up is over."""
-        self._drop()
-        if self._guard.on_orphan is not None:
-            self._guard.on_orphan(outcome)
-
-
 def _wrapped(guard: Timeout, target: Target, body: Callable[..., Any]) -> Callable[..., Any]:
-    orphans = _Orphans(guard, target)
+    orphans = Orphans(target, guard.max_orphans, guard.on_orphan)
     if target.kind == "async":
         return _timed_async(guard, target, body, orphans)
     if target.kind == "async_generator":
@@ -225,20 +156,14 @@ def _late(guard: Timeout, target: Target, runs: bool) -> ToolTimeoutError:
     return error
 
 
-def _unstarted(error: ActGuardToolError, target: Target) -> ActGuardToolError:
-    """*error*, saying that this call of *target* was not begun."""
-    error.tool, error.guard, error.unstarted = target.name, Timeout.kind, target.tool_id
-    return error
-
-
 def _left(guard: Timeout, target: Target, *, started: bool) -> ActGuardToolError:
     error = _error(guard, target, started=started, still_running=started)
-    return error if started else _unstarted(error, target)
+    return error if started else unstarted(error, target)
 
 
 def _no_thread(target: Target, why: RuntimeError) -> ActGuardToolError:
     message = f"{target.name} was not run, because there is no thread for it ({why})."
-    return _unstarted(ToolGuardError(message, "NO_THREAD", retryable=True), target)
+    return unstarted(ToolGuardError(message, "NO_THREAD", retryable=True), target)
 
 
 def _until(seconds: float) -> float:
@@ -251,7 +176,7 @@ def _until(seconds: float) -> float:
 # ---- asynchronous functions ---------------------------------------------------------------------------------------
 
 
-def _timed_async(guard: Timeout, target: Target, body: Callable[..., Any], orphans: _Orphans) -> Callable[..., Any]:
+def _timed_async(guard: Timeout, target: Target, body: Callable[..., Any], orphans: Orphans) -> Callable[..., Any]:
     seconds, grace, bounded = guard.seconds, guard.grace, guard.max_orphans is not None
     alarms = Alarms(seconds)
 
@@ -303,7 +228,7 @@ def _timed_generator(guard: Timeout, target: Target, body: Callable[..., Any]) -
 # ---- synchronous functions ----------------------------------------------------------------------------------------
 
 
-def _timed_in_thread(guard: Timeout, target: Target, body: Callable[..., Any], orphans: _Orphans) -> Callable[..., Any]:
+def _timed_in_thread(guard: Timeout, target: Target, body: Callable[..., Any], orphans: Orphans) -> Callable[..., Any]:
     def timed(*args: Any, **kwargs: Any) -> Any:
         orphans.check()
         deadline = _until(guard.seconds)
@@ -335,7 +260,7 @@ def _timed_in_thread(guard: Timeout, target: Target, body: Callable[..., Any], o
 
 
 def _timed_in_pool(
-    guard: Timeout, target: Target, body: Callable[..., Any], orphans: _Orphans, executor: Executor
+    guard: Timeout, target: Target, body: Callable[..., Any], orphans: Orphans, executor: Executor
 ) -> Callable[..., Any]:
     def timed(*args: Any, **kwargs: Any) -> Any:
         orphans.check()
@@ -368,7 +293,7 @@ def _timed_in_pool(
     return timed
 
 
-def _timed_here(guard: Timeout, target: Target, body: Callable[..., Any], orphans: _Orphans) -> Callable[..., Any]:
+def _timed_here(guard: Timeout, target: Target, body: Callable[..., Any], orphans: Orphans) -> Callable[..., Any]:
     def timed(*args: Any, **kwargs: Any) -> Any:
         deadline = _until(guard.seconds)
         token = _deadline.set(deadline)
@@ -383,7 +308,7 @@ def _timed_here(guard: Timeout, target: Target, body: Callable[..., Any], orphan
     return timed
 
 
-def _bounded_further(guard: Timeout, target: Target, result: Any, deadline: float, orphans: _Orphans) -> Any:
+def _bounded_further(guard: Timeout, target: Target, result: Any, deadline: float, orphans: Orphans) -> Any:
     """*result*, or, if it is something to wait for, itself with what is left of the time."""
     kind: type[Any] = type(result)  # pyright: ignore[reportUnknownVariableType]
     if not hasattr(kind, "__await__"):
