@@ -10,6 +10,7 @@ from actguard.pipeline.call import Call
 from actguard.pipeline.drive import adrive, clock, drive, failing
 from actguard.pipeline.guard import Ending
 from actguard.pipeline.plan import Plan, Planned
+from actguard.pipeline.telling import tell_ended
 from actguard.pipeline.unasked import Unasked, settle
 
 
@@ -39,10 +40,10 @@ async def _awaited(plan: Plan, unasked: Unasked, awaitable: Awaitable[Any], begu
     except BaseException as error:
         ending = failing(error, begun)
         await adrive(plan.close(call, ending))
-        plan.heard(error, ending.neutral)
+        tell_ended(plan.target, error, ending.neutral)
         raise
     await adrive(plan.close(call, Ending(result, None, False, clock() - begun if begun else 0.0, awaited=True)))
-    plan.heard(None, False)
+    tell_ended(plan.target, None, False)
     return await adrive(plan.leave(call.args, call.kwargs, result)) if plan.afters else result
 
 
@@ -73,15 +74,15 @@ def _generated(plan: Plan, call: Call | Unasked, make: Callable[[], Any], begun:
         result: Any = yield from items  # pyright: ignore[reportUnknownVariableType]
     except GeneratorExit:
         drive(plan.close(call, Ending(items, None, False, clock() - begun if begun else 0.0)))
-        plan.heard(None, False)
+        tell_ended(plan.target, None, False)
         raise
     except BaseException as error:
         ending = failing(error, begun)
         drive(plan.close(call, ending))
-        plan.heard(error, ending.neutral)
+        tell_ended(plan.target, error, ending.neutral)
         raise
     drive(plan.close(call, Ending(items, None, False, clock() - begun if begun else 0.0)))
-    plan.heard(None, False)
+    tell_ended(plan.target, None, False)
     return result  # pyright: ignore[reportUnknownVariableType]
 
 
@@ -141,12 +142,12 @@ async def _async_generated(
                 asked = items.asend(sent) if sent is not None else items.__anext__()
     except GeneratorExit:
         await adrive(plan.close(call, Ending(items, None, False, clock() - begun if begun else 0.0)))
-        plan.heard(None, False)
+        tell_ended(plan.target, None, False)
         raise
     except BaseException as error:
         ending = failing(error, begun)
         await adrive(plan.close(call, ending))
-        plan.heard(error, ending.neutral)
+        tell_ended(plan.target, error, ending.neutral)
         raise
     await adrive(plan.close(call, Ending(items, None, False, clock() - begun if begun else 0.0)))
-    plan.heard(None, False)
+    tell_ended(plan.target, None, False)

@@ -10,9 +10,7 @@ from math import inf
 from time import monotonic
 from typing import Any, Protocol, cast
 
-from actguard.context import current_frame
-from actguard.events.emitter import emit
-from actguard.exceptions import ActGuardToolError, ActGuardUsageError, ToolGuardError
+from actguard.exceptions import ActGuardUsageError, ToolGuardError
 from actguard.pipeline.at_once import AnswersAtOnce, several, single
 from actguard.pipeline.call import SILENT, Ask, Asking, Call, Group, Held
 from actguard.pipeline.drive import in_thread, maybe_await, shielded
@@ -20,8 +18,9 @@ from actguard.pipeline.groups import groups, watched_part
 from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part
 from actguard.pipeline.settings import Settings
 from actguard.pipeline.target import Target
+from actguard.pipeline.telling import tell_blocked, tell_failed, tell_observed
 from actguard.pipeline.unasked import settle
-from actguard.pipeline.waiting import Waiting, ahead
+from actguard.pipeline.waiting import Waiting, behind
 from actguard.stores.protocol import Admitted, Refusal, Refused, Report, Step, fast_new
 from actguard.stores.store import Store
 from actguard.stores.undo import REFUSALS, undoing
@@ -91,7 +90,7 @@ class Plan:
             if part.fill is not None:
                 self.body = part.fill(self.body)
             if id(part) in watched and part.watch is not None:
-                self.body = part.watch(self.body, partial(self._observed, part))
+                self.body = part.watch(self.body, partial(tell_observed, target, part))
             elif part in live and id(part) not in watched and part.wrap is not None:
                 self.body = part.wrap(self.body)
         takers = [watched_part(part) if id(part) in watched else part for part in live if part.step is not None]
@@ -136,7 +135,7 @@ class Plan:
             steps = [make(args, kwargs) for make in self.makers]
         except ToolGuardError:
             return self.open(args, kwargs)
-        verdict = (_behind(group, steps) if self.lined else None) or group.store.admit(steps)
+        verdict = (behind(group, steps) if self.lined else None) or group.store.admit(steps)
         if isinstance(verdict, Refused):
             return self.refused(args, kwargs, steps, verdict)
         call = Call(args, kwargs)
@@ -194,7 +193,7 @@ class Plan:
     def _refusal(self, part: Part[Any], answer: ToolGuardError | Answer) -> Answer:
         if isinstance(answer, Answer):
             if answer.blocked is not None:
-                self._tell("guard", "blocked", part, answer.blocked, "blocked")
+                tell_blocked(self.target, part, answer.blocked)
             return answer
         self._blocked(part, answer)
         on_block = part.guard.on_block
@@ -207,12 +206,12 @@ class Plan:
             error.tool = self.target.name
         if error.guard is None:
             error.guard = part.guard.kind
-        self._tell("guard", "blocked", part, error, "blocked")
+        tell_blocked(self.target, part, error)
 
     def _refuse_item(self, part: Part[Any], watched: bool, error: ToolGuardError) -> None:
         """`on_block` has no say: what a generator yielded so far was given out already."""
         if watched:
-            self._observed(part, error)
+            tell_observed(self.target, part, error)
             return
         self._blocked(part, error)
         raise error
@@ -223,7 +222,7 @@ class Plan:
         except ToolGuardError as error:
             if not watched:
                 raise _Blocked(part, error) from None
-            self._observed(part, error)
+            tell_observed(self.target, part, error)
         else:
             if undo is not None:
                 call.undos.append(undo)
@@ -239,12 +238,12 @@ class Plan:
             except ToolGuardError as error:
                 if not part.watched:
                     raise _Blocked(part, error) from None
-                self._observed(part, error)
+                tell_observed(self.target, part, error)
                 out.append(part)
             except Exception as error:
                 if not part.watched:
                     raise
-                self._observed(part, _unreadable(part, error))
+                tell_observed(self.target, part, _unreadable(part, error))
                 out.append(part)
         if out:
             kept = [(part, policy) for part, policy in zip(group.parts, group.on_error, strict=True) if part not in out]
@@ -259,7 +258,7 @@ class Plan:
             while True:
                 answer: Admitted | Refused
                 if verdict is None and self.lined and waiting is None:
-                    verdict = _behind(group, steps)
+                    verdict = behind(group, steps)
                 if verdict is not None and settle():
                     verdict = None  # what stood in the way may be gone
                     continue
@@ -296,7 +295,7 @@ class Plan:
                 would = part.refuse(step, cast("Refusal", receipt))
                 error = would.blocked if isinstance(would, Answer) else would
                 if error is not None:
-                    self._observed(part, error)
+                    tell_observed(self.target, part, error)
 
     def _take_back(self, call: Call) -> Asking:
         for held in reversed(call.held):
@@ -351,7 +350,7 @@ class Plan:
         """*report* had no effect: somebody else holds what this call held."""
         for part in parts:
             if part.lost is not None and (error := part.lost(report)) is not None:
-                self._tell("guard", "intervention", part, error, "failed")
+                tell_failed(self.target, part, error)
 
     def leave(self, args: Args, kwargs: Kwargs, result: Any) -> Asking:
         """*result* on its way out, past everybody who looks at it."""
@@ -361,35 +360,8 @@ class Plan:
             except ToolGuardError as error:
                 if not watched:
                     return self._refusal(part, error).value  # whoever waits is waiting already
-                self._observed(part, error)
+                tell_observed(self.target, part, error)
         return result
-
-    def heard(self, error: BaseException | None, neutral: bool) -> None:
-        """Tell the run how the body came out, if somebody listens."""
-        run = current_frame().run
-        if run is None or run.emitter is None:
-            return
-        if error is None:
-            emit("tool", "invoke", {}, tool_name=self.target.name, outcome="success")
-        elif not neutral:
-            emit(
-                "tool",
-                "failure",
-                {"error_type": type(error).__qualname__},
-                tool_name=self.target.name,
-                outcome="failed",
-            )
-
-    def _observed(self, part: Part[Any], error: ActGuardToolError) -> None:
-        self._tell("guard", "intervention", part, error, "observed")
-
-    def _tell(self, category: str, name: str, part: Part[Any], error: ActGuardToolError, outcome: str) -> None:
-        run = current_frame().run
-        if run is not None and run.emitter is not None:
-            payload = {"guard": part.guard.kind, "code": error.code, "retry_after": error.retry_after}
-            if error.reason:
-                payload["reason"] = error.reason
-            emit(category, name, payload, tool_name=self.target.name, outcome=outcome)
 
 
 async def _soon(value: Any) -> Any:
@@ -401,14 +373,6 @@ def _start(call: Call) -> None:
         for part, step, receipt in zip(group.parts, steps, receipts, strict=True):
             if part.started is not None and type(receipt) not in SILENT:
                 part.started(step, store)
-
-
-def _behind(group: Group, steps: Sequence[Step]) -> Refused | None:
-    """What a call that has just come is told, if others wait for what it wants: no need to ask the store."""
-    for index, (part, step) in enumerate(zip(group.parts, steps, strict=True)):
-        if part.lined and (refusal := ahead(group.store, step)) is not None:
-            return Refused(index, refusal)
-    return None
 
 
 def _unreadable(part: Part[Any], error: Exception) -> ToolGuardError:

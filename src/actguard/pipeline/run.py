@@ -17,6 +17,7 @@ from actguard.pipeline.guard import PLAIN, Answer, Args, Ending, Kwargs
 from actguard.pipeline.later import async_generator, generator, is_lazy, later
 from actguard.pipeline.outcome import is_neutral
 from actguard.pipeline.plan import Plan, Planned
+from actguard.pipeline.telling import tell_ended
 from actguard.stores.protocol import Refused, Step
 from actguard.stores.undo import REFUSALS
 
@@ -74,7 +75,7 @@ def _sync_single(plan: Plan, single: Single, tell: Tell) -> Callable[[Args, Kwar
                 if unwritten is not None:
                     plan.unwritten((part,), unwritten)
         if (run := current_frame().run) is not None and run.emitter is not None:
-            plan.heard(None, False)
+            tell_ended(plan.target, None, False)
         return result
 
     return call
@@ -103,7 +104,7 @@ def _sync_untold(plan: Plan, single: Single) -> Callable[[Args, Kwargs], Any]:
         if type(result) not in PLAIN and is_lazy(result):
             return later(plan, _call_of(plan, args, kwargs, [step_of(asked)], (receipt,)), result, 0.0)
         if (run := current_frame().run) is not None and run.emitter is not None:
-            plan.heard(None, False)
+            tell_ended(plan.target, None, False)
         return result
 
     return call
@@ -132,7 +133,7 @@ def _sync_several(plan: Plan, several: Several) -> Callable[[Args, Kwargs], Any]
         except BaseException as error:
             failed = failing(error, begun)
             drive(plan.close(_call_of(plan, args, kwargs, whole(asked), receipts), failed))
-            plan.heard(error, failed.neutral)
+            tell_ended(plan.target, error, failed.neutral)
             raise
         if type(result) not in PLAIN and is_lazy(result):
             return later(plan, _call_of(plan, args, kwargs, whole(asked), receipts), result, begun)
@@ -145,7 +146,7 @@ def _sync_several(plan: Plan, several: Several) -> Callable[[Args, Kwargs], Any]
             if unwritten is not None:
                 plan.unwritten(plan.groups[0].parts, unwritten)
         if (run := current_frame().run) is not None and run.emitter is not None:
-            plan.heard(None, False)
+            tell_ended(plan.target, None, False)
         return drive(plan.leave(args, kwargs, result)) if afters else result
 
     return call
@@ -165,12 +166,12 @@ def _sync_gated(plan: Plan, gates: tuple[Callable[[Args, Kwargs], bool], ...]) -
         try:
             result = body(*args, **kwargs) if kwargs else body(*args)
         except BaseException as error:
-            plan.heard(error, is_neutral(error))
+            tell_ended(plan.target, error, is_neutral(error))
             raise
         if type(result) not in PLAIN and is_lazy(result):
             return later(plan, Call(args, kwargs), result, 0.0)
         if (run := current_frame().run) is not None and run.emitter is not None:
-            plan.heard(None, False)
+            tell_ended(plan.target, None, False)
         if leave is None or leave(result):
             return result
         return drive(plan.leave(args, kwargs, result))
@@ -196,7 +197,7 @@ def _sync_body(plan: Plan, call: Call) -> Any:
     except BaseException as error:
         ending = failing(error, begun)
         drive(plan.close(call, ending))
-        plan.heard(error, ending.neutral)
+        tell_ended(plan.target, error, ending.neutral)
         raise
     if type(result) not in PLAIN and is_lazy(result):
         return later(plan, call, result, begun)
@@ -206,7 +207,7 @@ def _sync_body(plan: Plan, call: Call) -> Any:
             plan.tell(call, ending)
         else:
             drive(plan.close(call, ending))
-    plan.heard(None, False)
+    tell_ended(plan.target, None, False)
     return drive(plan.leave(call.args, call.kwargs, result)) if plan.afters else result
 
 
@@ -219,10 +220,10 @@ def _async(function: Planned) -> Callable[..., Any]:
                 try:
                     result = await (plan.body(*args, **kwargs) if kwargs else plan.body(*args))
                 except BaseException as error:
-                    plan.heard(error, is_neutral(error))
+                    tell_ended(plan.target, error, is_neutral(error))
                     raise
                 if (run := current_frame().run) is not None and run.emitter is not None:
-                    plan.heard(None, False)
+                    tell_ended(plan.target, None, False)
                 if plan.exit is None or plan.exit(result):
                     return result
                 return await adrive(plan.leave(args, kwargs, result))
@@ -253,7 +254,7 @@ def _async(function: Planned) -> Callable[..., Any]:
             if unwritten is not None:
                 plan.unwritten((part,), unwritten)
         if (run := current_frame().run) is not None and run.emitter is not None:
-            plan.heard(None, False)
+            tell_ended(plan.target, None, False)
         return result
 
     return guarded
@@ -266,7 +267,7 @@ async def _async_body(plan: Plan, call: Call) -> Any:
     except BaseException as error:
         ending = failing(error, begun)
         await adrive(plan.close(call, ending))
-        plan.heard(error, ending.neutral)
+        tell_ended(plan.target, error, ending.neutral)
         raise
     if call.held:
         ending = Ending(result, None, False, clock() - begun if begun else 0.0)
@@ -274,7 +275,7 @@ async def _async_body(plan: Plan, call: Call) -> Any:
             plan.tell(call, ending)
         else:
             await adrive(plan.close(call, ending))
-    plan.heard(None, False)
+    tell_ended(plan.target, None, False)
     return await adrive(plan.leave(call.args, call.kwargs, result)) if plan.afters else result
 
 
@@ -284,7 +285,7 @@ def _failed_single(plan: Plan, step: Step, receipt: Any, error: BaseException, b
     told = None if part.report is None else part.report(step, receipt, ending)
     if told is not None and not plan.single.finish(told):
         plan.unwritten((part,), told)
-    plan.heard(error, ending.neutral)
+    tell_ended(plan.target, error, ending.neutral)
 
 
 def _call_of(plan: Plan, args: Args, kwargs: Kwargs, steps: Sequence[Step], receipts: Sequence[Any]) -> Call:

@@ -11,13 +11,13 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from actguard.pipeline.call import Ask, Asking
+from actguard.pipeline.call import Ask, Asking, Group
 from actguard.pipeline.deadline import remaining
 from actguard.pipeline.guard import Part
-from actguard.stores.protocol import NoPlace, OverLimit, Refusal, Step
+from actguard.stores.protocol import NoPlace, OverLimit, Refusal, Refused, Step
 from actguard.stores.store import Store
 
 _SLACK_S = 0.005
@@ -95,6 +95,14 @@ def ahead(store: Store, step: Step) -> OverLimit | NoPlace | None:
     if isinstance(line.refusal, NoPlace):
         return line.refusal  # nobody knows when a place is given back
     return line.refusal._replace(retry_after=max(line.due - time.monotonic(), 1e-6))
+
+
+def behind(group: Group, steps: Sequence[Step]) -> Refused | None:
+    """What a call that has just come is told, if others wait for what it wants: no need to ask the store."""
+    for index, (part, step) in enumerate(zip(group.parts, steps, strict=True)):
+        if part.lined and (refusal := ahead(group.store, step)) is not None:
+            return Refused(index, refusal)
+    return None
 
 
 class Waiting:
