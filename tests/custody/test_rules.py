@@ -233,6 +233,44 @@ def test_one_reply_without_lists_is_one_record(here: session) -> None:
     assert refusal(act, "i1", "X2").reason == "record"
 
 
+def test_same_record_reads_spellings_as_its_neighbour_does(here: session) -> None:
+    @prove({"mail": "[].id", "sender": "[].from"}, normalize="casefold")
+    def listed() -> Any:
+        return [{"id": "m1", "from": "Ann@x.example"}, {"id": "m2", "from": "bob@x.example"}]
+
+    listed()
+    sender = RequireFact("value", "sender", normalize="casefold")
+    beside = tool(sender, RequireFact("other", "mail"), SameRecord("value", "other", hint="Look again."))
+    stated = tool(sender, SameRecord("value", "other", kinds={"value": "sender", "other": "mail"}))
+
+    for act in (beside, stated):
+        assert act("ANN@X.example", "m1") == act("Bob@X.example", "m2") == "done"
+        assert refusal(act, "ANN@X.example", "m2").reason == "record"
+    assert refusal(beside, "ANN@X.example", "m2").fix_hint == "Look again."
+
+
+def test_same_record_names_what_is_missing_or_cannot_be_one(here: session) -> None:
+    act = tool(SameRecord("value", "other", kinds={"value": "mail", "other": "file"}))
+
+    missing, unreadable = refusal(act, "m1"), refusal(act, "m1", float("nan"))
+    assert str(missing) == "'other' is required by SameRecord and was not given."
+    assert (unreadable.code, unreadable.details["argument"]) == ("INVALID_ARGUMENT", "other")
+    assert "not a finite number" in str(unreadable)
+    assert refusal(act, "m1", "f1").message.startswith("'value' and 'other' were not read together")
+
+
+def test_a_call_is_looked_at_up_to_ten_thousand_values(here: session) -> None:
+    one = tool(RequireFact("value", "mail"))
+    pair = tool(SameRecord("value", "other", kinds={"value": "mail", "other": "mail"}))
+    values = list(range(10_001))
+
+    assert refusal(one, values[:10_000]).code == "MISSING_FACT"
+    assert refusal(pair, values[:9_999], "m1").code == "RECORD_MISMATCH"
+    for refused, argument in ((refusal(one, values), "value"), (refusal(pair, values[:10_000], "m1"), "other")):
+        assert (refused.code, refused.details["argument"]) == ("INVALID_ARGUMENT", argument)
+        assert "too many parts" in str(refused)
+
+
 def test_same_record_needs_to_know_the_kinds() -> None:
     with pytest.raises(ActGuardUsageError, match="kind of 'other'"):
         tool(RequireFact("value", "mail"), SameRecord("value", "other"))

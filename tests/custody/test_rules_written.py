@@ -165,7 +165,14 @@ def test_what_a_rule_cannot_be_given_is_named_with_the_rule(make: Callable[[], A
 def test_what_was_given_instead_is_shown() -> None:
     for make, shown in (
         (lambda: RequireFact("a", "k", max_age=-1), "-1"),
+        (lambda: Threshold("a", "much"), "'much'"),  # type: ignore[arg-type]
         (lambda: Threshold("a", 5, min=7), "7"),
+        (lambda: Threshold("a", 5, min="few"), "'few'"),  # type: ignore[arg-type]
+        (lambda: Threshold("a", 5, cumulative=60), "60"),  # type: ignore[arg-type]
+        (lambda: Threshold("a", 5, cumulative=(60, 10**10)), "10000000000"),
+        (lambda: Threshold("a", 5, min=-1, cumulative=(60, 5)), "-1"),
+        (lambda: SameRecord("a", "a"), r"\('a', 'a'\)"),
+        (lambda: SameRecord("a", "b", kinds=["k"]), r"\['k'\]"),  # type: ignore[arg-type]
         (lambda: OneOf("a", "abc"), "'abc'"),
         (lambda: RequireTool("t", consume="once"), "'once'"),
         (lambda: enforce([7]), "7"),

@@ -209,7 +209,7 @@ class SameRecord(Rule):
             for value in call.each(argument):
                 if value is MISSING or value is None:
                     return missing(self, argument)
-                if len(needs) > MOST_FACTS:
+                if len(needs) >= MOST_FACTS:
                     return invalid(argument, "has too many parts")
                 try:
                     needs.append(Need((kind, encode(normal(value) if normal else value)), group=0))
