@@ -18,7 +18,7 @@ Part = Callable[[Any], Iterator[Any]]
 _SEPARATORS = re.compile(r"[\s<>\"'()\[\]{}|`,;]+")
 _LONGEST: Final = 4_096
 _TRAILING: Final = ".:!?*_~"
-_DOMAIN = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,8}(?::[0-9]{1,5})?[/?#]", re.IGNORECASE)
+_DOMAIN = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,8}(?::[0-9]{1,5})?[/?#]")
 _SCHEMES: Final = ("http:", "https:", "ftp:", "mailto:", "data:", "javascript:", "file:", "tel:", "sms:")
 
 
