@@ -171,6 +171,9 @@ def test_what_was_given_instead_is_shown() -> None:
         (lambda: Threshold("a", 5, cumulative=60), "60"),  # type: ignore[arg-type]
         (lambda: Threshold("a", 5, cumulative=(60, 10**10)), "10000000000"),
         (lambda: Threshold("a", 5, min=-1, cumulative=(60, 5)), "-1"),
+        (lambda: RequireFact("a", 7), "7"),  # type: ignore[arg-type]
+        (lambda: RequireFact("a", "k", hint=8), "8"),  # type: ignore[arg-type]
+        (lambda: RequireTool(9), "9"),  # type: ignore[arg-type]
         (lambda: SameRecord("a", "a"), r"\('a', 'a'\)"),
         (lambda: SameRecord("a", "b", kinds=["k"]), r"\['k'\]"),  # type: ignore[arg-type]
         (lambda: OneOf("a", "abc"), "'abc'"),

@@ -362,9 +362,11 @@ def test_too_much_and_unfit_say_so_with_the_result(here: session) -> None:
     assert (unfit.code, unfit.reason, unfit.result) == ("EXTRACT_FAILED", "extract", {"a": {}})
     assert unfit.details == {"kinds": ["x", "y"]}
     assert unfit.__cause__ is None
+    assert "a mapping stands where a value should" in str(unfit)
 
     broken = refusal(reads({}, "id", lambda result: result["id"]))
     assert (broken.code, type(broken.__cause__)) == ("EXTRACT_FAILED", KeyError)
+    assert str(broken).endswith("could not be read from its result: KeyError")
 
 
 def test_a_generator_counts_its_values_over_all_items(here: session) -> None:

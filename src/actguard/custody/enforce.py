@@ -6,7 +6,7 @@ grants and charges all of it or nothing; the first denial is raised, all of them
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from actguard.context import current_frame
@@ -38,7 +38,7 @@ class Enforce(Decorator):
 
     kind: ClassVar[str] = "enforce"
 
-    rules: tuple[Rule, ...] = field(default=())
+    rules: tuple[Rule, ...]
 
     def bind(self, target: Target) -> Part[Any]:
         shape = Shape(target)

@@ -6,7 +6,7 @@ is handed on. What cannot be looked through, or is too much, is an error that ca
 
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from actguard.custody.extract import Extract, Reader, extracts_of
@@ -29,16 +29,16 @@ class Prove(Decorator):
 
     kind: ClassVar[str] = "prove"
 
-    extracts: Mapping[str, Extract] = field(default_factory=dict[str, Extract])
-    ttl: float = 300.0
-    max_items: int = 200
-    on_too_many: OnTooMany = "block"
-    on_error: OnError = "raise"
-    trust: Trust | Callable[[Any], Trust] = "field"
-    when: Callable[[Any], Any] | None = None
-    normalize: str | Normaliser | None = None
-    source: str | None = None
-    max_uses: int | None = None
+    extracts: Mapping[str, Extract]
+    ttl: float
+    max_items: int
+    on_too_many: OnTooMany
+    on_error: OnError
+    trust: Trust | Callable[[Any], Trust]
+    when: Callable[[Any], Any] | None
+    normalize: str | Normaliser | None
+    source: str | None
+    max_uses: int | None
 
     def __post_init__(self) -> None:
         Guard.__post_init__(self)
@@ -73,7 +73,7 @@ class Track(Decorator):
 
     kind: ClassVar[str] = "prove"
 
-    untrusted: bool = False
+    untrusted: bool
 
     def bind(self, target: Target) -> Part[Any]:
         return Prover(self, target, proves=None, untrusted=self.untrusted).part()

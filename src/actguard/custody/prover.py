@@ -19,7 +19,7 @@ from actguard.custody.normalise import normaliser
 from actguard.custody.paths import EACH
 from actguard.custody.secret_rules import head_of
 from actguard.custody.tee import atee, tee
-from actguard.custody.trust import level
+from actguard.custody.trust import USER, level
 from actguard.custody.values import Unfit, encode
 from actguard.exceptions import GuardError, StoreUnavailableError, ToolGuardError
 from actguard.pipeline import settings
@@ -53,15 +53,9 @@ class Prover:
         self._name = (proves.source if proves else None) or target.name
         self._reader = Reader(proves.extracts, normaliser(proves.normalize)) if proves else None
         self._watched = is_watched(guard)
-        self._taint = (
-            [
-                Fact((UNTRUSTED, encode(tool)), LASTING, level("trust", "user"))
-                for tool in (order_rules.ANY, target.name)
-            ]
-            if untrusted
-            else []
-        )
-        self._ran = Fact((RAN, encode(target.name)), LASTING, level("trust", "user"))
+        marks = (order_rules.ANY, target.name) if untrusted else ()
+        self._taint = [Fact((UNTRUSTED, encode(tool)), LASTING, USER) for tool in marks]
+        self._ran = Fact((RAN, encode(target.name)), LASTING, USER)
         self._rank = 0 if proves is None or callable(proves.trust) else level("trust", proves.trust)
 
     def part(self) -> Part[Any]:
@@ -215,8 +209,6 @@ class Prover:
             return marks, failed
         if not too_many:
             return marks + facts, None
-        if guard.on_too_many == "truncate":
-            return marks + facts, None
         if guard.on_too_many == "skip":
             return marks, None
         return marks, GuardError(
@@ -231,7 +223,7 @@ class Prover:
     def _found(
         self, guard: "Prove", reader: Reader, result: Any, seen: dict[str, int] | None
     ) -> tuple[list[Found], bool]:
-        """Values up to the limit of each kind, and whether there were more."""
+        """Values up to the limit of each kind, and whether there were more, where that matters."""
         counts: dict[str, int] = {} if seen is None else seen
         found: list[Found] = []
         for each in reader.read(result, most=guard.max_items, item=seen is not None):
@@ -247,10 +239,9 @@ class Prover:
     def _facts(self, guard: "Prove", found: list[Found]) -> list[Fact]:
         together = records(found, self._name) if len(guard.extracts) > 1 else {}
         uses = UNLIMITED if guard.max_uses is None else guard.max_uses
-        fixed = None if callable(guard.trust) else level("trust", guard.trust)
         facts: list[Fact] = []
         for kind, value, encoded, place in found:
-            rank = fixed if fixed is not None else level("trust", guard.trust(value))  # type: ignore[operator]
+            rank = level("trust", guard.trust(value)) if callable(guard.trust) else self._rank
             facts.append(Fact((kind, encoded), guard.ttl, rank, self._name, together.get(place, ()), uses))
             if type(value) is str and len(value) > LONGEST:
                 facts.append(Fact((kind + HEAD, encode(head_of(value))), guard.ttl, 0, self._name))

@@ -1,6 +1,6 @@
 """How far a fact is to be trusted, by who could have written it."""
 
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from actguard.exceptions import ActGuardUsageError
 
@@ -9,6 +9,8 @@ Trust = Literal["text", "field", "user"]
 the system behind the tool gave out. user: the user or the program itself said so."""
 
 LABELS: tuple[Trust, ...] = get_args(Trust)
+USER: Final = LABELS.index("user")
+"""The rank of what the program itself says."""
 
 
 def level(argument: str, label: object) -> int:
