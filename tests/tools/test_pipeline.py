@@ -80,15 +80,16 @@ def test_a_class_is_refused():
         rate_limit()(dict)
 
 
-def test_a_tool_object_of_a_framework_is_refused_with_the_way_out():
+@pytest.mark.parametrize("mark", ["args_schema", "forward", "acall", "run_json"])
+@pytest.mark.parametrize("called", [True, False])
+def test_a_tool_object_of_a_framework_is_refused_with_the_way_out(mark, called):
     class StructuredTool:
-        args_schema = ()
-
         def __init__(self, func):
             self.func = func
+            setattr(self, mark, func)
 
-        def __call__(self, text):
-            return self.func(text)
+    if called:
+        StructuredTool.__call__ = lambda self, *args: self.func(*args)
 
     with pytest.raises(InvalidToolError, match=r"below the framework's decorator.*\.func"):
         rate_limit()(StructuredTool(str))

@@ -22,6 +22,8 @@ _TOOL_MARKS = (
     "tool_spec",
     "on_invoke_tool",
     "ainvoke",
+    "acall",
+    "run_json",
     "forward",
     "inputSchema",
     "openai_schema",
