@@ -297,20 +297,25 @@ def test_failures_and_runs_are_told_to_who_listens(run, heard):
     ]
 
 
-def test_frameworks_steer_past_the_guards(run):
-    class GraphInterrupt(Exception):
-        pass
+@pytest.mark.parametrize(
+    ("name", "base", "module"),
+    [
+        ("GraphInterrupt", Exception, "langgraph.errors"),
+        ("ModelRetry", Exception, "pydantic_ai.exceptions"),
+        ("NodeInterruptedError", BaseException, "google.adk.workflow._errors"),
+    ],
+)
+def test_frameworks_steer_past_the_guards(run, name, base, module):
+    steering = type(name, (base,), {"__module__": module})
 
-    GraphInterrupt.__module__ = "langgraph.errors"
-
-    @tool(max_attempts=1, circuit_breaker={"name": "steer", "max_fails": 1}, idempotent=True)
+    @tool(max_attempts=1, circuit_breaker={"name": name, "max_fails": 1}, idempotent=True)
     def ask(interrupt, *, idempotency_key):
         if interrupt:
-            raise GraphInterrupt
+            raise steering
         return "done"
 
     for _ in range(3):
-        with pytest.raises(GraphInterrupt):
+        with pytest.raises(steering):
             ask(True, idempotency_key="k")
     assert ask(False, idempotency_key="k") == "done"
 
