@@ -81,7 +81,13 @@ class InjectedState(InjectedToolArg):
         self.field = field
 
 
+@of("agent_framework._middleware")
+class FunctionInvocationContext(_PerCall): ...
+
+
 McpContext = of("mcp.server.mcpserver.context")(type("Context", (_PerCall,), {}))
+StrandsContext = of("strands.types.tools")(type("ToolContext", (_PerCall,), {}))
+AgnoContext = of("agno.run.base")(type("RunContext", (_PerCall,), {}))
 
 
 def config() -> Any:
@@ -97,6 +103,9 @@ HANDED_IN = [
     (ToolContext[str], ToolContext),
     (RunContext[str], RunContext),
     (ReadonlyContext, ReadonlyContext),
+    (FunctionInvocationContext, FunctionInvocationContext),
+    (StrandsContext, StrandsContext),
+    (AgnoContext, AgnoContext),
     (Context, Context),
     (McpContext, McpContext),
     (CancellationToken, CancellationToken),

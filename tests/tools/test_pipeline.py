@@ -80,19 +80,33 @@ def test_a_class_is_refused():
         rate_limit()(dict)
 
 
-@pytest.mark.parametrize("mark", ["args_schema", "forward", "acall", "run_json"])
-@pytest.mark.parametrize("called", [True, False])
-def test_a_tool_object_of_a_framework_is_refused_with_the_way_out(mark, called):
+@pytest.mark.parametrize("mark", ["args_schema", "forward", "acall", "run_json", "tool_spec", "to_json_schema_spec"])
+@pytest.mark.parametrize("as_functions_have", [(), ("__call__",), ("__call__", "__get__")])
+def test_a_tool_object_of_a_framework_is_refused_with_the_way_out(mark, as_functions_have):
     class StructuredTool:
         def __init__(self, func):
             self.func = func
             setattr(self, mark, func)
 
-    if called:
-        StructuredTool.__call__ = lambda self, *args: self.func(*args)
+    for name in as_functions_have:
+        setattr(StructuredTool, name, lambda self, *args: self)
 
     with pytest.raises(InvalidToolError, match=r"below the framework's decorator.*\.func"):
         rate_limit()(StructuredTool(str))
+
+
+def test_a_function_is_one_whatever_a_framework_has_written_on_it():
+    def search(query):
+        return query
+
+    search.args_schema = search.tool_spec = {}
+
+    assert rate_limit()(search)("cats") == "cats"
+
+
+@pytest.mark.parametrize("function", [str.upper, len, dict.fromkeys, "cats and dogs".count])
+def test_methods_that_are_not_written_in_python_are_guarded(function):
+    assert rate_limit()(function)("cats") == function("cats")
 
 
 def test_a_builtin_is_guarded():

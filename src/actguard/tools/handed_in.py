@@ -15,8 +15,10 @@ from actguard.pipeline.target import Target, code_of
 # Classes of contexts, and of what marks a hint, by name: the modules that they, or what they are made of, come from.
 _MODULES: dict[str, tuple[str, ...]] = {
     "RunContextWrapper": ("agents.",),  # OpenAI Agents SDK
-    "RunContext": ("pydantic_ai.",),
+    "RunContext": ("pydantic_ai.", "agno."),
     "ReadonlyContext": ("google.adk.",),
+    "FunctionInvocationContext": ("agent_framework.",),
+    "ToolContext": ("strands.",),
     "Context": ("workflows.context", "llama_index.", "mcp.server", "fastmcp."),
     "CancellationToken": ("autogen_core.",),
     "RunnableConfig": ("langchain_core.",),
