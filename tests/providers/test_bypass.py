@@ -196,6 +196,7 @@ OTHERS = [
     "DELETE https://api.openai.com/v1/files/file-1",
     "POST https://api.openai.com/v1/files",
     "POST https://api.openai.com/v1/moderations",
+    "POST https://api.openai.com/v1/traces/ingest",  # the OpenAI Agents SDK tells what it did
     "POST https://api.anthropic.com/v1/messages/count_tokens",
     "POST https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash:countTokens",
     "POST https://generativelanguage.googleapis.com/upload/v1beta/files",

@@ -84,6 +84,7 @@ OPENAI = """
     POST /realtime/calls/c_1/hangup                         realtime              free
     POST /live/sessions                                     live                  unmetered
     POST /organization/projects                             organization          free
+    POST /traces/ingest                                     traces                free
     GET  /models                                            unknown               free
     POST /something/new                                     unknown               unmetered
     PUT  /something/new                                     unknown               unmetered

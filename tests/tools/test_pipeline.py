@@ -80,18 +80,33 @@ def test_a_class_is_refused():
         rate_limit()(dict)
 
 
-def test_a_tool_object_of_a_framework_is_refused_with_the_way_out():
+@pytest.mark.parametrize("mark", ["args_schema", "forward", "acall", "run_json", "tool_spec", "to_json_schema_spec"])
+@pytest.mark.parametrize("as_functions_have", [(), ("__call__",), ("__call__", "__get__")])
+def test_a_tool_object_of_a_framework_is_refused_with_the_way_out(mark, as_functions_have):
     class StructuredTool:
-        args_schema = ()
-
         def __init__(self, func):
             self.func = func
+            setattr(self, mark, func)
 
-        def __call__(self, text):
-            return self.func(text)
+    for name in as_functions_have:
+        setattr(StructuredTool, name, lambda self, *args: self)
 
     with pytest.raises(InvalidToolError, match=r"below the framework's decorator.*\.func"):
         rate_limit()(StructuredTool(str))
+
+
+def test_a_function_is_one_whatever_a_framework_has_written_on_it():
+    def search(query):
+        return query
+
+    search.args_schema = search.tool_spec = {}
+
+    assert rate_limit()(search)("cats") == "cats"
+
+
+@pytest.mark.parametrize("function", [str.upper, len, dict.fromkeys, "cats and dogs".count])
+def test_methods_that_are_not_written_in_python_are_guarded(function):
+    assert rate_limit()(function)("cats") == function("cats")
 
 
 def test_a_builtin_is_guarded():
@@ -296,20 +311,25 @@ def test_failures_and_runs_are_told_to_who_listens(run, heard):
     ]
 
 
-def test_frameworks_steer_past_the_guards(run):
-    class GraphInterrupt(Exception):
-        pass
+@pytest.mark.parametrize(
+    ("name", "base", "module"),
+    [
+        ("GraphInterrupt", Exception, "langgraph.errors"),
+        ("ModelRetry", Exception, "pydantic_ai.exceptions"),
+        ("NodeInterruptedError", BaseException, "google.adk.workflow._errors"),
+    ],
+)
+def test_frameworks_steer_past_the_guards(run, name, base, module):
+    steering = type(name, (base,), {"__module__": module})
 
-    GraphInterrupt.__module__ = "langgraph.errors"
-
-    @tool(max_attempts=1, circuit_breaker={"name": "steer", "max_fails": 1}, idempotent=True)
+    @tool(max_attempts=1, circuit_breaker={"name": name, "max_fails": 1}, idempotent=True)
     def ask(interrupt, *, idempotency_key):
         if interrupt:
-            raise GraphInterrupt
+            raise steering
         return "done"
 
     for _ in range(3):
-        with pytest.raises(GraphInterrupt):
+        with pytest.raises(steering):
             ask(True, idempotency_key="k")
     assert ask(False, idempotency_key="k") == "done"
 

@@ -28,6 +28,7 @@ _STEERING = frozenset(
         ("llama_index", "WaitingForEvent"),
         ("workflows", "WaitingForEvent"),
         ("crewai", "HumanFeedbackPending"),
+        ("google", "NodeInterruptedError"),  # google.adk
         ("strands", "InterruptException"),
         ("temporalio", "ContinueAsNewError"),
         ("prefect", "Pause"),

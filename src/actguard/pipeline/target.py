@@ -22,6 +22,9 @@ _TOOL_MARKS = (
     "tool_spec",
     "on_invoke_tool",
     "ainvoke",
+    "acall",
+    "run_json",
+    "to_json_schema_spec",
     "forward",
     "inputSchema",
     "openai_schema",
@@ -99,7 +102,7 @@ def _refuse_what_is_no_function(thing: Any) -> None:
             f"{thing.__name__} is a class: guard the method that does the work, or a function that makes the object",
             argument="function",
         )
-    if inspect.isroutine(thing) or isinstance(thing, functools.partial):
+    if isinstance(thing, types.FunctionType | types.MethodType | functools.partial):
         return
     kind: type[object] = type(thing)  # pyright: ignore[reportUnknownVariableType]
     if any(hasattr(thing, mark) for mark in _TOOL_MARKS):

@@ -66,6 +66,8 @@ LIBRARIES = (
     Library("httpx2", "actguard.providers.senders"),
     Library("aiohttp", "actguard.providers.senders"),
     Library("requests", "actguard.providers.senders"),
+    Library("websockets.asyncio.client", "actguard.providers.sockets"),
+    Library("websockets.sync.client", "actguard.providers.sockets"),
 )
 
 _lock = threading.RLock()

@@ -6,12 +6,13 @@ Two things can be seen nowhere else:
     bypasses   a request to a provider that came through no watched SDK: told by the guard's `bypass` policy
 
 Of senders within senders (httpx over aiohttp) the outermost is observed. Outside any guard, one ContextVar read is all
-there is to it. Not seen: what sends through none of the four, such as botocore and gRPC.
+there is to it. Not seen: what sends through none of the four, such as botocore and gRPC; WebSockets are `sockets.py`'s.
 """
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -31,8 +32,8 @@ from actguard.providers.routes import UNKNOWN_WRITE
 
 _CALL = "actguard.call"  # where the seam keeps the call in the extensions of a request (stainless.py)
 
-_sending: ContextVar[bool] = ContextVar("actguard.sending", default=False)
-"""Within a sender that is observed."""
+sending: ContextVar[bool] = ContextVar("actguard.sending", default=False)
+"""Within a sender that is observed, or where an SDK opens what its seam has seen."""
 
 _BILLED = frozenset({Kind.PRICED, Kind.DEFERRED, Kind.UNMETERED})
 
@@ -97,10 +98,10 @@ def _around_send(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def send(client: Any, request: Any, **kwargs: Any) -> Any:
         account = current_frame().scope
-        if account is None or _sending.get():
+        if account is None or sending.get():
             return original(client, request, **kwargs)
         call = _leaving(account, request)
-        token = _sending.set(True)
+        token = sending.set(True)
         try:
             response = original(client, request, **kwargs)
         except BaseException as error:
@@ -108,7 +109,7 @@ def _around_send(original: Callable[..., Any]) -> Callable[..., Any]:
                 _failed(call, error, client)
             raise
         finally:
-            _sending.reset(token)
+            sending.reset(token)
         if call is not None and not 200 <= response.status_code < 300:
             call.sent = False  # a failure is not billed; what succeeded is, and the seam reads the rest of it
         return response
@@ -120,10 +121,10 @@ def _around_asend(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def send(client: Any, request: Any, **kwargs: Any) -> Any:
         account = current_frame().scope
-        if account is None or _sending.get():
+        if account is None or sending.get():
             return await original(client, request, **kwargs)
         call = _leaving(account, request)
-        token = _sending.set(True)
+        token = sending.set(True)
         try:
             response = await original(client, request, **kwargs)
         except BaseException as error:
@@ -131,7 +132,7 @@ def _around_asend(original: Callable[..., Any]) -> Callable[..., Any]:
                 _failed(call, error, client)
             raise
         finally:
-            _sending.reset(token)
+            sending.reset(token)
         if call is not None and not 200 <= response.status_code < 300:
             call.sent = False  # a failure is not billed; what succeeded is, and the seam reads the rest of it
         return response
@@ -143,12 +144,12 @@ def _around_aiohttp(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def _request(session: Any, method: str, str_or_url: Any, **kwargs: Any) -> Any:
         account = current_frame().scope
-        if account is None or _sending.get():
+        if account is None or sending.get():
             return await original(session, method, str_or_url, **kwargs)
         base = getattr(session, "_base_url", None)
         url = str(str_or_url) if base is None else urljoin(str(base), str(str_or_url))
         call = _unattached(account, method, url)
-        token = _sending.set(True)
+        token = sending.set(True)
         try:
             response = await original(session, method, str_or_url, **kwargs)
         except BaseException as error:
@@ -156,12 +157,22 @@ def _around_aiohttp(original: Callable[..., Any]) -> Callable[..., Any]:
                 _failed(call, error, session)
             raise
         finally:
-            _sending.reset(token)
+            sending.reset(token)
         if call is not None and not 200 <= response.status < 300:
             call.sent = False  # a failure is not billed; what succeeded is, and the seam reads the rest of it
         return response
 
     return _request
+
+
+@contextmanager
+def seen() -> Generator[None]:
+    """What is sent or opened here is an SDK's, and was seen at its seam."""
+    token = sending.set(True)
+    try:
+        yield
+    finally:
+        sending.reset(token)
 
 
 # ---- attempts -------------------------------------------------------------------------------------------------------
@@ -188,7 +199,7 @@ def _unattached(account: Any, method: str, url: str) -> Call | None:
     """`_leaving`, for a request that no seam has attached its call to."""
     inside = current_call.get()
     if inside is None:
-        _bypass(account, method, url)
+        bypass(account, method, url)
         return None
     call = inside[1]
     if call is None:
@@ -219,7 +230,7 @@ def _is_closed(client: Any) -> bool:
 # ---- bypasses -------------------------------------------------------------------------------------------------------
 
 
-def _bypass(account: Any, method: str, url: str) -> None:
+def bypass(account: Any, method: str, url: str) -> None:
     """Tell of a billed request that no seam has seen.
 
     Raises:

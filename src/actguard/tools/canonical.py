@@ -1,7 +1,7 @@
 """The same arguments give the same text, whatever order they were written in: for fingerprints and derived keys.
 
-Every value says its type, so that 1, "1" and True differ. What has no stable content (an open connection), or does not
-let itself be looked at, counts as its class alone.
+Every value says its type, so that 1, "1" and True differ. What has no stable content (an open connection, a framework's
+context), or does not let itself be looked at, counts as its class alone.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from actguard.exceptions import ToolGuardError
+from actguard.tools.handed_in import is_handed_in
 
 _DEEPEST = 64
 
@@ -91,6 +92,8 @@ def _parts(value: Any, kind: type[Any], depth: int) -> str:
 
 def _object(value: Any, kind: type[Any], depth: int) -> str:
     name = f"{kind.__module__}.{kind.__qualname__}"
+    if is_handed_in(kind):
+        return f"?{name};"
     if is_dataclass(value):
         content: Any = {field.name: getattr(value, field.name) for field in fields(value)}
     elif callable(dump := getattr(kind, "model_dump", None)):

@@ -13,6 +13,7 @@ from actguard.pipeline.guard import Args, Kwargs
 from actguard.pipeline.target import Target
 from actguard.stores.keys import LARGE, LONGEST, encode_int, encode_text
 from actguard.tools.canonical import digest, record_digest
+from actguard.tools.handed_in import not_chosen
 from actguard.tools.max_attempts import no_run, session_name
 from actguard.tools.scope import key_prefix
 
@@ -141,11 +142,12 @@ def fingerprinter(guard: Keyed, target: Target) -> Callable[[Args, Kwargs], str]
     """What makes a text of the arguments that further calls must agree in; None: they need not."""
     if guard.fingerprint is None or guard.key == "derived":
         return None
-    named_arguments, left_out = arguments.named_arguments(target), _not_compared(guard, target)
+    named_arguments = arguments.named_arguments(target)
     if guard.fingerprint != "args":
         for name in guard.fingerprint:
             arguments.getter(target, name, argument="fingerprint", error=InvalidIdempotentToolError)
     only = None if guard.fingerprint == "args" else frozenset(guard.fingerprint)
+    left_out = _not_compared(guard, target) if only is None else frozenset[str]()
     digest_of = record_digest(arguments.names(target) if only is None else only)
 
     def fingerprint(args: Args, kwargs: Kwargs) -> str:
@@ -157,10 +159,9 @@ def fingerprinter(guard: Keyed, target: Target) -> Callable[[Args, Kwargs], str]
     return fingerprint
 
 
-def _not_compared(guard: Keyed, target: Target) -> tuple[str, ...]:
-    """The arguments that do not tell calls apart: the key, and what a method belongs to."""
-    belongs_to = arguments.receiver(target)
-    return (guard.key_arg,) if belongs_to is None else (guard.key_arg, belongs_to)
+def _not_compared(guard: Keyed, target: Target) -> frozenset[str]:
+    """The arguments that do not tell calls apart: the key, and what nobody chose."""
+    return not_chosen(target) | {guard.key_arg}
 
 
 def _takes_anything(target: Target) -> str | None:

@@ -11,6 +11,7 @@ from actguard.pipeline.guard import Answer, Ending, Guard, OnStoreError, Part, c
 from actguard.pipeline.target import Target
 from actguard.stores.protocol import CounterGive, CounterSeen, CounterTake, Receipt, Refusal, UsedUp
 from actguard.tools.canonical import digest
+from actguard.tools.handed_in import not_chosen
 from actguard.tools.max_attempts import KEPT_S, run_of, spent_nothing
 from actguard.tools.scope import counted, key_prefix
 
@@ -125,7 +126,7 @@ class NoRepeat(Decorator):
         named = () if self.args == "canonical" else tuple(self.args)
         for name in named:
             arguments.getter(target, name, argument="args")
-        left_out = {*named, arguments.receiver(target)}
+        left_out = not_chosen(target) | set(named)
 
         def compared(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
             return {name: value for name, value in named_arguments(args, kwargs).items() if name not in left_out}

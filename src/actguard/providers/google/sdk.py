@@ -13,7 +13,8 @@ import copy
 import functools
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple, cast
 
 from actguard.budget.account import Account
@@ -30,6 +31,7 @@ from actguard.providers.google.continuation import watch_contents
 from actguard.providers.google.endpoints import classify, deferred_id
 from actguard.providers.google.wire import WIRE, gate
 from actguard.providers.patches import Patches
+from actguard.providers.senders import seen
 
 
 def install(patches: Patches) -> None:
@@ -214,12 +216,21 @@ def _around_connect(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def connect(live: Any, *args: Any, **kwargs: Any) -> Any:
         account = current_frame().scope
-        if account is not None:
-            assert isinstance(account, Account)
-            unmetered(account, f"{WIRE.name} live session")
-        return original(live, *args, **kwargs)
+        if account is None:
+            return original(live, *args, **kwargs)
+        assert isinstance(account, Account)
+        unmetered(account, f"{WIRE.name} live session")
+        return _opened(original(live, *args, **kwargs))
 
     return connect
+
+
+@asynccontextmanager
+async def _opened(session: AbstractAsyncContextManager[Any]) -> AsyncGenerator[Any]:
+    async with AsyncExitStack() as stack:
+        with seen():
+            opened = await stack.enter_async_context(session)
+        yield opened
 
 
 # ---- reply ----------------------------------------------------------------------------------------------------------

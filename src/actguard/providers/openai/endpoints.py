@@ -88,6 +88,7 @@ _ROUTES = Routes(
         ("POST", "/webhook_endpoints/**", "webhook_endpoints", FREE),
         ("POST", "/organization/**", "organization", FREE),
         ("POST", "/projects/**", "projects", FREE),
+        ("POST", "/traces/ingest", "traces", FREE),  # what an agent framework tells of itself
     )
 )
 _COMMON = _ROUTES.exact(

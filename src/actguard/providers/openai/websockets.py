@@ -18,6 +18,7 @@ from actguard.budget.account import Account
 from actguard.context import current_frame
 from actguard.providers.gate import unmetered
 from actguard.providers.patches import Patches
+from actguard.providers.senders import seen
 
 
 class WebSockets:
@@ -58,6 +59,8 @@ class WebSockets:
                 for method in ("__enter__", "__aenter__", "enter"):
                     if hasattr(kind, method):
                         self._patches.wrap(kind, method, self._around_enter)
+                if hasattr(kind, "_connect_ws"):  # by which it also connects again
+                    self._patches.wrap(kind, "_connect_ws", _around_connect)
             elif name.endswith("Connection"):
                 for method in ("send", "send_raw"):
                     if hasattr(kind, method):
@@ -69,7 +72,8 @@ class WebSockets:
             @functools.wraps(original)
             async def aenter(manager: Any) -> Any:
                 root = self._meet(manager)
-                connection = await original(manager)
+                with seen():
+                    connection = await original(manager)
                 self._remember(connection, root)
                 return connection
 
@@ -78,7 +82,8 @@ class WebSockets:
         @functools.wraps(original)
         def enter(manager: Any) -> Any:
             root = self._meet(manager)
-            connection = original(manager)
+            with seen():
+                connection = original(manager)
             self._remember(connection, root)
             return connection
 
@@ -119,3 +124,21 @@ class WebSockets:
     def _remember(self, connection: Any, root: str | None) -> None:
         if root is not None:
             self._met.setdefault(connection, set()).add(root)
+
+
+def _around_connect(original: Callable[..., Any]) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(original):
+
+        @functools.wraps(original)
+        async def aconnect(*args: Any, **kwargs: Any) -> Any:
+            with seen():
+                return await original(*args, **kwargs)
+
+        return aconnect
+
+    @functools.wraps(original)
+    def connect(*args: Any, **kwargs: Any) -> Any:
+        with seen():
+            return original(*args, **kwargs)
+
+    return connect
