@@ -56,8 +56,8 @@ class BudgetGuard(Readings):
             `BudgetWarning`.
         prices: a PriceBook for this guard; `actguard.prices` if None.
         run_id: the run to count in; None: the active one, else a new one.
-        **options: see `actguard.Policy`: wait_timeout, warn_at, unmetered, unknown_price, unbounded, on_abort,
-            lost_attempts, include_usage, bypass, default_max_output.
+        **options: see `actguard.Policy`: wait_timeout, warn_at, unmetered, unknown_price, unknown_host, unbounded,
+            on_abort, lost_attempts, include_usage, bypass, default_max_output.
 
     Raises:
         ActGuardUsageError: a limit is not a positive, finite number, an option is unknown or has a wrong value.
@@ -225,11 +225,11 @@ class BudgetGuard(Readings):
         return reservations
 
     def _close(self, error: BaseException | None) -> None:
-        """Charge provisionally what still runs, and show the refusal that a framework may have hidden."""
+        """Tell what still runs by estimate from now on, and show the refusal that a framework may have hidden."""
         account = self._live()
         if not self._entries:
             for hold in account.admission.open_holds(account):
-                account.admission.settle(hold, hold.likely_charge(), final=False)
+                account.admission.expect(hold, hold.likely_charge())
                 if account.listener is not None:
                     account.listener.unfinished(account, hold)
         blocked = account.standing_block()
