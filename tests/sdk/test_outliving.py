@@ -1,9 +1,11 @@
 """Calls and streams that outlive what they were begun in: their guard, or the task or thread that opened them."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import anthropic
@@ -106,6 +108,21 @@ def test_what_a_call_holds_under_a_strict_limit_is_held_when_its_guard_is_left(l
         assert list(chunks)
 
     assert task.tokens_used == llm_provider.ledger.tokens <= 200
+
+
+def test_a_refusal_keeps_no_stream_open_that_the_program_had_in_hand(stream):
+    def ask_twice() -> None:
+        unread = stream()
+        next(unread)
+        list(stream())
+
+    with BudgetGuard() as task:
+        with BudgetGuard(token_limit=25) as search:
+            with suppress(BudgetExceededError):
+                ask_twice()
+        gc.collect()
+        assert search.exceeded
+        assert (task.calls, task.account.in_flight) == (2, 0)
 
 
 # ---- who opened them -------------------------------------------------------------------------------------------------
