@@ -280,3 +280,14 @@ def test_an_error_with_a_live_reply_travels_without_it():
     with reply:
         twin = pickle.loads(pickle.dumps(BudgetExceededError("x", response=reply, usd_used=1.5)))
     assert (twin.response, twin.usd_used) == (None, 1.5)
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy])
+def test_a_copy_in_the_same_process_keeps_a_reply_that_cannot_travel(way):
+    reply, details = threading.Lock(), {"lists": [1]}  # stands for a connection
+    original = BudgetExceededError("x", response=reply, details=details)
+    original.add_note("a note")
+    twin = way(original)
+    assert twin.response is reply
+    assert (twin.details, twin.__notes__) == (details, ["a note"])
+    assert (twin.details is original.details) == (way is copy.copy)

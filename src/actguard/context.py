@@ -4,6 +4,9 @@ A frame is replaced, never changed, so whoever captured one (a task, a thread, a
 consistent view for as long as it needs it.
 """
 
+import sys
+import threading
+import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
@@ -48,6 +51,66 @@ enter_frame = _frame.set
 open_streams: ContextVar[tuple[int, ...]] = ContextVar("actguard.open_streams", default=())
 """Numbers of the latest streams that were opened here, or where this task or thread was started. Who opened them may be
 waiting for what runs here, so nothing here waits for them (`Hold.waits_in_vain_for`)."""
+
+
+class _Piece:
+    """A piece of work that a thread does beside others."""
+
+    __slots__ = ("over",)
+
+    def __init__(self) -> None:
+        self.over = False
+
+
+class _Here(threading.local):
+    piece: _Piece | None = None
+
+
+_here = _Here()
+
+
+@contextmanager
+def piece_of_work() -> Generator[None]:
+    """What is done in this block ends with it, and not only with its thread."""
+    before, _here.piece = _here.piece, (piece := _Piece())
+    try:
+        yield
+    finally:
+        piece.over, _here.piece = True, before
+
+
+def task_id() -> int:
+    """The task of asyncio, or of trio, that runs this; 0: there is none."""
+    for library in ("asyncio", "trio.lowlevel"):
+        try:
+            return id(sys.modules[library].current_task())
+        except (RuntimeError, KeyError):  # another event loop, or none
+            continue
+    return 0
+
+
+Worker = Any
+"""A thread, a piece of work on one, or a weak reference to a task."""
+
+
+def worker() -> Worker:
+    """The task, the piece of work, or the thread that runs this; for `is_over`."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        task = asyncio.current_task()
+        if task is not None:
+            return weakref.ref(task)
+    return _here.piece or threading.current_thread()
+
+
+def is_over(worker: Worker) -> bool:
+    """Whether *worker* has ended."""
+    if isinstance(worker, threading.Thread):
+        return not worker.is_alive()
+    if isinstance(worker, _Piece):
+        return worker.over
+    task = worker()
+    return task is None or bool(task.done())
 
 
 def leave_frame(token: Token[Frame], entered: Frame, previous: Frame) -> None:

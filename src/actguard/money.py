@@ -4,10 +4,15 @@ Nano-dollars would round: $0.0375 per million tokens is 37.5 nano-dollars a toke
 """
 
 import math
-from decimal import ROUND_CEILING, Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, ROUND_CEILING, Context, Decimal
 from numbers import Real
+from typing import Final
 
 PICO_PER_USD = 10**12
+_DECIMALS = 12
+
+EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
+"""How decimals are reckoned with. A program may have told its own arithmetic to round to a few digits, or to raise."""
 
 
 def to_usd(pico: int) -> float:
@@ -26,7 +31,7 @@ def from_usd(usd: float | int | Decimal | Real) -> int:
     exact = usd if isinstance(usd, Decimal) else Decimal(repr(float(usd)) if not isinstance(usd, int) else usd)
     if not exact.is_finite():
         raise ValueError(f"an amount of money must be finite, not {usd!r}")
-    return int((exact * PICO_PER_USD).to_integral_value(rounding=ROUND_CEILING))
+    return int(exact.scaleb(_DECIMALS, EXACT).to_integral_value(ROUND_CEILING, EXACT))
 
 
 def format_usd(pico: int | float) -> str:

@@ -18,7 +18,7 @@ from contextvars import Context
 from types import MethodType
 from typing import Any, Protocol
 
-from actguard.context import OUTSIDE, Frame, current_frame, enter_frame, leave_frame, open_streams
+from actguard.context import OUTSIDE, Frame, current_frame, enter_frame, leave_frame, open_streams, piece_of_work
 
 
 class Patching(Protocol):
@@ -44,7 +44,8 @@ def carrying(frame: Frame, work: Callable[..., Any]) -> Callable[..., Any]:
         before = current_frame()
         token, around = enter_frame(frame), open_streams.set(streams)
         try:
-            return work(*args, **kwargs)
+            with piece_of_work():
+                return work(*args, **kwargs)
         finally:
             open_streams.reset(around)
             leave_frame(token, frame, before)
@@ -67,6 +68,8 @@ def around_submit(
             return original(executor, work, *args, **kwargs)
         if not _brings_its_context(work):
             work = carried(frame, work)
+        elif carried is carrying:
+            work = functools.partial(_alone, work)
         token = enter_frame(OUTSIDE)
         try:
             return original(executor, work, *args, **kwargs)
@@ -74,6 +77,11 @@ def around_submit(
             leave_frame(token, OUTSIDE, frame)
 
     return submit
+
+
+def _alone(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    with piece_of_work():
+        return work(*args, **kwargs)
 
 
 def _around_start(original: Callable[..., Any]) -> Callable[..., Any]:

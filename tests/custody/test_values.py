@@ -3,7 +3,7 @@
 import dataclasses
 import enum
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, FloatOperation, localcontext
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -151,6 +151,8 @@ SAME: list[tuple[Any, Any]] = [
     (10**18, Decimal(10**18)),
     (-(10**18), float(-(10**18))),
     (10**29, Decimal(10**29)),
+    (10**30 - 1, Decimal(10**30 - 1)),
+    (Decimal("1.50"), Decimal("1.5")),
     ([1, 2], (1.0, 2)),
     ({1, 2}, frozenset({2.0, 1})),
     ({"a": 1, "b": [2]}, {"b": (2.0,), "a": 1}),
@@ -171,6 +173,9 @@ OTHER: list[Any] = [
     10**400,
     10**401,
     Decimal("1E+300"),
+    Decimal(10**30 + 1),
+    Decimal("12345678901234567890.12345678901"),
+    Decimal("12345678901234567890.12345678902"),
     "",
     "a",
     b"a",
@@ -199,6 +204,13 @@ def test_these_are_the_same_fact(one: Any, other: Any) -> None:
 def test_these_are_all_different_facts() -> None:
     assert len({encode(value) for value in OTHER}) == len(OTHER)
     assert len({encode([value]) for value in OTHER}) == len(OTHER)
+
+
+def test_what_is_the_same_fact_is_not_a_matter_of_the_programs_own_arithmetic() -> None:
+    with localcontext(prec=2, capitals=0, traps=[FloatOperation]):
+        rounded = [encode(value) for value in OTHER]
+        assert all(encode(one) == encode(other) for one, other in SAME)
+    assert rounded == [encode(value) for value in OTHER]
 
 
 @pytest.mark.parametrize(

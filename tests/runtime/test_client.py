@@ -230,6 +230,21 @@ def test_a_wrong_configuration_file_is_named_and_explained(tmp_path: Path, conte
     assert str(file) in str(caught.value)
 
 
+def test_relative_paths_mean_the_same_files_wherever_the_program_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "ca.pem").touch()
+    with Client(events_file="events.jsonl", spool_dir="spool", ca_file="ca.pem") as client:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        with client.run():
+            pass
+    assert len((tmp_path / "events.jsonl").read_text().splitlines()) == 2
+    assert client.config.spool_dir == str(tmp_path / "spool")
+    assert client.config.ca_file == str(tmp_path / "ca.pem")
+
+
 def test_a_folder_is_no_file_for_events(tmp_path: Path) -> None:
     with pytest.raises(ActGuardUsageError, match="is a folder") as caught:
         Client(events_file=tmp_path)

@@ -14,7 +14,7 @@ import openai
 import pydantic
 import pytest
 
-from actguard import BudgetGuard
+from actguard import BudgetExceededError, BudgetGuard
 from actguard.testing import LocalProvider, Reply, ToolCall
 
 MODEL = "gpt-4o"
@@ -302,6 +302,38 @@ async def test_an_awaited_streamed_response_is_charged_however_it_is_read(aclien
 
     assert guard.calls == 1
     agrees(guard)
+
+
+@pytest.mark.parametrize("how", READINGS)
+def test_a_streamed_response_that_passed_the_limit_can_still_be_read(client, how):
+    with pytest.raises(BudgetExceededError) as passed, BudgetGuard(token_limit=1):
+        with client.chat.completions.with_streaming_response.create(model=MODEL, messages=MESSAGES) as response:
+            READINGS[how](response)
+
+    assert passed.value.phase == "after"
+    assert passed.value.response is response.http_response
+    assert passed.value.response.json()["usage"] == response.parse().usage.model_dump(exclude_unset=True)
+
+
+@pytest.mark.parametrize("how", AREADINGS)
+async def test_an_awaited_streamed_response_that_passed_the_limit_can_still_be_read(aclient, how):
+    with pytest.raises(BudgetExceededError) as passed:
+        async with (
+            BudgetGuard(token_limit=1),
+            aclient.chat.completions.with_streaming_response.create(model=MODEL, messages=MESSAGES) as response,
+        ):
+            await AREADINGS[how](response)
+
+    assert passed.value.response is response.http_response
+    assert (await response.parse()).choices
+
+
+def test_no_key_of_an_api_travels_with_a_refusal(client):
+    with pytest.raises(BudgetExceededError) as passed, BudgetGuard(token_limit=1):
+        with client.chat.completions.with_streaming_response.create(model=MODEL, messages=MESSAGES) as response:
+            response.read()
+
+    assert client.api_key.encode() not in pickle.dumps(passed.value)
 
 
 def test_a_streamed_response_that_nobody_reads_is_charged_by_estimate(client, llm_provider):

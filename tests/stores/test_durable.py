@@ -131,6 +131,25 @@ def test_a_forked_child_opens_the_file_for_itself(path: Path) -> None:
     assert isinstance(store.admit([begin("childs", "you")]), Refused)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_relative_path_means_the_same_file_wherever_the_program_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = DurableStore("records.db")
+    store.admit([begin()])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if isinstance(store.admit([begin()]), Refused) else 1)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_threads_share_a_store(path: Path) -> None:
     store = DurableStore(path)
     begun: list[int] = []

@@ -1,5 +1,7 @@
 """Whom a call counts for: what a value says of itself does not matter, only what it is."""
 
+from decimal import Decimal, localcontext
+
 import pytest
 
 import actguard
@@ -27,6 +29,29 @@ def test_a_subclass_counts_as_what_it_holds(value):
     call(value)
     with pytest.raises(RateLimitExceeded):
         call(lying(type(value))(value))
+
+
+@pytest.mark.parametrize("precision", [2, 28])
+def test_amounts_that_differ_in_their_last_digit_are_counted_apart(precision):
+    @rate_limit(max_calls=1, scope="amount")
+    def call(amount):
+        return 1
+
+    with localcontext(prec=precision):
+        call(Decimal("12345678901234567890.12345678901"))
+        call(Decimal("12345678901234567890.12345678902"))
+        with pytest.raises(RateLimitExceeded):
+            call(Decimal("12345678901234567890.123456789020"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), Decimal("NaN"), Decimal("sNaN")])
+def test_what_equals_nothing_is_counted_for_nobody(value):
+    @rate_limit(max_calls=1, scope="amount")
+    def call(amount):
+        return 1
+
+    with pytest.raises(ScopeValueError, match="no stable text"):
+        call(value)
 
 
 def endless():

@@ -3,7 +3,8 @@
 Rules of the queue:
 - First come, first served among calls that wait for the same scope; a call that another scope would let through passes.
 - Nobody waits for a call that cannot go on before he does: his own, or one whose owner is waiting himself.
-- Nobody waits for ever for a stream that was dropped unread: who waits looks for such streams now and then.
+- Nobody waits for ever for a stream that was dropped unread, or given to somebody else by a task or thread that has
+  ended: who waits looks for such streams now and then.
 - A waiter wakes when something settles, is released, or a limit is raised. Cancelled or timed out, he leaves the queue,
   and gives back a hold that was granted in the same moment.
 
@@ -22,6 +23,7 @@ from actguard.budget.async_signal import async_signal
 from actguard.budget.charge import NO_CHARGE, Charge
 from actguard.budget.hold import Hold
 from actguard.budget.scope import BudgetScope, Phase, Refusal, Wait
+from actguard.context import is_over
 
 _FIRST_TURN, _LONGEST_TURN = 1.0, 30.0  # seconds; see `_turns`
 _REMEMBERED_IDS = 1024  # at least, twice that at most; replies reported twice arrive close together
@@ -47,13 +49,14 @@ class _Waiter:
 class Admission:
     """The lock and the queue of one tree of scopes; shared by a root scope and all its descendants."""
 
-    __slots__ = ("_later", "_lock", "_waiters", "holds", "seen", "seen_before")
+    __slots__ = ("_later", "_lock", "_waiters", "expecting", "holds", "seen", "seen_before")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiters: deque[_Waiter] = deque()
         self._later: deque[Callable[[], None]] = deque()
         self.holds: set[Hold] = set()
+        self.expecting = False  # whether any of them may have outlived its guard
         self.seen: dict[str, bool] = {}  # by the id of a reply, whether the call itself has reported it
         self.seen_before: dict[str, bool] = {}  # the ids before those: both go at once, as to take one out is slow
 
@@ -132,33 +135,26 @@ class Admission:
 
     # ---- after a call ----
 
-    def settle(
-        self, hold: Hold, charge: Charge, response_id: str | None = None, final: bool = True
-    ) -> tuple[bool, Refusal | None]:
+    def settle(self, hold: Hold, charge: Charge, response_id: str | None = None) -> tuple[bool, Refusal | None]:
         """Turn *hold* into spend; nothing is added when *response_id* was counted before.
-
-        Args:
-            final: False for a provisional figure (the guard is left while the call still runs), corrected by the next.
 
         Returns:
             Whether *charge* was counted, and the limit that is passed now, if any.
         """
         with self._lock:
-            outcome = self.settle_locked(hold, charge, response_id, final)
+            outcome = self.settle_locked(hold, charge, response_id)
             if self._waiters or self._later:
                 self._catch_up()
             return outcome
 
-    def settle_locked(
-        self, hold: Hold, charge: Charge, response_id: str | None = None, final: bool = True
-    ) -> tuple[bool, Refusal | None]:
+    def settle_locked(self, hold: Hold, charge: Charge, response_id: str | None = None) -> tuple[bool, Refusal | None]:
         """`settle`, for an action that `locked` or `later` runs."""
         self.holds.discard(hold)
         if hold.final:
             return False, None
         if response_id is None or self._first_report(response_id, True):
-            return True, hold.scope.settle(hold, charge, final)
-        hold.scope.settle(hold, NO_CHARGE, True, 0)
+            return True, hold.scope.settle(hold, charge)
+        hold.scope.settle(hold, NO_CHARGE, 0)
         return False, None
 
     def release(self, hold: Hold) -> None:
@@ -255,6 +251,22 @@ class Admission:
             with self._lock:
                 self._catch_up()
 
+    def expect(self, hold: Hold, charge: Charge) -> None:
+        """The guard of *hold* was left while it runs: until it ends, readers are told *charge*."""
+        with self._lock:
+            hold.expected = charge
+            self.expecting = True
+
+    def expected(self, scope: BudgetScope) -> list[tuple[BudgetScope, Charge]]:
+        """What the calls in *scope*, and in those nested in it, that run on after their guard was left will likely
+        come to; with the scope that each was opened in."""
+        if not self.expecting:
+            return []
+        with self._lock:
+            expected = [(hold.scope, hold.expected) for hold in self.holds if hold.expected is not None]
+            self.expecting = bool(expected)
+        return [(where, charge) for where, charge in expected if scope in where.chain]
+
     def open_holds(self, scope: BudgetScope) -> list[Hold]:
         """Calls in flight that were opened directly in *scope*."""
         with self._lock:
@@ -349,9 +361,19 @@ class Admission:
             left -= turn
             turn = min(2 * turn, _LONGEST_TURN)
             with self._lock:
-                waits_for_streams = self._waiters and self._waiters[0] is waiter and any(h.stream for h in self.holds)
+                is_next = self._waiters and self._waiters[0] is waiter
+                waits_for_streams = is_next and any(hold.reader is not None for hold in self.holds)
             if waits_for_streams:
-                gc.collect()
+                self.look_for_streams()
+
+    def look_for_streams(self) -> None:
+        """Let go of those that nobody reads, and wait no more for those whose reader nobody knows."""
+        gc.collect()
+        with self._lock:
+            for hold in self.holds:
+                if hold.reader is not None and is_over(hold.reader):
+                    hold.parked = True  # it was given to somebody, who may be waiting here
+            self._catch_up()
 
     def _give_up(self, waiter: _Waiter) -> Hold | Refusal:
         with self._lock:

@@ -1,5 +1,6 @@
 """BudgetGuard: the context manager people see. Limits in, spend out; what happens between is in `account.py`."""
 
+import copy
 import math
 import os
 import threading
@@ -56,8 +57,8 @@ class BudgetGuard(Readings):
             `BudgetWarning`.
         prices: a PriceBook for this guard; `actguard.prices` if None.
         run_id: the run to count in; None: the active one, else a new one.
-        **options: see `actguard.Policy`: wait_timeout, warn_at, unmetered, unknown_price, unbounded, on_abort,
-            lost_attempts, include_usage, bypass, default_max_output.
+        **options: see `actguard.Policy`: wait_timeout, warn_at, unmetered, unknown_price, unknown_host, unbounded,
+            on_abort, lost_attempts, include_usage, bypass, default_max_output.
 
     Raises:
         ActGuardUsageError: a limit is not a positive, finite number, an option is unknown or has a wrong value.
@@ -225,14 +226,16 @@ class BudgetGuard(Readings):
         return reservations
 
     def _close(self, error: BaseException | None) -> None:
-        """Charge provisionally what still runs, and show the refusal that a framework may have hidden."""
+        """Tell what still runs by estimate from now on, and show the refusal that a framework may have hidden."""
         account = self._live()
+        blocked = account.standing_block()
         if not self._entries:
+            if account.blocked is not None:  # its traceback holds what the program had in hand, a stream perhaps
+                account.blocked = copy.copy(account.blocked)
             for hold in account.admission.open_holds(account):
-                account.admission.settle(hold, hold.likely_charge(), final=False)
+                account.admission.expect(hold, hold.likely_charge())
                 if account.listener is not None:
                     account.listener.unfinished(account, hold)
-        blocked = account.standing_block()
         if blocked is not None and isinstance(error, Exception) and not isinstance(error, BudgetExceededError):
             raise blocked from error
 

@@ -24,13 +24,14 @@ class Hold:
         "bound_pico",
         "bound_tokens",
         "cap",
-        "charged",
         "estimate_pico",
         "estimate_tokens",
+        "expected",
         "final",
         "measured",
         "open",
         "parked",
+        "reader",
         "scope",
         "stream",
         "task",
@@ -45,6 +46,8 @@ class Hold:
     """The thread that opened it, by ident."""
     stream: int
     """Its number, once it is a stream that its opener reads; 0 before."""
+    reader: object
+    """Of a stream: the worker (context.py) that opened it, or began to read it."""
     around: tuple[int, ...]
     """The streams that were open where it was opened, or where its task or thread was started, by number."""
     estimate_pico: int
@@ -62,7 +65,8 @@ class Hold:
     """Settled for good."""
     parked: bool
     """Nothing runs that will end it: it ends when somebody looks at it again."""
-    charged: Charge | None
+    expected: Charge | None
+    """What it will likely come to, once its guard was left: told to readers, and counted nowhere."""
     measured: bool
     """Whether the amounts above are known. While a call is alone in its tree nobody needs its estimate: it is made when
     a second one comes."""
@@ -75,7 +79,7 @@ class Hold:
         self.bound_pico = self.bound_tokens = 0
         self.cap = None
         self.open = self.final = self.parked = False
-        self.charged = None
+        self.expected = self.reader = None
         self.measured = measured
 
     def measure(self) -> None:
@@ -87,7 +91,7 @@ class Hold:
         return None
 
     def likely_charge(self) -> Charge:
-        """What to charge for now, if the scope is left while the call still runs."""
+        """What the call will likely come to, as far as can be told now."""
         return NO_CHARGE
 
     def give_up(self) -> None:

@@ -1,9 +1,15 @@
-"""What a guard tells, during and after: every figure of it that people read."""
+"""What a guard tells, during and after: every figure of it that people read.
 
+A call that runs on when its guard is left is in these figures as what it will likely come to, until it has ended.
+Limits know nothing of that: an estimate refuses nobody, and what the call holds is held until its end.
+"""
+
+import copy
 import math
-from typing import Any
+from typing import Any, Literal
 
 from actguard.budget.account import Account, calm_tokens, calm_usd
+from actguard.budget.charge import Charge, Tally
 from actguard.budget.usage import NOTHING
 from actguard.money import to_usd
 
@@ -36,12 +42,12 @@ class Readings:
     @property
     def tokens_used(self) -> int:
         """Tokens used here and in nested guards."""
-        return self._settled().used_tokens if self._account else 0
+        return self._spent()[1]
 
     @property
     def usd_used(self) -> float:
         """Dollars used here and in nested guards."""
-        return to_usd(self._settled().used_pico) if self._account else 0.0
+        return to_usd(self._spent()[0])
 
     @property
     def tokens_remaining(self) -> float:
@@ -51,42 +57,39 @@ class Readings:
     @property
     def usd_remaining(self) -> float:
         """Dollars to this guard's own limit, never below 0; `math.inf` if unlimited."""
-        used = self._settled().used_pico if self._account else 0
-        return math.inf if self._limit_pico == math.inf else to_usd(max(0, int(self._limit_pico) - used))
+        return math.inf if self._limit_pico == math.inf else to_usd(max(0, int(self._limit_pico) - self._spent()[0]))
 
     @property
     def local_tokens_used(self) -> int:
         """Tokens used here, without nested guards."""
-        return self._settled().local_tokens if self._account else 0
+        return self._spent("local")[1]
 
     @property
     def local_usd_used(self) -> float:
         """Dollars used here, without nested guards."""
-        return to_usd(self._settled().local_pico) if self._account else 0.0
+        return to_usd(self._spent("local")[0])
 
     @property
     def root_tokens_used(self) -> int:
         """Tokens used in the outermost guard around this one."""
-        return self._settled().root.used_tokens if self._account else 0
+        return self._spent("root")[1]
 
     @property
     def root_usd_used(self) -> float:
         """Dollars used in the outermost guard around this one."""
-        return to_usd(self._settled().root.used_pico) if self._account else 0.0
+        return to_usd(self._spent("root")[0])
 
     @property
     def usage(self) -> dict[str, int]:
         """What was used by token kind (see `actguard.Usage`), kinds that occurred only."""
         total = NOTHING
-        if self._account:
-            for tally in list(self._settled().by_model.values()):
-                total = total.plus(tally.usage)
+        for tally in self._tallies().values():
+            total = total.plus(tally.usage)
         return total.by_kind()
 
     @property
     def by_model(self) -> dict[str, dict[str, Any]]:
         """Per model: `calls`, `tokens`, `usd`, `usage`."""
-        tallies = dict(self._settled().by_model) if self._account else {}
         return {
             model: {
                 "calls": tally.calls,
@@ -94,18 +97,18 @@ class Readings:
                 "usd": to_usd(tally.pico),
                 "usage": tally.usage.by_kind(),
             }
-            for model, tally in tallies.items()
+            for model, tally in self._tallies().items()
         }
 
     @property
     def calls(self) -> int:
         """Calls that were billed, nested ones included."""
-        return self._settled().calls if self._account else 0
+        return self._settled().calls + len(self._expected()) if self._account else 0
 
     @property
     def estimated(self) -> bool:
         """Whether any figure comes from an estimate: a stream ended early, usage missing, an answer lost."""
-        return self._account is not None and self._settled().estimates > 0
+        return self._account is not None and (self._settled().estimates > 0 or len(self._expected()) > 0)
 
     @property
     def unmetered_calls(self) -> int:
@@ -124,6 +127,35 @@ class Readings:
         """The scope itself, for adapters; None before the guard is entered for the first time."""
         return self._account
 
+    def _spent(self, where: Literal["here", "local", "root"] = "here") -> tuple[int, int]:
+        """Pico-dollars and tokens."""
+        if self._account is None:
+            return 0, 0
+        scope = self._settled().root if where == "root" else self._settled()
+        local = where == "local"
+        pico, tokens = (scope.local_pico, scope.local_tokens) if local else (scope.used_pico, scope.used_tokens)
+        for charge in self._expected(where):
+            pico += charge.pico
+            tokens += charge.tokens
+        return pico, tokens
+
+    def _tallies(self) -> dict[str, Tally]:
+        if self._account is None:
+            return {}
+        tallies = dict(self._settled().by_model)
+        for charge in self._expected():
+            for model, usage, pico in charge.items:
+                tallies[model] = copy.copy(tallies.get(model, Tally()))
+                tallies[model].add(usage, pico, 1)
+        return tallies
+
+    def _expected(self, where: Literal["here", "local", "root"] = "here") -> list[Charge]:
+        """Of calls that run on: what each will likely come to."""
+        account = self._account
+        assert account is not None
+        expected = account.admission.expected(account.root if where == "root" else account)
+        return [charge for opened_in, charge in expected if opened_in is account or where != "local"]
+
     def _settled(self) -> Account:
         account = self._account
         assert account is not None
@@ -133,7 +165,7 @@ class Readings:
     def __repr__(self) -> str:
         who = f" {self.name!r}" if self.name else ""
         user = f" for {self.user_id!r}" if self.user_id else ""
-        used = self._settled().used_pico if self._account else 0
+        used, _ = self._spent()
         parts = [
             f"{calm_usd(used)} of {calm_usd(self._limit_pico)}" if self._limit_pico != math.inf else calm_usd(used),
             f"{calm_tokens(self.tokens_used)} of {calm_tokens(self._limit_tokens)} tokens"

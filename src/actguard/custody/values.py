@@ -76,7 +76,7 @@ def _number(value: float | Decimal) -> int | Decimal:
     if not math.isfinite(value):
         raise Unfit("not a finite number")
     exact = value if isinstance(value, Decimal) else Decimal(float.__repr__(value))
-    return int(exact) if exact == exact.to_integral_value() and abs(exact) < 10**30 else exact
+    return int(exact) if exact == exact.to_integral_value() and exact.copy_abs() < 10**30 else exact
 
 
 def _bounded(values: Any) -> Iterator[Any]:

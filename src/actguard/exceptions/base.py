@@ -1,8 +1,11 @@
 """What every error has, and the branches of the tree."""
 
+import copy
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, TypeVar
+
+E = TypeVar("E", bound="ActGuardError")
 
 # What retry and truncation logic in the wild looks for in an error's text.
 _SIGNALS = re.compile(r"429|rate limit|too many requests|maximum context length|input is too long", re.IGNORECASE)
@@ -60,24 +63,45 @@ class ActGuardError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, self._portable_state())
 
+    def __copy__(self) -> Self:
+        return _restore(type(self), self.args, self.__dict__)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return _restore(type(self), self.args, {name: _deep(value, memo) for name, value in self.__dict__.items()})
+
     def _portable_state(self) -> dict[str, Any]:
         return dict(self.__dict__)
 
 
-def _restore(cls: type[ActGuardError], args: tuple[Any, ...], state: dict[str, Any]) -> ActGuardError:
+def _restore(cls: type[E], args: tuple[Any, ...], state: Mapping[str, Any]) -> E:
     error = cls.__new__(cls, *args)
     error.args = args
     error.__dict__.update(state)
     return error
 
 
+def _deep(value: Any, memo: dict[int, Any]) -> Any:
+    """A copy of *value*; itself, if it is a live stream or connection: in this process nothing has to stay behind."""
+    try:
+        return copy.deepcopy(value, memo)
+    except Exception:  # noqa: BLE001 - whatever an object of the caller's raises when it is copied
+        return value
+
+
 def without_what_stays(state: dict[str, Any], name: str) -> dict[str, Any]:
-    """*state*, where a live stream or connection under *name* stays behind: the refusal itself must travel."""
+    """*state*, where a live stream or connection under *name* stays behind: the refusal itself must travel.
+
+    So does an HTTP response, as its request has the key of an API in its headers.
+    """
     import pickle
 
+    value = state[name]
     try:
-        pickle.dumps(state[name])
+        stays = hasattr(value, "status_code") and hasattr(value, "request")
+        pickle.dumps(value)
     except Exception:  # noqa: BLE001 - whatever an object of the caller's raises when it is pickled
+        stays = True
+    if stays:
         state[name] = None
     return state
 

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from contextvars import ContextVar
 from dataclasses import replace
 from itertools import count
+from threading import get_ident
 from typing import Any, Protocol
 from weakref import ref
 
@@ -21,7 +22,7 @@ from actguard.budget.hold import Hold
 from actguard.budget.hosts import merged
 from actguard.budget.scope import Refusal
 from actguard.budget.usage import Bill, MalformedUsage
-from actguard.context import open_streams
+from actguard.context import open_streams, task_id, worker
 from actguard.providers.destination import Destination
 from actguard.providers.faults import log_once
 from actguard.providers.quote import Quote, Request
@@ -143,7 +144,15 @@ class Call(Quote):
         """It is a stream from here on: the end of `request` is not its end, and its caller's code runs before that."""
         self.streaming = True
         self.stream = next(_numbers)
+        self.read_here()
         open_streams.set((*open_streams.get()[1 - _MOST_STREAMS :], self.stream))
+
+    def read_here(self) -> None:
+        """Who waits for it to end waits for whoever runs this."""
+        self.thread = get_ident()
+        if self.task:
+            self.task = task_id()
+        self.reader = worker()
 
     def reply_bytes(self, body: bytes | str) -> None:
         """Settle by a reply; by estimate if it is no JSON, or does not say what it billed."""

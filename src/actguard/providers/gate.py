@@ -4,7 +4,6 @@
 or metered is never let through in silence: a policy says what happens, and an error how to choose another.
 """
 
-import sys
 import warnings
 from collections.abc import Mapping
 from threading import get_ident
@@ -18,7 +17,7 @@ from actguard.budget.hosts import Context, Host, merged
 from actguard.budget.price import Price
 from actguard.budget.rates import PLAIN_TEXT
 from actguard.budget.scope import Refusal
-from actguard.context import open_streams
+from actguard.context import open_streams, task_id
 from actguard.exceptions import UnmeteredCallError
 from actguard.providers import processes
 from actguard.providers.call import Call
@@ -90,7 +89,7 @@ async def aadmit(call: Call) -> None:
     account = call.account
     call.thread = get_ident()
     call.around = open_streams.get()
-    call.task = _task_id()
+    call.task = task_id()
     if account.admission.try_hold(call) is call:
         return
     try:
@@ -240,10 +239,3 @@ def _requested_context(body: Mapping[str, Any]) -> Context:
         return ()
     said = {word: str.__str__(body[key]) for key, word in _TIERS.items() if isinstance(body.get(key), str)}
     return tuple(sorted((key, value) for key, value in said.items() if value not in ("auto", "default", "standard")))
-
-
-def _task_id() -> int:
-    try:
-        return id(sys.modules["asyncio"].current_task())
-    except (RuntimeError, KeyError):  # another event loop
-        return id(sys.modules["trio"].lowlevel.current_task())

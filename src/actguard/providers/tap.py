@@ -182,6 +182,7 @@ class Tap:
             source = getattr(response.__class__, name)(response, *args, **kwargs)
             if self._done or self._generator is not None:
                 return source
+            self.call.read_here()  # it may have been opened in a helper's task, say
             generator = passing(source)
             self._generator = weakref.ref(generator)
             return generator

@@ -179,6 +179,16 @@ class BodyTap(Tap):
     def ended(self) -> None:
         self.call.reply_bytes(b"".join(self._kept))
 
+    def _end(self) -> None:
+        response = self._held_response()
+        try:
+            super()._end()
+        except BudgetExceededError as passed:
+            if response is not None:  # who reads it whole has nothing of it yet, and could not read it again
+                response._content = b"".join(self._kept)
+            passed.with_response(response)
+            raise
+
     def abandoned(self) -> None:
         self.call.settle_later(None, None)
 

@@ -261,7 +261,7 @@ def _path(argument: str, value: Any) -> str | None:
         path = ""
     if path == "" or (path is not None and "\0" in path):
         raise ActGuardUsageError(f"{argument} must be a path, not {value!r}", argument=argument)
-    return path
+    return None if path is None else os.path.abspath(path)  # files are opened later, when the program may be elsewhere
 
 
 def _sinks(value: Any) -> "tuple[Callable[..., Any], ...]":

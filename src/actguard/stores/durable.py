@@ -325,7 +325,7 @@ def _checked_path(path: Any) -> Path:
     plain = cast("Any", os.fspath(path)) if isinstance(path, str | os.PathLike) else None
     if not isinstance(plain, str) or not plain.strip() or plain == ":memory:":
         raise ActGuardUsageError(f"path must be the path of a file, not {path!r}", argument="path")
-    return Path(plain)
+    return Path(plain).absolute()  # which means the same file wherever the program, or a child of it, goes later
 
 
 def _checked_timeout(seconds: Any) -> float:

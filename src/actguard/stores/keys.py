@@ -14,6 +14,8 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
+from actguard.money import EXACT
+
 LARGE = 1 << 62
 """Whole numbers below it are written as they are."""
 
@@ -72,6 +74,12 @@ def _real(value: float) -> str:
     return f"f:{value!r}"
 
 
+def _decimal(value: Decimal) -> str:
+    if value.is_nan():
+        raise ValueError("NaN")
+    return _bounded("n:", EXACT.to_sci_string(value.normalize(EXACT)))
+
+
 def _large(value: int) -> str:
     return f"i:{value}" if -(10**100) < value < 10**100 else _digest("i", hex(value))
 
@@ -93,7 +101,7 @@ _ENCODERS: dict[type, Callable[[Any], str]] = {
     UUID: lambda value: f"u:{value.hex}",
     datetime: lambda value: f"d:{value.isoformat()}",
     date: lambda value: f"d:{value.isoformat()}",
-    Decimal: lambda value: _bounded("n:", str(value.normalize())) if value == value else _real(float("nan")),
+    Decimal: _decimal,
     tuple: _sequence,
     list: _sequence,
 }

@@ -57,6 +57,7 @@ class ChunkTap:
         self._finalizer = weakref.finalize(stream, self._end_early)
         self._finalizer.atexit = False
         self.call.tap = weakref.ref(self)
+        self.call.read_here()
         return stream
 
     def closed(self) -> None:
@@ -99,6 +100,7 @@ class ChunkTap:
 
     async def apassing(self, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """`passing`, of a stream that is open already."""
+        self.call.read_here()
         try:
             keep, seen, look_at = self._kept.append, 0, 0
             async for chunk in source:
