@@ -178,3 +178,41 @@ def test_a_limit_that_is_passed_by_what_arrived_ends_the_stream_at_once() -> Non
         chat_read(guard, chat(), passed)
 
     assert len(passed) == limit
+
+
+# ---- what is reported more than once --------------------------------------------------------------------------------
+
+
+def test_the_usage_that_was_asked_for_replaces_what_the_last_choice_said() -> None:
+    head = {"id": "chatcmpl-" + "a" * 29, "model": "gpt-5"}
+    so_far, in_all = ({"prompt_tokens": 9, "completion_tokens": n, "total_tokens": 9 + n} for n in (2, 5))
+    last_choice = event(**head, choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}], usage=so_far)
+    end = [event(**head, choices=[], usage=in_all), b"data: [DONE]\n\n"]
+
+    with BudgetGuard(usd_limit=1) as guard:
+        chat_read(guard, [last_choice, *end])
+    assert (guard.usage, guard.estimated) == ({"input_tokens": 9, "output_tokens": 5}, False)
+
+    with BudgetGuard(usd_limit=1) as guard:  # some hosts leave it at that, whatever they were asked for
+        chat_read(guard, [last_choice, end[1]])
+    assert (guard.usage, guard.estimated) == ({"input_tokens": 9, "output_tokens": 2}, False)
+
+
+PICTURE = event(type="image_generation.completed", usage={"input_tokens": 9, "output_tokens": 100, "total_tokens": 109})
+PICTURES: dict[str, Any] = {"model": "gpt-image-1.5", "prompt": "cats", "n": 3, "stream": True}
+
+
+def test_every_picture_of_a_stream_is_charged() -> None:
+    with BudgetGuard(usd_limit=1) as guard:
+        read(guard, OPENAI, "/images/generations", PICTURES, [PICTURE] * 3)
+
+    assert guard.usage == {"input_tokens": 27, "output_tokens": 300, "output_image_tokens": 300}
+    assert not guard.estimated
+
+
+def test_the_pictures_that_arrived_are_charged_where_there_are_fewer_than_were_asked_for() -> None:
+    with BudgetGuard(usd_limit=1) as guard:
+        read(guard, OPENAI, "/images/generations", PICTURES, [PICTURE] * 2)
+
+    assert guard.usage == {"input_tokens": 18, "output_tokens": 200, "output_image_tokens": 200}
+    assert guard.estimated

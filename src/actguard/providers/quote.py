@@ -195,9 +195,11 @@ class Quote(Hold):
             received: bytes and events of output that arrived, when the reply is not complete.
             lookup: False where no price may be looked up: the one that was found before the call holds.
         """
-        if bill is None or received is not None:
-            return self._likely(received, bill.lines[0].usage if bill is not None and bill.lines else None)
+        if bill is None:
+            return self._likely(received, None)
         try:
+            if received is not None:
+                return self._charge_of_part(bill.lines, received, lookup)
             _, lines, reported_cost, _ = bill
             if len(lines) != 1 or reported_cost is not None:
                 charge = self._charge_of_lines(lines, reported_cost, lookup)
@@ -220,6 +222,13 @@ class Quote(Hold):
         except Exception:  # noqa: BLE001 - ours, not the caller's: his reply is paid for and must reach him
             log_once(f"pricing a reply of {self.wire.name} {self.endpoint.name} failed", trace=True)
             return self._likely(received, None)
+
+    def _charge_of_part(self, lines: tuple[Line, ...], received: tuple[int, int], lookup: bool) -> Charge:
+        charge = self._likely(received, lines[0].usage if lines else None)
+        if len(lines) < 2:
+            return charge
+        further = self._charge_of_lines(lines[1:], None, lookup)
+        return Charge(charge.pico + further.pico, charge.tokens + further.tokens, charge.items + further.items, 1)
 
     def _charge_of_lines(self, lines: tuple[Line, ...], reported_cost: int | None, lookup: bool) -> Charge:
         total = tokens = guesses = 0

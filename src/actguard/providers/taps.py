@@ -19,6 +19,7 @@ _BESIDE = (b'"model"', b'"service_tier"')  # what else a bill is made of
 _DONE = b"[DONE]"
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
 _FEW = 8  # chunks that are read sooner than it is found out whether they must be
+_ASKED = frozenset({"chat.completions", "completions"})  # whose streams report usage to who asks, after all choices
 
 
 class SSETap(EventTap):
@@ -34,7 +35,10 @@ class SSETap(EventTap):
         self._ahead = 0  # so many of them were passed on already
         self._counted = self._events = 0  # kept chunks whose events were counted, and how many those are at most
         self._kept_from = 0  # bytes seen before them
+        self._summed_up = False  # the usage of all choices was reported, by itself
         self.every_chunk = not call.tells_usage  # then only the end of the stream says that it is over
+        if call.endpoint.name == "images":
+            self.reader.replies = call.facts.choices
 
     def look(self, chunk: bytes, seen: int) -> bytes:
         told = USAGE in chunk
@@ -60,15 +64,26 @@ class SSETap(EventTap):
                 continue
             passed.append(raw)
         self._safely(self._conclusions, seen, told)
-        self.every_chunk = bool(self._unparsed or self.call.refusal or not self.call.tells_usage)
+        untold = self.reader.terminal and not self._told
+        self.every_chunk = bool(self._unparsed or untold or self.call.refusal or not self.call.tells_usage)
         return b"".join(passed)
 
     def _conclusions(self, seen: int, told: bool) -> None:
         if self.reader.terminal:
-            self._over = True
-            self._settle(self.call.settle)
+            if not self._sum_is_to_come():
+                self._over = True
+                self._settle(self.call.settle)
         elif seen > self.look_at or (told and not self.reader.delta_events):  # the input alone may pass
             self._look_for_the_limit(seen)
+
+    def _sum_is_to_come(self) -> bool:
+        """Whether usage was asked for, and what was reported so far stood beside a choice: it may be of that alone."""
+        call = self.call
+        return (
+            not self._summed_up
+            and call.endpoint.name in _ASKED
+            and (call.hide_usage or call.facts.include_usage is True)
+        )
 
     def _far_from_a_limit(self, chunk: bytes, seen: int) -> bool:
         """Keep *chunk* too, if no limit is passed even if every event that was kept is a token."""
@@ -148,7 +163,9 @@ class SSETap(EventTap):
         if not is_object(event):
             return False
         self._safely(self.reader.feed, event)
-        return event.get("choices") == [] and isinstance(event.get("usage"), dict)
+        usage_alone = event.get("choices") == [] and isinstance(event.get("usage"), dict)
+        self._summed_up = self._summed_up or usage_alone
+        return usage_alone
 
 
 class AWSEventTap(EventTap):

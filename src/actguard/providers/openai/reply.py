@@ -107,10 +107,11 @@ class StreamReader(Reader):
                 self.terminal = self.terminal or kind in _RESPONSE_ENDS
                 self.error = self.error or response.get("error") is not None
         elif kind in _ENDS_WITH_USAGE:
-            self.terminal = True
             if kind.startswith("image"):
                 self._images.append(event)
+                self.terminal = len(self._images) >= self.replies
             else:
+                self.terminal = True
                 self._reply["usage"] = event.get("usage")
         elif kind.endswith(".delta") and kind not in _NO_TEXT:
             said = _said(event.get("delta"))
