@@ -1,4 +1,4 @@
-"""The kinds of taps, and which one a response is given: server-sent events, AWS's event stream, JSON, lines, others."""
+"""The kinds of taps, and which one a response is given: server-sent events, AWS's event stream, JSON, lines."""
 
 import copy
 import json
@@ -187,7 +187,7 @@ class AWSEventTap(EventTap):
 
 
 class BodyTap(Tap):
-    """One JSON document, read when it is complete."""
+    """One JSON document, read when it is complete. What is none (a transcript as text) is charged by estimate."""
 
     def look(self, chunk: bytes, seen: int) -> bytes:
         self._kept.append(chunk)
@@ -226,24 +226,6 @@ class LinesTap(EventTap):
             self.reader.feed(json.loads(line))
 
 
-class OpaqueTap(Tap):
-    """A body that says nothing of its usage (audio, files): charged by estimate when it ends."""
-
-    def __init__(self, call: Call) -> None:
-        super().__init__(call)
-        self.every_chunk = True
-
-    def look(self, chunk: bytes, seen: int) -> bytes:
-        return chunk
-
-    def ended(self) -> None:
-        self.call.account.count_unmetered()
-        self.call.settle(None)
-
-    def abandoned(self) -> None:
-        self.call.settle_later(None, None)
-
-
 def tap(call: Call, response: Any, endpoint: Endpoint | None = None) -> None:
     """Read what *response*, whose body is still to come, bills.
 
@@ -253,13 +235,11 @@ def tap(call: Call, response: Any, endpoint: Endpoint | None = None) -> None:
     if endpoint is not None and endpoint.name.endswith(".results"):
         LinesTap(call, endpoint).attach(response)
         return
-    kind = response.headers.get("content-type", "")
-    unsaid = not kind or kind.startswith("text/plain")  # some servers do not tell that what was asked for is a stream
-    if kind.startswith("text/event-stream") or (unsaid and call.facts.stream):
-        SSETap(call).attach(response)
-    elif kind.startswith("application/vnd.amazon.eventstream"):
+    # What was asked for tells more than what the answer is called, which servers and proxies get wrong.
+    kind = response.headers.get("content-type", "").lower()
+    if kind.startswith("application/vnd.amazon.eventstream"):
         AWSEventTap(call).attach(response)
-    elif "json" in kind:
-        BodyTap(call).attach(response)
+    elif kind.startswith("text/event-stream") or (call.facts.stream and "json" not in kind):
+        SSETap(call).attach(response)
     else:
-        OpaqueTap(call).attach(response)
+        BodyTap(call).attach(response)
