@@ -220,6 +220,44 @@ def test_a_stream_that_is_left_is_charged_for_what_arrived_at_once(client, llm_p
     assert guard.usage["output_tokens"] == 5  # as the last chunk that arrived says
 
 
+def test_a_stream_that_is_left_with_its_last_chunk_is_charged_at_its_own_price(client, llm_provider, agrees):
+    llm_provider.reply(Reply(service_tier="priority"))
+    with BudgetGuard(usd_limit=1) as guard:
+        for chunk in stream(client):
+            if chunk.candidates[0].finish_reason:
+                break
+
+    agrees(guard)
+
+
+def test_a_stream_that_is_left_earlier_is_charged_at_its_own_price_too(client, llm_provider):
+    llm_provider.reply(Reply(service_tier="priority"))
+    with BudgetGuard(usd_limit=1) as guard:
+        next(stream(client))
+
+    price = actguard.prices.price("google", MODEL, (("service_tier", "priority"),))
+    assert guard.estimated
+    assert guard.usd_used == pytest.approx(price.cost(actguard.Usage(**guard.usage)) / 1e12)
+
+
+def test_no_function_is_asked_for_a_price_when_a_stream_is_left(client, llm_provider):
+    llm_provider.reply(Reply(service_tier="priority"))
+    book = actguard.PriceBook(parent=actguard.prices)
+    asked = []
+
+    @book.resolver
+    def price(provider: str, model: str, context: Any) -> None:
+        asked.append(context)
+
+    with BudgetGuard(usd_limit=1, prices=book) as guard:  # it may be the garbage collector who leaves it
+        for chunk in stream(client):
+            if chunk.candidates[0].finish_reason:
+                break
+
+    assert set(asked) == {()}  # before it was sent
+    assert guard.estimated  # at the price for which the call was begun
+
+
 def test_a_stream_that_is_closed_is_charged_for_what_arrived(client, llm_provider):
     with BudgetGuard(usd_limit=1) as guard:
         chunks = stream(client)

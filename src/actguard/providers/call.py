@@ -218,9 +218,9 @@ class Call(Quote):
         if self.deferred_as is not None and (bill is None or received is not None):
             return  # a look at it that was broken off; the next one tells
         self.settled = True
-        charge = self.charge_of(bill, received, False)
-        response_id = bill.response_id if bill is not None else response_id
         account = self.account
+        charge = self.charge_of(bill, received, not account.book.asks)
+        response_id = bill.response_id if bill is not None else response_id
         admission = account.admission
 
         def settle() -> None:
