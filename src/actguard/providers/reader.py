@@ -25,7 +25,7 @@ class Reader:
         self.error = False
         """An error was reported within the stream."""
         self.malformed: str | None = None
-        """What was wrong with the usage, once `bill` found that it cannot be."""
+        """What was wrong with the usage, once `bill` found that it cannot be; or with that of one result of a batch."""
         self.delta_bytes: int = 0
         """UTF-8 bytes of text, arguments and thoughts so far."""
         self.delta_events: int = 0

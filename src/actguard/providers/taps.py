@@ -11,6 +11,7 @@ from actguard.providers.aws_eventstream import EventStreamParser
 from actguard.providers.body import is_object
 from actguard.providers.call import Call
 from actguard.providers.endpoint import Endpoint
+from actguard.providers.faults import log_malformed
 from actguard.providers.sse import LineParser, SSEParser
 from actguard.providers.tap import KEEP, SMALLEST_EVENT, USAGE, EventTap, Tap
 from actguard.providers.wire import parse_json
@@ -216,7 +217,13 @@ class LinesTap(EventTap):
 
     def ended(self) -> None:
         self._feed(self._parser.flush())
-        self.call.settle(self._bill() or Bill(None, ()))
+        bill, call = self.reader.bill(), self.call
+        if self.reader.malformed is None:
+            call.settle(bill or Bill(None, ()))
+            return
+        log_malformed(call.wire.name, self.reader.malformed)
+        call.account.count_unmetered()
+        call.settle(bill, None if bill is None else (0, 0))  # the other results hold, and are a part
 
     def abandoned(self) -> None:
         """Nothing is known of the rest, and nothing is lost."""
