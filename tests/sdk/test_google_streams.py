@@ -527,8 +527,10 @@ def saying(monkeypatch: pytest.MonkeyPatch) -> Iterator[Chunks]:
     actguard.uninstall()
 
 
-def chunk(text: str = "", *, finish: str | None = None, grounding: Any = None, **usage: int) -> dict[str, Any]:
-    candidate: dict[str, Any] = {"content": {"parts": [{"text": text}], "role": "model"}}
+def chunk(
+    text: str = "", *, index: int = 0, finish: str | None = None, grounding: Any = None, **usage: int
+) -> dict[str, Any]:
+    candidate: dict[str, Any] = {"index": index, "content": {"parts": [{"text": text}], "role": "model"}}
     if finish:
         candidate["finishReason"] = finish
     if grounding:
@@ -566,6 +568,15 @@ LAST_WORDS: Any = {
             chunk("b", finish="STOP", promptTokenCount=5, candidatesTokenCount=2),
         ],
         {"input_tokens": 5, "output_tokens": 2, "web_searches": 1},
+    ),
+    "several candidates, which end one after the other": (
+        [
+            chunk("a", promptTokenCount=5, candidatesTokenCount=1),
+            chunk("b", index=1, promptTokenCount=5, candidatesTokenCount=2),
+            chunk("c", finish="STOP", promptTokenCount=5, candidatesTokenCount=3),
+            chunk("d", index=1, finish="STOP", promptTokenCount=5, candidatesTokenCount=4),
+        ],
+        {"input_tokens": 5, "output_tokens": 4},
     ),
     "a text that looks like usage": (
         [

@@ -174,6 +174,8 @@ class ChunkTap:
                     kept.clear()
                 else:
                     del kept[:-1]
+                    self._catch_up()
+                    self.reader.terminal = True  # though not every chunk was read in which a candidate ends
         self._catch_up()
 
     def _feed(self, reader: Reader, said: Any) -> None:
