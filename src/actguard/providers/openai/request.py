@@ -231,7 +231,7 @@ _KEPT_ITEMS = frozenset(("web_search_call", "file_search_call", "item_reference"
 _RESPONSE_KEYS = frozenset(
     (
         *("tools", "max_tool_calls", "previous_response_id", "conversation", "prompt", "context_management"),
-        *("reasoning", "models", "route"),
+        *("reasoning", "multi_agent", "models", "route"),
     )
 )
 """Keys that may make a response read more than its input."""
@@ -256,6 +256,8 @@ def _responses(found: Found, body: dict[str, Any]) -> None:
         found.unbounded("prompt: a template kept by the provider, which may declare server tools")
     if given(body, "context_management"):
         found.unbounded("context_management: the provider may compact by itself")
+    if as_dict(given(body, "multi_agent")).get("enabled"):
+        found.unbounded("multi_agent: the provider runs as many agents as it likes")
     mode = as_dict(given(body, "reasoning")).get("mode")
     if mode is not None and mode != "standard":
         found.unbounded(f"reasoning.mode={mode}")
