@@ -343,6 +343,7 @@ def test_chats_that_read_more_than_they_are_told_are_unbounded(body: dict[str, A
         {"input": [{"type": "compaction_trigger"}]},
         {"input": [{"type": "invented_later"}]},
         {"input": [{"type": "additional_tools", "tools": [{"type": "web_search"}]}]},
+        {"input": [{"type": "tool_search_output", "tools": [{"type": "mcp", "server_label": "s"}]}]},
     ],
 )
 def test_responses_that_read_more_than_they_are_told_are_unbounded(more: dict[str, Any]) -> None:

@@ -210,7 +210,6 @@ _TEXT_ITEMS = frozenset(
         *("function_call", "custom_tool_call", "reasoning", "computer_call", "configuration_update", "compaction"),
         *(
             "tool_search_call",
-            "tool_search_output",
             "code_interpreter_call",
             "local_shell_call",
             "local_shell_call_output",
@@ -282,7 +281,7 @@ def _item(found: Found, item: dict[str, Any]) -> None:
             found.media(item, inline("image", Base64(data)), {**item, "result": ""})
         else:
             found.media(item, Media("image", "file_id"))
-    elif kind == "additional_tools":
+    elif kind in ("additional_tools", "tool_search_output"):
         _tools(found, item.get("tools"))
     elif kind in _KEPT_ITEMS or (kind == "reasoning" and item.get("id") and not item.get("encrypted_content")):
         found.state(str(item.get("id")))
