@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+from typing import Any
 
 import pytest
 
@@ -236,6 +237,24 @@ def test_one_dense_request_raises_the_estimate_at_once() -> None:
     ratios = InputRatios()
     ratios.observe("openai", chat(1000), 816)
 
+    assert ratios.estimate("openai", chat(1000)) == int(1000 * 0.8 * 1.2) + 16
+
+
+def test_a_finalizer_may_teach_in_the_middle_of_a_lesson(monkeypatch: pytest.MonkeyPatch) -> None:
+    ratios = InputRatios()
+
+    class Interrupted(dict[Any, float]):
+        def pop(self, *args: Any) -> Any:
+            monkeypatch.setattr(Interrupted, "pop", dict.pop)
+            ratios.observe("openai", chat(1000), 716)  # where the collector may close a stream that was left
+            return super().pop(*args)
+
+    monkeypatch.setattr(ratios, "_learned", Interrupted())
+    learning = threading.Thread(target=ratios.observe, args=("openai", chat(1000), 816), daemon=True)
+    learning.start()
+    learning.join(10)
+
+    assert not learning.is_alive()
     assert ratios.estimate("openai", chat(1000)) == int(1000 * 0.8 * 1.2) + 16
 
 

@@ -231,6 +231,18 @@ def test_the_results_of_a_batch_add_up_at_the_batch_price() -> None:
     assert read(RESULTS, result("canceled"), "m") is None
 
 
+@pytest.mark.parametrize("usage", [{"input_tokens": "10", "output_tokens": 5}, {}, None])
+def test_a_result_that_does_not_say_what_it_used_hides_no_other(usage: Any) -> None:
+    reader = StreamReader(RESULTS, "m")
+    for said in (TWO, usage, TWO):
+        reader.feed({"custom_id": "x", "result": {"type": "succeeded", "message": message(said)}})
+
+    bill = reader.bill()
+    assert bill is not None
+    assert [line.usage for line in bill.lines] == [Usage(10, 5)] * 2
+    assert reader.malformed
+
+
 # ---- streams
 
 

@@ -178,6 +178,7 @@ def grounded(*queries: str, **more: Any) -> dict[str, Any]:
         ("gemini-2.5-pro", (), 0),
         ("gemini-3-pro-preview", ("a", "b", "c"), 3),
         ("gemini-3-pro-preview", ("", "b"), 1),
+        ("gemini-3-pro-preview", ("a", "b", "a"), 2),
         ("models/gemini-2.0-flash", ("a", "b"), 1),
         ("gemini-flash-latest", ("a", "b"), 2),
     ],
@@ -194,6 +195,11 @@ def test_a_prompt_is_one_prompt_however_many_candidates_were_grounded() -> None:
     usage = usage_of(bill_of(PLAIN, modelVersion="gemini-2.5-pro", candidates=both))
     assert (usage.web_searches, usage.map_searches) == (1, 1)
     assert usage_of(bill_of(PLAIN, candidates=both)).web_searches == 2
+
+
+def test_a_search_for_pictures_is_a_query_too() -> None:
+    found = grounded("a", imageSearchQueries=["a", "b"])
+    assert usage_of(bill_of(PLAIN, modelVersion="gemini-3.1-flash-image", candidates=[found])).web_searches == 3
 
 
 def test_a_prompt_grounded_by_maps_is_counted() -> None:

@@ -214,6 +214,27 @@ def test_what_the_image_tool_used_is_a_line_of_its_own_with_its_own_model() -> N
     assert unnamed.lines[1].model == "image_generation"  # a name nobody has a price for: it will be asked about
 
 
+def test_the_output_of_the_image_tool_is_pictures_unless_it_says_otherwise() -> None:
+    drawn = {
+        "input_tokens": 50,
+        "input_tokens_details": {"text_tokens": 20, "image_tokens": 30},
+        "cached_tokens": 15,
+        "cached_tokens_details": {"cached_text_tokens": 5, "cached_image_tokens": 10},
+        "output_tokens": 200,
+        "output_tokens_details": None,
+        "total_tokens": 250,
+    }
+    bill = read(RESPONSES, response(TWO, tool_usage={"image_gen": drawn}), "m")
+    assert bill is not None
+    assert bill.lines[1].usage == Usage(
+        *(50, 200),
+        cache_read_tokens=15,
+        cache_image_read_tokens=10,
+        input_image_tokens=30,
+        output_image_tokens=200,
+    )
+
+
 def test_tools_that_were_not_used_bill_nothing() -> None:
     unused = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
     tools = {"image_gen": unused, "web_search": {"num_requests": 0}}

@@ -176,6 +176,17 @@ def test_client_tools_stay_bounded(tool: dict[str, Any]) -> None:
     assert (found.tools, found.unbounded) == (True, ())
 
 
+def test_tools_that_are_defined_in_a_message_are_tools_as_others_are() -> None:
+    def added(tool: dict[str, Any]) -> Any:
+        block = {"type": "tool_addition", "tool": tool}
+        return facts(MESSAGES, "/v1/messages", {"model": "m", "messages": [{"role": "user", "content": [block]}]})
+
+    own = added({"type": "tool_definition", "definition": {"type": "bash_20250124", "name": "bash"}})
+    assert (own.tools, own.hidden_tokens > 0, own.unbounded) == (True, True, ())
+    assert added({"type": "tool_definition", "definition": {"type": "web_search_20260318"}}).unbounded
+    assert not added({"type": "tool_reference", "name": "declared in tools"}).unbounded
+
+
 @pytest.mark.parametrize(
     "more",
     [

@@ -170,6 +170,18 @@ def test_a_cache_is_state() -> None:
     assert facts(GENERATE, PATH, ask(cachedContent="cachedContents/1")).state == ("cachedContents/1",)
 
 
+def test_what_is_continued_is_bounded_by_the_context_window_alone() -> None:
+    assert facts(GENERATE, PATH, ask(continuationToken="bW9yZQ==")).unsized
+    assert interact("hi", continuation_token="more").unsized
+    told = interact("hi", continuation_token="more", previous_interaction_id="int_1")
+    assert (told.unsized, told.state) == ((), ("int_1",))
+
+
+@pytest.mark.parametrize("config", [{"routingConfig": {"autoMode": {}}}, {"model_config": {}}])
+def test_where_another_model_may_answer_nothing_is_bounded(config: dict[str, Any]) -> None:
+    assert facts(GENERATE, PATH, ask(generationConfig=config)).unbounded
+
+
 def test_parts_that_are_not_known_are_unbounded() -> None:
     assert facts(GENERATE, PATH, ask({"inventedLater": {}})).unbounded
 
@@ -271,6 +283,10 @@ def test_interactions_that_read_more_than_they_are_told_are_unbounded(more: dict
 
 def test_an_earlier_interaction_is_state() -> None:
     assert interact("hi", previous_interaction_id="int_1").state == ("int_1",)
+
+
+def test_a_cache_of_an_interaction_is_state() -> None:
+    assert interact("hi", cached_content="cachedContents/1").state == ("cachedContents/1",)
 
 
 # -- caps

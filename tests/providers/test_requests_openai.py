@@ -339,13 +339,20 @@ def test_chats_that_read_more_than_they_are_told_are_unbounded(body: dict[str, A
         {"prompt": {"id": "pmpt_1"}},
         {"context_management": [{"type": "compaction"}]},
         {"reasoning": {"mode": "pro"}},
+        {"multi_agent": {"enabled": True}},
         {"input": [{"type": "compaction_trigger"}]},
         {"input": [{"type": "invented_later"}]},
         {"input": [{"type": "additional_tools", "tools": [{"type": "web_search"}]}]},
+        {"input": [{"type": "tool_search_output", "tools": [{"type": "mcp", "server_label": "s"}]}]},
     ],
 )
 def test_responses_that_read_more_than_they_are_told_are_unbounded(more: dict[str, Any]) -> None:
     assert facts(RESPONSES, "/responses", {"model": "gpt-5", "input": "hi", **more}).unbounded
+
+
+def test_an_agent_that_is_alone_is_bounded() -> None:
+    body = {"model": "gpt-5", "input": "hi", "multi_agent": {"enabled": False}}
+    assert not facts(RESPONSES, "/responses", body).unbounded
 
 
 @pytest.mark.parametrize(

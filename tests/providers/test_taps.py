@@ -18,9 +18,8 @@ WORDS = 400
 
 
 class Response:
-    headers = {"content-type": "text/event-stream"}  # noqa: RUF012 - a stand-in
-
-    def __init__(self, chunks: list[bytes]) -> None:
+    def __init__(self, chunks: list[bytes], content_type: str) -> None:
+        self.headers = {"content-type": content_type} if content_type else {}
         self.chunks = chunks
 
     def iter_bytes(self) -> Iterator[bytes]:
@@ -45,6 +44,7 @@ def read(
     passed: list[bytes] | None = None,
     *,
     hidden: bytes = b"",
+    content_type: str = "text/event-stream",
 ) -> Reading:
     """Read *chunks*, the answer to a call in *guard*, to their end, and unaltered but for what is *hidden*."""
     reading = Reading()
@@ -60,7 +60,7 @@ def read(
     call: Call = open_call(guard.account, wire, endpoint, Host(wire.name), (path, body, None))  # type: ignore[arg-type]
     call.hide_usage = bool(hidden)
     admit(call)
-    response = Response(chunks)
+    response = Response(chunks, content_type)
     tap(call, response)
     for chunk in response.iter_bytes():
         passed.append(chunk)
@@ -178,3 +178,75 @@ def test_a_limit_that_is_passed_by_what_arrived_ends_the_stream_at_once() -> Non
         chat_read(guard, chat(), passed)
 
     assert len(passed) == limit
+
+
+# ---- what is reported more than once --------------------------------------------------------------------------------
+
+
+def test_the_usage_that_was_asked_for_replaces_what_the_last_choice_said() -> None:
+    head = {"id": "chatcmpl-" + "a" * 29, "model": "gpt-5"}
+    so_far, in_all = ({"prompt_tokens": 9, "completion_tokens": n, "total_tokens": 9 + n} for n in (2, 5))
+    last_choice = event(**head, choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}], usage=so_far)
+    end = [event(**head, choices=[], usage=in_all), b"data: [DONE]\n\n"]
+
+    with BudgetGuard(usd_limit=1) as guard:
+        chat_read(guard, [last_choice, *end])
+    assert (guard.usage, guard.estimated) == ({"input_tokens": 9, "output_tokens": 5}, False)
+
+    with BudgetGuard(usd_limit=1) as guard:  # some hosts leave it at that, whatever they were asked for
+        chat_read(guard, [last_choice, end[1]])
+    assert (guard.usage, guard.estimated) == ({"input_tokens": 9, "output_tokens": 2}, False)
+
+
+PICTURE = event(type="image_generation.completed", usage={"input_tokens": 9, "output_tokens": 100, "total_tokens": 109})
+PICTURES: dict[str, Any] = {"model": "gpt-image-1.5", "prompt": "cats", "n": 3, "stream": True}
+
+
+def test_every_picture_of_a_stream_is_charged() -> None:
+    with BudgetGuard(usd_limit=1) as guard:
+        read(guard, OPENAI, "/images/generations", PICTURES, [PICTURE] * 3)
+
+    assert guard.usage == {"input_tokens": 27, "output_tokens": 300, "output_image_tokens": 300}
+    assert not guard.estimated
+
+
+def test_the_pictures_that_arrived_are_charged_where_there_are_fewer_than_were_asked_for() -> None:
+    with BudgetGuard(usd_limit=1) as guard:
+        read(guard, OPENAI, "/images/generations", PICTURES, [PICTURE] * 2)
+
+    assert guard.usage == {"input_tokens": 18, "output_tokens": 200, "output_image_tokens": 200}
+    assert guard.estimated
+
+
+# ---- what a server calls its answers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content_type", ["Text/Event-Stream; charset=utf-8", "", "text/html"])
+def test_the_answer_to_who_asked_for_a_stream_is_one_whatever_it_is_called(content_type: str) -> None:
+    *text, used, _ = chat(words=20)
+    with BudgetGuard(usd_limit=1) as guard:
+        read(guard, OPENAI, "/chat/completions", BODY, [*text, used], hidden=used, content_type=content_type)
+
+    assert (guard.usage, guard.estimated) == ({"input_tokens": 9, "output_tokens": 20}, False)
+
+
+DOCUMENT = json.dumps({"model": "gpt-5", "usage": {"prompt_tokens": 9, "completion_tokens": 20, "total_tokens": 29}})
+ASKED_FOR_NO_STREAM: dict[str, Any] = {"model": "gpt-5", "messages": []}
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        *(
+            (ASKED_FOR_NO_STREAM, called)
+            for called in ("Application/JSON", "", "text/plain; charset=utf-8", "text/html")
+        ),
+        (BODY, "application/json"),  # a server that does not stream
+    ],
+)
+def test_a_json_document_is_read_whatever_it_is_called(body: dict[str, Any], content_type: str) -> None:
+    chunks = [DOCUMENT[:30].encode(), DOCUMENT[30:].encode()]
+    with BudgetGuard(usd_limit=1) as guard:
+        read(guard, OPENAI, "/chat/completions", body, chunks, content_type=content_type)
+
+    assert (guard.usage, guard.estimated) == ({"input_tokens": 9, "output_tokens": 20}, False)

@@ -126,14 +126,31 @@ def test_usage_that_contradicts_itself_is_estimated_and_told_of_once(what, llm_p
     assert sum("cannot be right" in record.getMessage() for record in caplog.records) == 1
 
 
+@pytest.mark.parametrize("bad", [1, 3])
+def test_results_of_a_batch_that_do_not_say_what_they_used_are_visible(bad, llm_provider, caplog):
+    client = llm_provider.anthropic()
+    llm_provider.reply(*[Reply(usage={"input_tokens": "many"})] * bad)
+    params: Any = {"model": ANTHROPIC, "max_tokens": 50, "messages": MESSAGES}
+
+    with caplog.at_level(logging.ERROR, "actguard"), BudgetGuard(usd_limit=1) as guard:
+        made = client.messages.batches.create(requests=[{"custom_id": name, "params": params} for name in "abc"])
+        client.messages.batches.retrieve(made.id)
+        assert len(list(client.messages.batches.results(made.id))) == 3
+
+    is_estimated(guard)
+    assert guard.unmetered_calls == 1
+    assert "cannot be right" in caplog.text
+
+
 @pytest.mark.parametrize("kind", CALLS)
-def test_a_stream_whose_usage_cannot_be_is_charged_for_what_arrived(kind, llm_provider):
+def test_a_stream_whose_usage_cannot_be_is_charged_for_what_arrived(kind, llm_provider, caplog):
     llm_provider.reply(Reply(usage=NONSENSE["negative"](WRONG[kind]), output_tokens=30))
 
-    with BudgetGuard(usd_limit=1) as guard:
+    with caplog.at_level(logging.ERROR, "actguard"), BudgetGuard(usd_limit=1) as guard:
         assert list(CALLS[kind](llm_provider, stream=True))
 
     is_estimated(guard)
+    assert "cannot be right" in caplog.text
     assert guard.usage["output_tokens"] >= 30
 
 

@@ -228,6 +228,44 @@ def test_a_stream_that_is_left_is_charged_for_what_arrived_at_once(client, llm_p
     assert guard.usage["output_tokens"] == 5  # as the last chunk that arrived says
 
 
+def test_a_stream_that_is_left_with_its_last_chunk_is_charged_at_its_own_price(client, llm_provider, agrees):
+    llm_provider.reply(Reply(service_tier="priority"))
+    with BudgetGuard(usd_limit=1) as guard:
+        for chunk in stream(client):
+            if chunk.candidates[0].finish_reason:
+                break
+
+    agrees(guard)
+
+
+def test_a_stream_that_is_left_earlier_is_charged_at_its_own_price_too(client, llm_provider):
+    llm_provider.reply(Reply(service_tier="priority"))
+    with BudgetGuard(usd_limit=1) as guard:
+        next(stream(client))
+
+    price = actguard.prices.price("google", MODEL, (("service_tier", "priority"),))
+    assert guard.estimated
+    assert guard.usd_used == pytest.approx(price.cost(actguard.Usage(**guard.usage)) / 1e12)
+
+
+def test_no_function_is_asked_for_a_price_when_a_stream_is_left(client, llm_provider):
+    llm_provider.reply(Reply(service_tier="priority"))
+    book = actguard.PriceBook(parent=actguard.prices)
+    asked = []
+
+    @book.resolver
+    def price(provider: str, model: str, context: Any) -> None:
+        asked.append(context)
+
+    with BudgetGuard(usd_limit=1, prices=book) as guard:  # it may be the garbage collector who leaves it
+        for chunk in stream(client):
+            if chunk.candidates[0].finish_reason:
+                break
+
+    assert set(asked) == {()}  # before it was sent
+    assert guard.estimated  # at the price for which the call was begun
+
+
 def test_a_stream_that_is_closed_is_charged_for_what_arrived(client, llm_provider):
     with BudgetGuard(usd_limit=1) as guard:
         chunks = stream(client)
@@ -497,8 +535,10 @@ def saying(monkeypatch: pytest.MonkeyPatch) -> Iterator[Chunks]:
     actguard.uninstall()
 
 
-def chunk(text: str = "", *, finish: str | None = None, grounding: Any = None, **usage: int) -> dict[str, Any]:
-    candidate: dict[str, Any] = {"content": {"parts": [{"text": text}], "role": "model"}}
+def chunk(
+    text: str = "", *, index: int = 0, finish: str | None = None, grounding: Any = None, **usage: int
+) -> dict[str, Any]:
+    candidate: dict[str, Any] = {"index": index, "content": {"parts": [{"text": text}], "role": "model"}}
     if finish:
         candidate["finishReason"] = finish
     if grounding:
@@ -536,6 +576,15 @@ LAST_WORDS: Any = {
             chunk("b", finish="STOP", promptTokenCount=5, candidatesTokenCount=2),
         ],
         {"input_tokens": 5, "output_tokens": 2, "web_searches": 1},
+    ),
+    "several candidates, which end one after the other": (
+        [
+            chunk("a", promptTokenCount=5, candidatesTokenCount=1),
+            chunk("b", index=1, promptTokenCount=5, candidatesTokenCount=2),
+            chunk("c", finish="STOP", promptTokenCount=5, candidatesTokenCount=3),
+            chunk("d", index=1, finish="STOP", promptTokenCount=5, candidatesTokenCount=4),
+        ],
+        {"input_tokens": 5, "output_tokens": 4},
     ),
     "a text that looks like usage": (
         [

@@ -135,6 +135,16 @@ def test_responses_are_charged_with_their_searches_and_reasoning(client, llm_pro
     agrees(guard)
 
 
+def test_a_picture_by_a_model_that_nobody_names_is_charged_by_estimate(client, llm_provider):
+    drawn = {"input_tokens": 50, "output_tokens": 200, "total_tokens": 250}
+    llm_provider.reply(Reply(fields={"tool_usage": {"image_gen": drawn}}))
+    with BudgetGuard(usd_limit=1) as guard:
+        client.responses.create(model="gpt-5", input="Draw a cat.", tools=[{"type": "image_generation"}])
+
+    assert guard.by_model["image_generation"]["usd"] > 0
+    assert guard.estimated
+
+
 def test_a_response_that_ends_incomplete_or_failed_is_charged(client, llm_provider, agrees):
     llm_provider.reply(Reply(output_tokens=500), Reply(failed="failed"))
 

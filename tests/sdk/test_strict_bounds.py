@@ -41,6 +41,39 @@ def test_a_prompt_cache_of_twelve_hours_is_held_for(llm_provider):
         client.responses.create(model="gpt-5.6-sol", input="x" * 10_000, max_output_tokens=16, extra_body=for_long)
 
 
+KEPT: Any = {"prompt_cache_breakpoint": {"mode": "explicit", "ttl": "12h"}}
+LONG = "x" * 10_000
+FOR_LONG: Any = {
+    "chat": lambda client: client.chat.completions.create(
+        model="gpt-5.6-sol",
+        messages=[{"role": "system", "content": [{"type": "text", "text": LONG, **KEPT}]}],
+        max_completion_tokens=16,
+    ),
+    "responses": lambda client: client.responses.create(
+        model="gpt-5.6-sol",
+        input=[{"role": "user", "content": [{"type": "input_text", "text": LONG, **KEPT}]}],
+        max_output_tokens=16,
+    ),
+    "a tool's output": lambda client: client.responses.create(
+        model="gpt-5.6-sol",
+        input=[
+            {"type": "function_call_output", "call_id": "1", "output": [{"type": "input_text", "text": LONG, **KEPT}]}
+        ],
+        max_output_tokens=16,
+    ),
+}
+
+
+@pytest.mark.parametrize("ask", FOR_LONG.values(), ids=FOR_LONG)
+def test_a_part_that_is_kept_for_twelve_hours_is_held_for(llm_provider, ask):
+    with BudgetGuard(usd_limit=0.06, strict=True) as guard:
+        with pytest.raises(BudgetExceededError):
+            ask(llm_provider.openai())
+        assert llm_provider.requests == []
+        guard.extend(usd=0.06)
+        ask(llm_provider.openai())
+
+
 # ---- models of which no maximum is known -----------------------------------------------------------------------------
 
 ASKED: Any = {

@@ -88,6 +88,12 @@ class PriceBook:
             return found
         return self._find(provider, model, context, at, requested)
 
+    @property
+    def asks(self) -> bool:
+        """Whether a function of the program's may be asked for a price (`resolver`). If not, a price may be looked up
+        anywhere, in a finalizer too: the lock here is re-entrant, and held for no more than to remember an answer."""
+        return bool(self._stated.resolvers) or (self._parent is not None and self._parent.asks)
+
     def resolve_unknown(
         self,
         provider: str,

@@ -30,7 +30,7 @@ class InputRatios:
     def __init__(self, *, families: int = 256) -> None:
         self._families = families
         self._learned: dict[Key, float] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may interrupt one who learns, to teach something itself
 
     def estimate(self, provider: str | None, facts: RequestFacts, *, state_tokens: int | None = None) -> int:
         """Input tokens as they are likely to be billed, with a fifth to spare."""

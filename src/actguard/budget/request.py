@@ -55,6 +55,8 @@ class RequestFacts:
     include_usage: bool | None = None
     """`stream_options.include_usage` as the user gave it."""
     background: bool = False
+    long_cache: bool = False
+    """A part of the prompt marks what is to be kept in the prompt cache, for as long as it may say."""
     upload_bytes: int = 0
     """Of what is sent in files beside the body; 0 where there is nothing, or nobody knows how much."""
 

@@ -24,7 +24,7 @@ from actguard.budget.scope import Refusal
 from actguard.budget.usage import Bill, MalformedUsage
 from actguard.context import open_streams, task_id, worker
 from actguard.providers.destination import Destination
-from actguard.providers.faults import log_once
+from actguard.providers.faults import log_malformed, log_once
 from actguard.providers.quote import Quote, Request
 from actguard.providers.wire import parse_json
 
@@ -175,7 +175,7 @@ class Call(Quote):
         try:
             bill = self.wire.read(self.endpoint, body, self.model)
         except MalformedUsage as malformed:
-            log_once(f"{self.wire.name} reported usage that cannot be right: {malformed}")
+            log_malformed(self.wire.name, malformed)
         except Exception:  # noqa: BLE001 - ours, not the caller's: his reply is paid for and must reach him
             log_once(f"reading a reply of {self.wire.name} {self.endpoint.name} failed", trace=True)
         if bill is None:
@@ -227,9 +227,9 @@ class Call(Quote):
         if self.deferred_as is not None and (bill is None or received is not None):
             return  # a look at it that was broken off; the next one tells
         self.settled = True
-        charge = self.charge_of(bill, received, False)
-        response_id = bill.response_id if bill is not None else response_id
         account = self.account
+        charge = self.charge_of(bill, received, not account.book.asks)
+        response_id = bill.response_id if bill is not None else response_id
         admission = account.admission
 
         def settle() -> None:

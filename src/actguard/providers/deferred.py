@@ -6,7 +6,7 @@ from actguard.budget.usage import MalformedUsage
 from actguard.providers.body import is_object
 from actguard.providers.call import Call, deferred
 from actguard.providers.endpoint import Endpoint, Kind
-from actguard.providers.faults import log_once
+from actguard.providers.faults import log_malformed
 from actguard.providers.taps import tap
 from actguard.providers.wire import Wire, parse_json
 
@@ -19,7 +19,7 @@ def settle_deferred(wire: Wire, endpoint: Endpoint, response_id: str | None, bod
     try:
         bill = wire.read(endpoint, body, call.model)
     except MalformedUsage as malformed:
-        log_once(f"{wire.name} reported usage that cannot be right: {malformed}")
+        log_malformed(wire.name, malformed)
         bill = None
     if bill is not None and not bill.final:
         return None

@@ -229,7 +229,7 @@ def _impossible(call: Call, body: Mapping[str, Any]) -> frozenset[str]:
     """The kinds of tokens that this request cannot be billed for."""
     if call.facts.media or not body or "modalities" in body or call.wire.name == "google":
         return frozenset()
-    keeps = call.wire.name == "anthropic" or "prompt_cache_options" in body
+    keeps = call.wire.name == "anthropic" or "prompt_cache_options" in body or call.facts.long_cache
     return PLAIN_TEXT - _LONG_CACHES if keeps else PLAIN_TEXT
 
 

@@ -193,17 +193,20 @@ class Quote(Hold):
 
         Args:
             received: bytes and events of output that arrived, when the reply is not complete.
-            lookup: False where no price may be looked up: the one that was found before the call holds.
+            lookup: False where no price may be looked up, as a function of the program's would be asked, which may
+                take locks: the one that was found before the call holds.
         """
-        if bill is None or received is not None:
-            return self._likely(received, bill.lines[0].usage if bill is not None and bill.lines else None)
+        if bill is None:
+            return self._likely(received, None)
         try:
+            if received is not None:
+                return self._charge_of_part(bill.lines, received, lookup)
             _, lines, reported_cost, _ = bill
-            if len(lines) != 1 or reported_cost is not None:
+            if len(lines) != 1 or reported_cost is not None or not lookup:
                 charge = self._charge_of_lines(lines, reported_cost, lookup)
             else:
                 model, usage, context = lines[0]
-                price = self._price_of(model, context, self.model) if lookup else self.price
+                price = self._price_of(model, context, self.model)
                 if price is not None and not price.assumed and price.complete and usage[2:] == _PLAIN:
                     pico, guesses = price.plain_cost(usage[0], usage[1]), 0
                 else:
@@ -221,17 +224,27 @@ class Quote(Hold):
             log_once(f"pricing a reply of {self.wire.name} {self.endpoint.name} failed", trace=True)
             return self._likely(received, None)
 
+    def _charge_of_part(self, lines: tuple[Line, ...], received: tuple[int, int], lookup: bool) -> Charge:
+        if not lines:
+            return self._likely(received, None)
+        first = lines[0]
+        price, _ = self._price_of_line(first, True, lookup)
+        charge = self._likely(received, first.usage, price)
+        if len(lines) < 2:
+            return charge
+        further = self._charge_of_lines(lines[1:], None, lookup)
+        return Charge(charge.pico + further.pico, charge.tokens + further.tokens, charge.items + further.items, 1)
+
     def _charge_of_lines(self, lines: tuple[Line, ...], reported_cost: int | None, lookup: bool) -> Charge:
         total = tokens = guesses = 0
         items: list[tuple[str, Usage, int]] = []
-        requested = self.model
-        for model, usage, context in lines:
-            price = self._price_of(model, context, requested) if lookup else self.price
-            requested = ""  # further lines are of other models: an advisor, an image model
+        for line in lines:
+            model, usage, _ = line
+            price, other = self._price_of_line(line, model == lines[0].model, lookup)
             pico, guess = _cost(price, usage)
             total += pico
             tokens += usage.tokens
-            guesses = guesses or guess
+            guesses = guesses or guess or int(other)
             items.append((model, usage, pico))
         if reported_cost is not None:
             total, guesses = reported_cost, 0
@@ -248,22 +261,39 @@ class Quote(Hold):
             or (book.price(self.wire.native, model, context) if self.native else None)
         )
 
+    def _price_of_line(self, line: Line, main: bool, lookup: bool) -> tuple[Price | None, bool]:
+        """The price of *line*, and whether that is a guess: the one for which the call was begun.
+
+        Args:
+            main: it is of the model that was asked for, whatever that answers as; else of an advisor, an image model.
+        """
+        model, _, context = line
+        if not lookup:
+            return self.price, model != self.model or bool(context)
+        if main:
+            return self._price_of(model, context, self.model), False
+        price = self.account.book.price(self.provider, model, merged(context, self.host_context))
+        return price or self.price, price is None
+
     @property
     def native(self) -> bool:
         """Whether the prices of the SDK's own provider apply, since nobody has said whose host this is."""
         return not self.host.known and self.account.policy.unknown_host == "native"
 
-    def _likely(self, received: tuple[int, int] | None, reported: Usage | None) -> Charge:
+    def _likely(self, received: tuple[int, int] | None, reported: Usage | None, price: Price | None = None) -> Charge:
         """The charge for a call whose usage nobody told, or not to its end.
 
         Input as reported or estimated, and the output that arrived, or is likely. Under a strict limit it is all that
         was set aside: the provider may have generated more than arrived.
+
+        Args:
+            price: of what was *reported*, where that is known.
         """
-        account = self.account
+        account, price = self.account, price or self.price
         usage = reported or self._unsaid_input()
         output = self._likely_output() if received is None else max(received[1], -(-received[0] // 3))
         usage = usage._replace(output_tokens=max(output, usage.output_tokens))
-        pico = self.price.cost(usage) if self.price is not None else 0
+        pico = price.cost(usage) if price is not None else 0
         tokens = usage.tokens
         if (account.policy.on_abort or ("reserve" if account.bounded else "received")) == "reserve":
             held_tokens, held_pico = self._set_aside()

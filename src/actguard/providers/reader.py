@@ -10,7 +10,9 @@ from actguard.providers.endpoint import Endpoint
 class Reader:
     """Follows one stream, event by event, and knows at any time what has been billed so far."""
 
-    __slots__ = ("_endpoint", "_model", "_reply", "delta_bytes", "delta_events", "error", "malformed", "terminal")
+    __slots__ = (
+        *("_endpoint", "_model", "_reply", "delta_bytes", "delta_events", "error", "malformed", "replies", "terminal"),
+    )
 
     def __init__(self, endpoint: Endpoint, model: str) -> None:
         self._endpoint = endpoint
@@ -18,10 +20,12 @@ class Reader:
         self._reply: dict[str, Any] = {}  # what a reply in one piece would have said
         self.terminal = False
         """The provider said that this was the end, and its usage is complete. Results of a batch never say so."""
+        self.replies = 1
+        """How many replies the stream holds, each with usage of its own: the pictures that were asked for."""
         self.error = False
         """An error was reported within the stream."""
         self.malformed: str | None = None
-        """What was wrong with the usage, once `bill` found that it cannot be."""
+        """What was wrong with the usage, once `bill` found that it cannot be; or with that of one result of a batch."""
         self.delta_bytes: int = 0
         """UTF-8 bytes of text, arguments and thoughts so far."""
         self.delta_events: int = 0

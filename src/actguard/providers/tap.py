@@ -15,11 +15,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from actguard.budget.usage import NOTHING, Bill, MalformedUsage, Usage
+from actguard.budget.usage import NOTHING, Usage
 from actguard.exceptions import BudgetExceededError
 from actguard.providers.call import Call
 from actguard.providers.endpoint import Endpoint
-from actguard.providers.faults import log_once
+from actguard.providers.faults import log_malformed, log_once
 
 USAGE = b'_tokens"'  # every provider's usage has such a key; text cannot contain it, as quotes in text are escaped
 # Looked for by `partition`: `in` asks bytes first whether what is looked for is a number, and makes an error of that.
@@ -242,19 +242,14 @@ class EventTap(Tap):
     def _settle(self, settle: Callable[..., None], complete: bool = False) -> None:
         """Settle by what was reported; as by a part of it, unless the provider has said that it is *complete*."""
         if not self._told:
-            bill, reader = self._bill(), self.reader
+            bill, reader = self.reader.bill(), self.reader
+            if bill is None and reader.malformed is not None:
+                log_malformed(self.call.wire.name, reader.malformed)
             if bill is None and self._over and not self.call.settled:
                 self.call.account.count_unmetered()
             self._told = reader.terminal or (complete and bill is not None)
             received = None if self._told else (reader.delta_bytes, reader.delta_events)
             settle(bill, received, reader.response_id)
-
-    def _bill(self) -> Bill | None:
-        try:
-            return self.reader.bill()
-        except MalformedUsage as malformed:
-            log_once(f"{self.call.wire.name} reported usage that cannot be right: {malformed}")
-            return None
 
     def _catch_up(self) -> None:
         if self._kept:
@@ -272,7 +267,7 @@ class EventTap(Tap):
         raise self.call.account.error(refusal)
 
     def _certain_usage(self) -> Usage:
-        bill, reader = self._bill(), self.reader
+        bill, reader = self.reader.bill(), self.reader
         reported = bill.lines[0].usage if bill is not None and bill.lines else NOTHING
         return reported._replace(output_tokens=max(reported.output_tokens, reader.delta_events))
 

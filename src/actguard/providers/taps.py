@@ -1,4 +1,4 @@
-"""The kinds of taps, and which one a response is given: server-sent events, AWS's event stream, JSON, lines, others."""
+"""The kinds of taps, and which one a response is given: server-sent events, AWS's event stream, JSON, lines."""
 
 import copy
 import json
@@ -11,6 +11,7 @@ from actguard.providers.aws_eventstream import EventStreamParser
 from actguard.providers.body import is_object
 from actguard.providers.call import Call
 from actguard.providers.endpoint import Endpoint
+from actguard.providers.faults import log_malformed
 from actguard.providers.sse import LineParser, SSEParser
 from actguard.providers.tap import KEEP, SMALLEST_EVENT, USAGE, EventTap, Tap
 from actguard.providers.wire import parse_json
@@ -19,6 +20,7 @@ _BESIDE = (b'"model"', b'"service_tier"')  # what else a bill is made of
 _DONE = b"[DONE]"
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
 _FEW = 8  # chunks that are read sooner than it is found out whether they must be
+_ASKED = frozenset({"chat.completions", "completions"})  # whose streams report usage to who asks, after all choices
 
 
 class SSETap(EventTap):
@@ -34,7 +36,10 @@ class SSETap(EventTap):
         self._ahead = 0  # so many of them were passed on already
         self._counted = self._events = 0  # kept chunks whose events were counted, and how many those are at most
         self._kept_from = 0  # bytes seen before them
+        self._summed_up = False  # the usage of all choices was reported, by itself
         self.every_chunk = not call.tells_usage  # then only the end of the stream says that it is over
+        if call.endpoint.name == "images":
+            self.reader.replies = call.facts.choices
 
     def look(self, chunk: bytes, seen: int) -> bytes:
         told = USAGE in chunk
@@ -60,15 +65,26 @@ class SSETap(EventTap):
                 continue
             passed.append(raw)
         self._safely(self._conclusions, seen, told)
-        self.every_chunk = bool(self._unparsed or self.call.refusal or not self.call.tells_usage)
+        untold = self.reader.terminal and not self._told
+        self.every_chunk = bool(self._unparsed or untold or self.call.refusal or not self.call.tells_usage)
         return b"".join(passed)
 
     def _conclusions(self, seen: int, told: bool) -> None:
         if self.reader.terminal:
-            self._over = True
-            self._settle(self.call.settle)
+            if not self._sum_is_to_come():
+                self._over = True
+                self._settle(self.call.settle)
         elif seen > self.look_at or (told and not self.reader.delta_events):  # the input alone may pass
             self._look_for_the_limit(seen)
+
+    def _sum_is_to_come(self) -> bool:
+        """Whether usage was asked for, and what was reported so far stood beside a choice: it may be of that alone."""
+        call = self.call
+        return (
+            not self._summed_up
+            and call.endpoint.name in _ASKED
+            and (call.hide_usage or call.facts.include_usage is True)
+        )
 
     def _far_from_a_limit(self, chunk: bytes, seen: int) -> bool:
         """Keep *chunk* too, if no limit is passed even if every event that was kept is a token."""
@@ -148,7 +164,9 @@ class SSETap(EventTap):
         if not is_object(event):
             return False
         self._safely(self.reader.feed, event)
-        return event.get("choices") == [] and isinstance(event.get("usage"), dict)
+        usage_alone = event.get("choices") == [] and isinstance(event.get("usage"), dict)
+        self._summed_up = self._summed_up or usage_alone
+        return usage_alone
 
 
 class AWSEventTap(EventTap):
@@ -170,7 +188,7 @@ class AWSEventTap(EventTap):
 
 
 class BodyTap(Tap):
-    """One JSON document, read when it is complete."""
+    """One JSON document, read when it is complete. What is none (a transcript as text) is charged by estimate."""
 
     def look(self, chunk: bytes, seen: int) -> bytes:
         self._kept.append(chunk)
@@ -209,7 +227,13 @@ class LinesTap(EventTap):
 
     def ended(self) -> None:
         self._feed(self._parser.flush())
-        self.call.settle(self._bill() or Bill(None, ()))
+        bill, call = self.reader.bill(), self.call
+        if self.reader.malformed is None:
+            call.settle(bill or Bill(None, ()))
+            return
+        log_malformed(call.wire.name, self.reader.malformed)
+        call.account.count_unmetered()
+        call.settle(bill, None if bill is None else (0, 0))  # the other results hold, and are a part
 
     def abandoned(self) -> None:
         """Nothing is known of the rest, and nothing is lost."""
@@ -217,24 +241,6 @@ class LinesTap(EventTap):
     def _feed(self, lines: list[bytes]) -> None:
         for line in lines:
             self.reader.feed(json.loads(line))
-
-
-class OpaqueTap(Tap):
-    """A body that says nothing of its usage (audio, files): charged by estimate when it ends."""
-
-    def __init__(self, call: Call) -> None:
-        super().__init__(call)
-        self.every_chunk = True
-
-    def look(self, chunk: bytes, seen: int) -> bytes:
-        return chunk
-
-    def ended(self) -> None:
-        self.call.account.count_unmetered()
-        self.call.settle(None)
-
-    def abandoned(self) -> None:
-        self.call.settle_later(None, None)
 
 
 def tap(call: Call, response: Any, endpoint: Endpoint | None = None) -> None:
@@ -246,13 +252,11 @@ def tap(call: Call, response: Any, endpoint: Endpoint | None = None) -> None:
     if endpoint is not None and endpoint.name.endswith(".results"):
         LinesTap(call, endpoint).attach(response)
         return
-    kind = response.headers.get("content-type", "")
-    unsaid = not kind or kind.startswith("text/plain")  # some servers do not tell that what was asked for is a stream
-    if kind.startswith("text/event-stream") or (unsaid and call.facts.stream):
-        SSETap(call).attach(response)
-    elif kind.startswith("application/vnd.amazon.eventstream"):
+    # What was asked for tells more than what the answer is called, which servers and proxies get wrong.
+    kind = response.headers.get("content-type", "").lower()
+    if kind.startswith("application/vnd.amazon.eventstream"):
         AWSEventTap(call).attach(response)
-    elif "json" in kind:
-        BodyTap(call).attach(response)
+    elif kind.startswith("text/event-stream") or (call.facts.stream and "json" not in kind):
+        SSETap(call).attach(response)
     else:
-        OpaqueTap(call).attach(response)
+        BodyTap(call).attach(response)

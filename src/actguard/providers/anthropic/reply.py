@@ -67,8 +67,13 @@ class StreamReader(Reader):
     def _bill(self) -> Bill | None:
         if self._results is None:
             return _message(self._reply, self._model)
-        lines = tuple(line for result in self._results for line in _batch_result(result, self._model))
-        return Bill(None, lines) if lines else None
+        lines: list[Line] = []
+        for result in self._results:
+            try:
+                lines += _batch_result(result, self._model)
+            except MalformedUsage as malformed:
+                self.malformed = str(malformed)
+        return Bill(None, tuple(lines)) if lines else None
 
     def _delta(self, delta: object) -> None:
         if not is_object(delta):
@@ -287,9 +292,11 @@ def _batch(body: Body) -> Bill | None:
 
 def _batch_result(result: Body, model: str) -> tuple[Line, ...]:
     outcome = part_of(result, "result")
-    bill = _message(part_of(outcome, "message"), model) if outcome.get("type") == "succeeded" else None
+    if outcome.get("type") != "succeeded":
+        return ()  # and is not billed
+    bill = _message(part_of(outcome, "message"), model)
     if bill is None:
-        return ()
+        raise MalformedUsage("a result that does not say what it used")
     return tuple(line._replace(context=_as_batch(line.context)) for line in bill.lines)
 
 

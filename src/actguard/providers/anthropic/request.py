@@ -192,7 +192,7 @@ _TEXT_BLOCKS = frozenset(
             "compaction",
             "fallback",
         ),
-        *("tool_reference", "tool_addition", "tool_removal", "code_execution_tool_result", "mcp_tool_listing"),
+        *("tool_reference", "tool_removal", "code_execution_tool_result", "mcp_tool_listing"),
         *("bash_code_execution_tool_result", "text_editor_code_execution_tool_result", "tool_search_tool_result"),
         *("advisor_tool_result", "browser_state"),
     )
@@ -214,6 +214,10 @@ def _blocks(found: Found, content: object) -> None:
             _source(found, block, "image" if kind == "image" else "pdf")
         elif kind == "search_result":
             _cited(found, block)
+        elif kind == "tool_addition":
+            added = as_dict(block.get("tool"))
+            if added.get("type") == "tool_definition":
+                _tools(found, [added.get("definition")])
         elif kind == "container_upload":
             found.state(str(block.get("file_id")))
         elif kind in _KEPT_BLOCKS:
@@ -268,7 +272,7 @@ _CLIENT_TOOLS = (
 
 def _tools(found: Found, tools: object) -> None:
     facts = found.facts
-    uses: int | None = 0
+    uses = facts.server_tool_uses if facts.server_tools else 0
     for tool in map(as_dict, items(tools)):
         kind = kind_in(tool, "custom")
         hidden = next((tokens for prefix, tokens in _CLIENT_TOOLS if kind.startswith(prefix)), None)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from actguard.budget.usage import NOTHING, Bill, Usage
 from actguard.providers.body import is_object
 from actguard.providers.call import Call, current_call
-from actguard.providers.faults import log_once
+from actguard.providers.faults import log_malformed, log_once
 from actguard.providers.reader import Reader
 from actguard.providers.wire import parse_json
 
@@ -176,6 +176,8 @@ class ChunkTap:
                     kept.clear()
                 else:
                     del kept[:-1]
+                    self._catch_up()
+                    self.reader.terminal = True  # though not every chunk was read in which a candidate ends
         self._catch_up()
 
     def _feed(self, reader: Reader, said: Any) -> None:
@@ -202,6 +204,8 @@ class ChunkTap:
             self._catch_up_at_the_end()
             bill, received = self._outcome()
             if bill is None:
+                if self.reader.malformed is not None:
+                    log_malformed(self.call.wire.name, self.reader.malformed)
                 self.call.account.count_unmetered()
             self.call.settle(bill, received)
         self.call.raise_if_refused()

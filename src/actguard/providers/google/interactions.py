@@ -176,7 +176,7 @@ def _read(call: Call | None, response: Any) -> None:
 
 def _whole(response: Any) -> bytes | None:
     """The body, if it is one document, and here. A stream is iterated over, also where it was read in advance."""
-    if response.headers.get("content-type", "").startswith("text/event-stream"):
+    if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
         return None
     content: bytes | None = getattr(response, "_content", None)
     return content

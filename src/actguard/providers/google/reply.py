@@ -163,13 +163,17 @@ def _content(body: Body, model: str) -> Bill | None:
     for candidate in candidates if is_list(candidates) else ():
         if is_object(candidate) and "groundingMetadata" in candidate:
             grounding = part_of(candidate, "groundingMetadata")
-            queries = grounding.get("webSearchQueries")
-            asked += sum(bool(query) for query in queries) if is_list(queries) else 0
+            asked += sum(_queries(grounding.get(key)) for key in ("webSearchQueries", "imageSearchQueries"))
             mapped = mapped or any("maps" in chunk for chunk in objects(grounding.get("groundingChunks")))
     if asked or mapped:
         tokens = tokens._replace(web_searches=billed_searches(asked, model), map_searches=int(mapped))
     context = context_of(usage.get("serviceTier") or usage.get("trafficType"))
     return new(Bill, (said if type(said) is str and said else None, (new(Line, (model, tokens, context)),), None, True))
+
+
+def _queries(said: object) -> int:
+    """How many searches are billed of those that are said: one that is repeated is one, and an empty one is none."""
+    return len({query for query in said if query and isinstance(query, str)}) if is_list(said) else 0
 
 
 def _embedding(body: Body, model: str) -> Bill | None:

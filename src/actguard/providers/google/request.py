@@ -134,6 +134,8 @@ _TEXT_PARTS = frozenset(
     )
 )
 _CONTENTS = frozenset(("contents", "content", "systemInstruction", "system_instruction"))
+_ROUTES = frozenset(("routingConfig", "routing_config", "modelConfig", "model_config"))
+_CONTINUED = "a continuation, which reads again what was written so far"
 _UNKNOWN_SIZE = frozenset(("predict", "predict_long_running", "batch_generate_content", "decisions"))
 
 
@@ -146,6 +148,8 @@ def _generate(found: Found, body: dict[str, Any]) -> None:
         facts.output_cap = whole(_either(config, "maxOutputTokens", "max_output_tokens"))
         facts.choices = whole(_either(config, "candidateCount", "candidate_count")) or 1
         resolution = _word(_either(config, "mediaResolution", "media_resolution"))
+        if not _ROUTES.isdisjoint(config):
+            found.unbounded("routing: another model may answer")
     for key, value in body.items():
         if key in _CONTENTS:
             _contents(found, value, resolution)
@@ -157,6 +161,8 @@ def _generate(found: Found, body: dict[str, Any]) -> None:
                 _contents(found, request.get("content"), resolution)
         elif key in ("cachedContent", "cached_content") and value is not None:
             found.state(str(value))
+        elif key in ("continuationToken", "continuation_token") and value is not None:
+            found.unsized(_CONTINUED)
     if facts.endpoint in _UNKNOWN_SIZE:
         found.unbounded(f"{facts.endpoint}: not known what it reads or writes")
 
@@ -249,9 +255,13 @@ def _interaction(found: Found, body: dict[str, Any]) -> None:
     if agent is not None:
         found.unbounded(f"agent {agent}, which runs as long as it likes")
         facts.model = facts.model or str(agent)
-    previous = given(body, "previous_interaction_id")
+    previous, cached = given(body, "previous_interaction_id"), given(body, "cached_content")
     if previous is not None:
         found.state(str(previous))
+    elif given(body, "continuation_token") is not None:
+        found.unsized(_CONTINUED)
+    if cached is not None:
+        found.state(str(cached))
     if given(body, "environment") is not None:
         found.server_tool("environment")
     _steps(found, given(body, "input"))

@@ -54,6 +54,7 @@ _KEYS: Table = {
     "cache_creation_input_tokens": SLOT["cache_write_tokens"],
     "reasoning_tokens": SLOT["output_reasoning_tokens"],
     "num_search_queries": SLOT["web_searches"],  # Perplexity
+    "cached_tokens_details": {"cached_image_tokens": SLOT["cache_image_read_tokens"]},  # of the image tool
     "server_tool_use": _TOOLS,  # OpenRouter, in two spellings
     "server_tool_use_details": _TOOLS,
 }

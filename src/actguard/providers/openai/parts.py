@@ -12,6 +12,8 @@ def response_content(found: Found, content: object) -> None:
         if not isinstance(part, dict):
             continue
         part = cast("dict[str, Any]", part)
+        if _KEPT in part:
+            found.facts.long_cache = True
         kind = kind_in(part, "input_text")
         if kind in _TEXT_PARTS:
             continue
@@ -25,6 +27,8 @@ def response_content(found: Found, content: object) -> None:
 
 def chat_part(found: Found, part: dict[str, Any]) -> None:
     """One part of a message of the chat API."""
+    if _KEPT in part:
+        found.facts.long_cache = True
     kind = kind_in(part, "text")
     if kind in _TEXT_PARTS:
         return
@@ -45,6 +49,7 @@ def chat_part(found: Found, part: dict[str, Any]) -> None:
         found.unbounded(f"content of type {kind}")
 
 
+_KEPT = "prompt_cache_breakpoint"
 _URL_KINDS: dict[str, MediaKind] = {"document_url": "pdf", "video_url": "video", "audio_url": "audio"}
 _TEXT_PARTS = frozenset(("text", "refusal", "thinking", "reasoning", "reference", "input_text", "output_text"))
 

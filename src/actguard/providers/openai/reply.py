@@ -107,10 +107,11 @@ class StreamReader(Reader):
                 self.terminal = self.terminal or kind in _RESPONSE_ENDS
                 self.error = self.error or response.get("error") is not None
         elif kind in _ENDS_WITH_USAGE:
-            self.terminal = True
             if kind.startswith("image"):
                 self._images.append(event)
+                self.terminal = len(self._images) >= self.replies
             else:
+                self.terminal = True
                 self._reply["usage"] = event.get("usage")
         elif kind.endswith(".delta") and kind not in _NO_TEXT:
             said = _said(event.get("delta"))
@@ -252,7 +253,8 @@ def _searches(tools: Body, items: list[Body]) -> int:
 
 def _image_tool(body: Body, tools: Body, items: list[Body]) -> tuple[Line, ...]:
     if tools.get("image_gen") is not None:
-        tokens = tokens_of(part_of(tools, "image_gen")) or NOTHING
+        drawn = part_of(tools, "image_gen")
+        tokens = _pictures(drawn, tokens_of(drawn) or NOTHING)
     else:  # a reply from before `tool_usage`
         tokens = Usage(output_images=sum(item.get("type") == "image_generation_call" for item in items))
     if tokens == NOTHING:
@@ -261,12 +263,18 @@ def _image_tool(body: Body, tools: Body, items: list[Body]) -> tuple[Line, ...]:
     return (Line(model_of(declared[0] if declared else {}, "image_generation"), tokens),)
 
 
+def _pictures(usage: Body, tokens: Usage) -> Usage:
+    """*tokens*, as *usage* of a model that draws states them: output of which no kinds are told is pictures."""
+    if usage.get("output_tokens_details") is not None:
+        return tokens
+    return tokens._replace(output_image_tokens=tokens.output_tokens)
+
+
 def _image(body: Body, model: str) -> Bill | None:
     bill = _completion(body, model)
-    if bill is not None and (usage_of(body) or {}).get("output_tokens_details") is None:
+    if bill is not None:
         line = bill.lines[0]
-        pictures = line.usage._replace(output_image_tokens=line.usage.output_tokens)
-        bill = bill._replace(lines=(line._replace(usage=pictures),))
+        bill = bill._replace(lines=(line._replace(usage=_pictures(usage_of(body) or {}, line.usage)),))
     drawn = part_of(body, "svg_usage")
     tokens = tokens_of(drawn)
     if tokens is None:

@@ -210,7 +210,6 @@ _TEXT_ITEMS = frozenset(
         *("function_call", "custom_tool_call", "reasoning", "computer_call", "configuration_update", "compaction"),
         *(
             "tool_search_call",
-            "tool_search_output",
             "code_interpreter_call",
             "local_shell_call",
             "local_shell_call_output",
@@ -231,7 +230,7 @@ _KEPT_ITEMS = frozenset(("web_search_call", "file_search_call", "item_reference"
 _RESPONSE_KEYS = frozenset(
     (
         *("tools", "max_tool_calls", "previous_response_id", "conversation", "prompt", "context_management"),
-        *("reasoning", "models", "route"),
+        *("reasoning", "multi_agent", "models", "route"),
     )
 )
 """Keys that may make a response read more than its input."""
@@ -256,6 +255,8 @@ def _responses(found: Found, body: dict[str, Any]) -> None:
         found.unbounded("prompt: a template kept by the provider, which may declare server tools")
     if given(body, "context_management"):
         found.unbounded("context_management: the provider may compact by itself")
+    if as_dict(given(body, "multi_agent")).get("enabled"):
+        found.unbounded("multi_agent: the provider runs as many agents as it likes")
     mode = as_dict(given(body, "reasoning")).get("mode")
     if mode is not None and mode != "standard":
         found.unbounded(f"reasoning.mode={mode}")
@@ -280,7 +281,7 @@ def _item(found: Found, item: dict[str, Any]) -> None:
             found.media(item, inline("image", Base64(data)), {**item, "result": ""})
         else:
             found.media(item, Media("image", "file_id"))
-    elif kind == "additional_tools":
+    elif kind in ("additional_tools", "tool_search_output"):
         _tools(found, item.get("tools"))
     elif kind in _KEPT_ITEMS or (kind == "reasoning" and item.get("id") and not item.get("encrypted_content")):
         found.state(str(item.get("id")))
