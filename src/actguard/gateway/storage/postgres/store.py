@@ -61,6 +61,7 @@ class PostgresStore(Store):
         try:
             with self._connect() as connection:
                 self._migrate(connection)
+                ((self._latest,),) = connection.execute(statement("now_at_least")).fetchall()
         except psycopg.OperationalError as error:
             raise StoreError(f"Postgres cannot be reached: {_said(error)}. Check --database.") from error
         except psycopg.Error as error:
@@ -157,6 +158,10 @@ class PostgresStore(Store):
             raise Crossed from error
         except psycopg_pool.PoolTimeout as error:
             raise StoreDown("Postgres does not answer now.") from error
+        except errors.ReadOnlySqlTransaction as error:  # another one may have taken its place: find out
+            if self._writer is not None:
+                self._writer.close()
+            raise StoreDown(f"Postgres takes no writes now: {_said(error)}.") from error
         except psycopg.OperationalError as error:
             self._writer = None if self._writer is not None and self._writer.broken else self._writer
             raise StoreDown(f"Postgres does not answer now: {_said(error)}.") from error
