@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from actguard.gateway.ledger.windows import SECOND
+from actguard.gateway.storage.postgres.store import PostgresStore
 from actguard.gateway.storage.sqlite import store as sqlite_store
 from actguard.gateway.storage.sqlite.store import SqliteStore
 from tests.gateway.conftest import Ledger, Postgres
@@ -103,3 +104,16 @@ def test_a_postgres_that_takes_no_writes_is_a_store_that_is_down(postgres: Postg
     log = gateway.log.read_text()
     assert "Traceback" not in log
     assert all(line.startswith("{") for line in log.splitlines()), log
+
+
+def test_a_postgres_that_is_no_longer_heard_of_is_given_up_after_seconds(postgres: Postgres) -> None:
+    """The system would wait a quarter of an hour for a machine that is gone."""
+    for said, seconds in (("", "5000"), ("?tcp_user_timeout=700", "700")):
+        store = PostgresStore(postgres.database() + said)
+        store.open()
+        with store.writing() as writing, store.reading() as reading:
+            for transaction in (writing, reading):
+                parameters = transaction.connection.info.get_parameters()
+                assert parameters["tcp_user_timeout"] == seconds
+                assert parameters["connect_timeout"] == parameters["keepalives_idle"] == "5"
+        store.close()
