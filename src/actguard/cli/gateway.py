@@ -55,6 +55,8 @@ def command(
     Without options: on this machine, port 8085, with a SQLite file in your state folder. The first start prints two
     keys, one for agents and one for you; keep them, they are shown once.
     """
+    if not host:  # to a socket, that is every address of the machine
+        raise click.BadParameter("name an address; 0.0.0.0 is every one of this machine", param_hint="'--host'")
     try:
         from actguard.gateway.serve import Server
     except ImportError as error:
