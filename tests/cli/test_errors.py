@@ -31,6 +31,7 @@ from actguard.cli import main  # noqa: E402 - without click there is no command 
         ("budgets credit much", "Error: Invalid value for 'USD': 'much' is no amount of dollars: write 25 or 0.50"),
         ("budgets credit 0", "Error: Invalid value for 'USD': nothing would be paid in, and every run would need it."),
         ("gateway --default-hold x", "Error: Invalid value for '--default-hold': 'x' is no amount of dollars"),
+        ("gateway --host=", "Error: Invalid value for '--host': name an address; 0.0.0.0 is every one"),
         ("spend --days 0", "Error: Invalid value for '--days': 0 is not in the range 1<=x<=3650."),
     ],
 )

@@ -1,6 +1,7 @@
 """What a client may do to a connection, byte by byte: on the gateway's own connections, and on uvicorn's."""
 
 import json
+import re
 import socket
 import struct
 import time
@@ -140,6 +141,17 @@ def test_a_body_that_would_be_refused_is_not_asked_for(ours: GatewayProcess, tal
     status, headers, _ = talk.answer()
     assert (status, headers["connection"]) == (413, "close")
     assert talk.closed()
+
+
+def test_a_body_that_is_too_large_to_be_read_is_counted_all_the_same(gateway: GatewayProcess) -> None:
+    def counted() -> int:
+        said = gateway.agent().send("GET", "/metrics").body
+        found = re.search(r'actguard_requests_total\{route="POST /api/v1/release",status="413"\} (\d+)', said)
+        return int(found[1]) if found else 0
+
+    before = counted()
+    assert gateway.agent().post("release", b"x" * ((1 << 20) + 1)).status == 413
+    assert counted() == before + 1
 
 
 @pytest.mark.parametrize("lines", [{"version": "1.0"}, {"close": "connection: close"}])

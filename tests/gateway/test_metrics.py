@@ -21,3 +21,8 @@ def test_a_route_that_nobody_asked_for_is_not_told_of() -> None:
     metrics = Metrics()
     metrics.route("GET /api/v1/budget")
     assert "budget" not in metrics.text(waiting=0, batches=0, operations=0, open_holds=0)
+
+
+def test_open_holds_that_nobody_can_count_now_are_not_said_to_be_none() -> None:
+    assert "open_holds" not in Metrics().text(waiting=0, batches=0, operations=0, open_holds=None)
+    assert "actguard_open_holds 7\n" in Metrics().text(waiting=0, batches=0, operations=0, open_holds=7)

@@ -145,6 +145,21 @@ def test_the_first_start_shows_a_command_for_its_own_database(tmp_path: Path) ->
     assert f"actguard budgets set workspace --usd 50 --per day --database '{database}'" in greeting
 
 
+def test_runs_that_name_no_limit_share_a_token_budget_as_they_do_one_of_dollars(tmp_path: Path) -> None:
+    options = ("--default-hold", "0.5", "--default-hold-tokens", "400")
+    gateway = GatewayProcess(str(tmp_path / "gateway.db"), tmp_path, options=options).start()
+    limit = {"scope": "plan", "key": "free", "usd_micros": 1_000_000, "tokens": 1_000}
+    assert gateway.admin().send("PUT", "/api/v1/budgets", limit).status == 200
+
+    agent, granted = gateway.agent(), []
+    for run in ("a", "b"):
+        said = agent.post("reserve", {"run_id": run, "user_id": "alice", "plan_key": "free"}).body
+        granted.append((said["usd_limit_micros"], said["token_limit"]))
+    assert granted == [(500_000, 400), (500_000, 400)]
+    assert agent.post("reserve", {"run_id": "c", "user_id": "alice", "plan_key": "free"}).status == 409
+    assert gateway.stop() == 0
+
+
 @pytest.mark.parametrize("zone", ["localtime", "posixrules", "posix/Europe/Amsterdam", "right/Europe/Amsterdam"])
 def test_a_time_zone_that_is_another_one_elsewhere_is_refused(admin: Caller, zone: str) -> None:
     assert admin.send("PUT", "/api/v1/workspace", {"time_zone": zone}).status == 422

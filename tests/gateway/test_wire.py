@@ -89,6 +89,22 @@ def test_top_level_usage_of_an_older_client_is_priced(agent: Caller) -> None:
     assert agent.post("settle", {"reserve_id": rid, **nothing, "output_tokens": 0}).body["usd_micros"] == 0
 
 
+def test_tokens_that_a_client_counts_beside_its_input_are_charged_as_they_are_billed(
+    agent: Caller, admin: Caller
+) -> None:
+    budget(admin, "beside", tokens=10_000)
+    model = "claude-opus-4-5"
+    usage = {"provider": "anthropic", "provider_model_id": model, "input_tokens": 100, "cached_input_tokens": 500}
+    before = admin.get("spend?by=model").body
+    agent.post("reserve", {"run_id": "b", "user_id": "beside", "reserve_id": "beside", "token_limit": 700})
+    agent.post("settle", {"reserve_id": "beside", "usage_breakdown": [usage | {"output_tokens": 10}]})
+    (left,) = agent.get("budget?user_id=beside").body["budgets"]
+    assert (left["tokens_spent"], left["tokens_held"]) == (510, 0)
+    after = admin.get("spend?by=model").body
+    assert after["tokens"] - before["tokens"] == 510
+    assert {group["key"]: group["tokens"] for group in after["groups"]}[model] == 510
+
+
 def test_a_model_that_nobody_knows_is_never_free(agent: Caller) -> None:
     for extra, least in (({}, 1), ({"usd_micros": 777}, 777)):
         rid = agent.post("reserve", {"run_id": "x", "usd_limit_micros": 10**6, "reserve_id": f"x{least}"}).body[

@@ -9,7 +9,7 @@ import pytest
 
 from actguard import Client
 from actguard.transport.spool import look
-from tests.fake_gateway import KEY, Answer, FakeGateway
+from tests.fake_gateway import KEY, Answer, FakeGateway, until
 
 
 def leave_a_settle(gateway: FakeGateway, make: Callable[..., Client]) -> str:
@@ -54,6 +54,19 @@ def test_a_client_that_goes_on_with_nothing_says_no_other_thing(
     assert warned[0].filename == __file__
     assert "no guard is entered" in str(warned[0].message)
     assert "local limits" not in str(warned[0].message)
+
+
+def test_a_run_that_spent_nothing_gives_back_what_it_may_have_been_granted(
+    gateway: FakeGateway, make: Callable[..., Client]
+) -> None:
+    gateway.say("reserve", *[Answer(hang_up=True)] * 2)
+    client = make(gateway, backoff_base_ms=1, event_mode="off")
+    with pytest.warns(UserWarning, match="could not be reached"), client.run(), client.budget_guard(usd_limit=0.5):
+        pass
+
+    until(lambda: gateway.to("release"))
+    assert gateway.to("release")[0].body == {"reserve_id": gateway.to("reserve")[0].body["reserve_id"]}
+    assert gateway.to("settle") == []
 
 
 def test_a_gateway_that_is_away_from_the_beginning_is_said_where_the_guard_is(

@@ -27,6 +27,13 @@ from actguard.cli.database import in_micros
     help="Dollars held, at most, where no limit is named.",
 )
 @click.option(
+    "--default-hold-tokens",
+    default=1_000_000,
+    show_default=True,
+    type=click.IntRange(1, 10**12),
+    help="The same, in tokens, where a token budget applies.",
+)
+@click.option(
     "--hold-ttl", default=900, show_default=True, type=click.IntRange(1, 86_400), help="Seconds a hold lives."
 )
 @click.option(
@@ -45,6 +52,7 @@ def command(
     workers: int,
     time_zone: str | None,
     default_hold: int,
+    default_hold_tokens: int,
     hold_ttl: int,
     rate_limit: float,
     keep_events: int,
@@ -55,6 +63,8 @@ def command(
     Without options: on this machine, port 8085, with a SQLite file in your state folder. The first start prints two
     keys, one for agents and one for you; keep them, they are shown once.
     """
+    if not host:  # to a socket, that is every address of the machine
+        raise click.BadParameter("name an address; 0.0.0.0 is every one of this machine", param_hint="'--host'")
     try:
         from actguard.gateway.serve import Server
     except ImportError as error:
@@ -67,6 +77,7 @@ def command(
     settings = Settings(
         database=database,
         default_hold_micros=default_hold,
+        default_hold_tokens=default_hold_tokens,
         hold_ttl_s=hold_ttl,
         rate_limit=rate_limit,
         events_kept_days=keep_events,

@@ -88,7 +88,7 @@ class Biller:
             exact += pico
             share = -(-exact // PICO_PER_MICRO) - charged
             charged += share
-            used = entry.input_tokens + entry.output_tokens if entry.type != "custom_cost" else 0
+            used = usage.tokens
             tokens += used
             said = said + entry.usd_micros if said is not None and entry.usd_micros is not None else None
             if charged > LARGEST_CHARGE:

@@ -157,6 +157,7 @@ def configure_logs(level: str) -> None:
     """To the standard error, as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
+    logging.getLogger().handlers = [handler]  # warnings of others in the process, such as Postgres' driver
     for name in ("actguard.gateway", "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False

@@ -253,7 +253,8 @@ class GatewayReservation:
                 if final:
                     self.over = True
                     if self._offline and not entries and not self._seq:
-                        break  # nothing was spent, and nobody knows of it
+                        self._remote.release(self._identity.reserve_id)  # it may have been granted, and the answer lost
+                        break
                 kept.append(self._kept(entries, final=final))
                 if final:
                     break

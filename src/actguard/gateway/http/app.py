@@ -1,7 +1,7 @@
 """The ASGI application. What agents call is found in one look-up; the rest goes through Starlette's router."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from starlette.routing import Route, Router
@@ -79,12 +79,11 @@ class App:
 
     async def _metrics(self) -> tuple[int, bytes, str]:
         writer = self.gateway.writer
-        try:
-            rows = await self.gateway.read(lambda transaction: transaction.rows("open_holds"))
-        except StoreDown:
-            rows = [(0,)]
+        open_holds: int | None = None
+        with suppress(StoreDown):
+            ((open_holds, _),) = await self.gateway.read(lambda transaction: transaction.rows("open_holds"))
         text = self.gateway.metrics.text(
-            waiting=writer.waiting, batches=writer.batches, operations=writer.operations, open_holds=rows[0][0]
+            waiting=writer.waiting, batches=writer.batches, operations=writer.operations, open_holds=open_holds
         )
         return 200, text.encode(), "text/plain; version=0.0.4"
 

@@ -112,10 +112,11 @@ class Connection(asyncio.Protocol):
         if not heard or self._answering is not None or self._stuck or self._transport.is_closing():
             return
         now = self._answering = heard.popleft()
-        if now.refusal is not None:
-            self._answered(now.refusal)
-            return
         served = self._app.direct.get((now.method, now.url))
+        if now.refusal is not None:
+            request = Request(now.url, now.headers)
+            self._answered(served.finished(request, now.refusal) if served is not None else answer(now.refusal))
+            return
         if served is not None:
             left = served.begin(Request(now.url, now.headers, now.body), self._answered)
         else:

@@ -39,7 +39,7 @@ class Served:
             reply = await (self._gateway.apply(work) if isinstance(work, Operation) else work)
         except Exception as error:  # noqa: BLE001 - every error has an answer
             return self.failed(request, error)
-        return self._finished(request, reply)
+        return self.finished(request, reply)
 
     def begin(self, request: Request, done: Done) -> "Coroutine[Any, Any, Answer] | None":
         """The same, for who calls this from the event loop and will hear through *done*.
@@ -62,15 +62,15 @@ class Served:
     def failed(self, request: Request, error: BaseException) -> Answer:
         """What is said of *error*."""
         if isinstance(error, Refused):
-            return self._finished(request, error.reply, error.headers)
+            return self.finished(request, error.reply, error.headers)
         if isinstance(error, StoreDown):
             _log.warning("the store is down: %s", error)
-            return self._finished(request, failure(503, "unavailable", _NO_STORE), _AGAIN)
+            return self.finished(request, failure(503, "unavailable", _NO_STORE), _AGAIN)
         if isinstance(error, Overloaded):
-            return self._finished(request, failure(503, "overloaded", "Too many requests wait; try again."), _AGAIN)
+            return self.finished(request, failure(503, "overloaded", "Too many requests wait; try again."), _AGAIN)
         _log.error("request failed", exc_info=error, extra={"request_id": request.id, "route": self._route})
         message = f"Something went wrong here; the log knows more under {request.id}."
-        return self._finished(request, failure(500, "internal", message))
+        return self.finished(request, failure(500, "internal", message))
 
     def _begun(self, caller: Caller | None, request: Request) -> Operation | Awaitable[Reply]:
         if caller is not None:
@@ -85,16 +85,17 @@ class Served:
             reply = await work
         except Exception as error:  # noqa: BLE001 - every error has an answer
             return self.failed(request, error)
-        return self._finished(request, reply)
+        return self.finished(request, reply)
 
     def _replied(self, request: Request, operation: Operation, done: Done, said: Reply | Exception) -> None:
         if isinstance(said, Exception):
             done(self.failed(request, said))
             return
         self._gateway.metrics.ledger(operation, said)
-        done(self._finished(request, said))
+        done(self.finished(request, said))
 
-    def _finished(self, request: Request, reply: Reply, headers: Mapping[str, str] = _NONE) -> Answer:
+    def finished(self, request: Request, reply: Reply, headers: Mapping[str, str] = _NONE) -> Answer:
+        """*reply* to *request*, counted and logged."""
         seconds = time.perf_counter() - request.started
         self._counted.add(reply.status, seconds)
         level = logging.DEBUG if reply.status < 400 else logging.INFO

@@ -42,8 +42,8 @@ class Metrics:
     def events(self, result: str, count: int) -> None:
         self._events[result] += count
 
-    def text(self, *, waiting: int, batches: int, operations: int, open_holds: int) -> str:
-        """In Prometheus' format."""
+    def text(self, *, waiting: int, batches: int, operations: int, open_holds: int | None) -> str:
+        """In Prometheus' format; without the open holds where they are not known."""
         routes = [(name, route) for name, route in sorted(self._routes.items()) if route.statuses]
         lines = ["# TYPE actguard_requests_total counter"]
         for name, route in routes:
@@ -71,5 +71,6 @@ class Metrics:
             ("waiting_requests", "gauge", waiting),
             ("open_holds", "gauge", open_holds),
         ):
-            lines += [f"# TYPE actguard_{name} {kind}", f"actguard_{name} {value}"]
+            if value is not None:
+                lines += [f"# TYPE actguard_{name} {kind}", f"actguard_{name} {value}"]
         return "\n".join(lines) + "\n"

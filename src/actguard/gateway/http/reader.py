@@ -6,7 +6,8 @@ from typing import Final
 import httptools
 from msgspec import Struct
 
-from actguard.gateway.http.wire import LARGEST_BODY, PATIENCE, Answer, answer, failure, too_large
+from actguard.gateway.http.wire import LARGEST_BODY, PATIENCE, failure, too_large
+from actguard.gateway.ledger.operations import Reply
 
 LARGEST_HEAD: Final = 1 << 16
 _OF_A_BODY: Final = (b"content-length", b"transfer-encoding")
@@ -21,7 +22,7 @@ class Heard(Struct):
     """By their names in small letters. Of those that were sent twice, the last."""
     body: bytes
     keep_alive: bool
-    refusal: Answer | None = None
+    refusal: Reply | None = None
     """What it is to be told where it cannot be answered as a request. Nothing is heard after it."""
 
 
@@ -53,19 +54,24 @@ class Reader:
         except httptools.HttpParserUpgrade:
             self._closed = True  # whatever follows is in another protocol
         except httptools.HttpParserError:
-            self._refuse(answer(failure(400, "malformed", "This is not HTTP that can be read.")))
+            self._refuse(failure(400, "malformed", "This is not HTTP that can be read."))
         if self.begun and continued:
             self._unread += len(data)
             if self._unread > LARGEST_HEAD and not self._head_read:
                 message = f"The head of a request may have up to {LARGEST_HEAD} bytes."
-                self._refuse(answer(failure(431, "too_large", message)))
+                self._refuse(failure(431, "too_large", message))
             elif self._unread > PATIENCE:
-                self._refuse(answer(too_large().reply))
+                self._refuse(too_large().reply)
 
-    def _refuse(self, refusal: Answer) -> None:
-        if not self._closed:
-            self._closed, self.begun = True, False
-            self.heard.append(Heard("", "", {}, b"", keep_alive=False, refusal=refusal))
+    def _refuse(self, refusal: Reply) -> None:
+        if self._closed:
+            return
+        heard = Heard("", "", {}, b"", keep_alive=False, refusal=refusal)
+        if self.begun and self._head_read:  # it is known what was asked for
+            heard.method, heard.url = self._parser.get_method().decode("latin-1"), self._url.decode("latin-1")
+            heard.headers = self._headers
+        self._closed, self.begun, self.asks_to_continue = True, False, False
+        self.heard.append(heard)
 
     # What the parser calls.
 
@@ -88,7 +94,7 @@ class Reader:
             return  # as nearly always
         if self._parser.get_http_version() == "1.1":
             if int(self._headers.get(b"content-length", b"0")) > LARGEST_BODY:
-                self._refuse(answer(too_large().reply))
+                self._refuse(too_large().reply)
             else:
                 self.asks_to_continue = True
 
@@ -100,15 +106,15 @@ class Reader:
     def on_message_complete(self) -> None:
         if self._closed:
             return
-        self.begun = self.asks_to_continue = False
         if self._size > LARGEST_BODY:
-            self._refuse(answer(too_large().reply))
+            self._refuse(too_large().reply)
             return
         parser = self._parser
         upgrade = parser.should_upgrade()
         if upgrade and any(name in _OF_A_BODY for name in self._headers):
-            self._refuse(answer(failure(400, "malformed", "Only HTTP/1.1 is spoken here: do not ask to upgrade.")))
+            self._refuse(failure(400, "malformed", "Only HTTP/1.1 is spoken here: do not ask to upgrade."))
             return
+        self.begun = self.asks_to_continue = False
         keep_alive = not upgrade and parser.should_keep_alive() and parser.get_http_version() == "1.1"
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         method, url = parser.get_method().decode("latin-1"), self._url.decode("latin-1")

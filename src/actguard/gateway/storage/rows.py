@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from actguard.gateway.ledger.rows import Hold
+from actguard.gateway.ledger.rows import Hold, Working
 
 _encode = msgspec.json.Encoder().encode
 _numbers = msgspec.json.Decoder(tuple[int, ...])
@@ -40,7 +40,23 @@ def ended_row(hold: Hold) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def whole_row(hold: Hold) -> tuple[Any, ...]:
+def changed_rows(rows: Working) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """The whole rows of `changed_holds`: of holds that were there, and of those that are new in this batch.
+
+    What ends is written before what is new, and what is new before it is changed: of holds without an id of their own,
+    one may have ended in the batch that grants the next of its like, and only one of them is ever open.
+    """
+    if not rows.changed_holds:  # as nearly always
+        return [], []
+    new = rows.changed_holds.keys() & rows.new_holds.keys()
+    changed = rows.changed_holds.items()
+    return (
+        [_whole_row(hold) for identity, hold in changed if identity not in new],
+        [_whole_row(hold) for identity, hold in changed if identity in new],
+    )
+
+
+def _whole_row(hold: Hold) -> tuple[Any, ...]:
     row = list(msgspec.structs.astuple(hold))
     row[_COUNTERS], row[_SEQS] = _written(hold.counters), _written(hold.seqs)
     return tuple(row)

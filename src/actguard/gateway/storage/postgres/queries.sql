@@ -4,6 +4,9 @@
 -- name: clock
 SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)
 
+-- name: now_at_least
+SELECT coalesce((SELECT at FROM ledger ORDER BY seq DESC LIMIT 1), 0)
+
 -- name: load_holds
 SELECT h.* FROM holds h
 JOIN unnest(CAST(:a AS BIGINT[]), CAST(:b AS TEXT[])) AS i (workspace_id, reserve_id) USING (workspace_id, reserve_id)

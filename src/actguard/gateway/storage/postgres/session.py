@@ -21,10 +21,10 @@ from actguard.gateway.storage.rows import (
     ENTRY,
     GRANTED,
     HOLD_COLUMNS,
+    changed_rows,
     decoded_hold,
     ended_row,
     granted_row,
-    whole_row,
 )
 from actguard.gateway.storage.store import Row, statements
 
@@ -94,15 +94,19 @@ class PostgresSession:
         ended = [(*ended_row(hold), 0, 0) for hold in rows.ended_holds.values()]
         changed = rows.changed_counters.values()
         amounts = [(c.number, c.usd_held, c.usd_spent, c.tokens_held, c.tokens_spent) for c in changed]
+        known, new = changed_rows(rows)
+        self._replace(known)
         if granted or ended or amounts or rows.entries:
             parts = ((granted, GRANTED), (ended, _ENDED), (amounts, _COUNTER), (rows.entries, ENTRY))
             self._connection.execute(_save(), [each for part, names in parts for each in arrays(part, len(names))])
-        if rows.changed_holds:
-            whole = [*map(whole_row, rows.changed_holds.values())]
-            self._connection.execute(_update("holds", HOLD_COLUMNS, 2).encode(), arrays(whole, len(HOLD_COLUMNS)))
+        self._replace(new)
         if rows.new_answers:
             answers = [msgspec.structs.astuple(answer) for _, answer in sorted(rows.new_answers.items())]
             self._connection.execute(_insert("answers", _ANSWER).encode(), arrays(answers, len(_ANSWER)))
+
+    def _replace(self, holds: list[Row]) -> None:
+        if holds:
+            self._connection.execute(_update("holds", HOLD_COLUMNS, 2).encode(), arrays(holds, len(HOLD_COLUMNS)))
 
     def _ask_due(self, most: int) -> _Found:
         now = max(self._latest, self._clock()) if self._clock else None
@@ -169,7 +173,10 @@ def _type(column: str) -> str:
 
 @cache
 def _save() -> bytes:
-    """All that most batches write. No row is in two of its parts, so it does not matter which comes first."""
+    """All that most batches write. No row is in two of its parts.
+
+    Of several parts, Postgres does the last first: so what ends does, before what is granted takes its place.
+    """
     granted, ended = _insert("holds", GRANTED), _update("holds", _ENDED, 2)
     counted, booked = _update("counters", _COUNTER, 1), _insert("ledger", ENTRY)
     return f"WITH granted AS ({granted}), ended AS ({ended}), counted AS ({counted}) {booked}".encode()

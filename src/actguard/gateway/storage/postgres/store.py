@@ -13,6 +13,7 @@ from typing import Any, Final
 import psycopg
 import psycopg_pool
 from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
 from actguard.gateway.ledger.batch import Session
@@ -28,7 +29,16 @@ from actguard.gateway.storage.store import (
     newer_schema,
 )
 
-_CONNECT_S: Final = 5
+_AWAY_S: Final = 5
+"""Whoever is not heard of for so long is away. The system itself would wait a quarter of an hour for a machine that is
+gone, and two hours for one that had nothing to say."""
+_PATIENCE: Final = {
+    "connect_timeout": _AWAY_S,
+    "tcp_user_timeout": _AWAY_S * 1000,
+    "keepalives_idle": _AWAY_S,
+    "keepalives_interval": 1,
+    "keepalives_count": _AWAY_S,
+}
 _ONE_STARTS: Final = 7230411
 """The number of the advisory lock under which one process at a time brings the schema up to date."""
 PLANS: Final = """
@@ -61,17 +71,13 @@ class PostgresStore(Store):
         try:
             with self._connect() as connection:
                 self._migrate(connection)
+                ((self._latest,),) = connection.execute(statement("now_at_least")).fetchall()
         except psycopg.OperationalError as error:
             raise StoreError(f"Postgres cannot be reached: {_said(error)}. Check --database.") from error
         except psycopg.Error as error:
             raise StoreError(f"The Postgres database cannot be used: {_said(error)}.") from error
         self._pool = psycopg_pool.ConnectionPool(
-            self._url,
-            min_size=1,
-            max_size=4,
-            timeout=_CONNECT_S,
-            kwargs={"autocommit": True, "connect_timeout": _CONNECT_S},
-            open=True,
+            self._patient_url(), min_size=1, max_size=4, timeout=_AWAY_S, kwargs={"autocommit": True}, open=True
         )
 
     def close(self) -> None:
@@ -132,7 +138,11 @@ class PostgresStore(Store):
         return self._latest
 
     def _connect(self) -> _Connection:
-        return psycopg.connect(self._url, autocommit=True, connect_timeout=_CONNECT_S, prepare_threshold=2)
+        return psycopg.connect(self._patient_url(), autocommit=True, prepare_threshold=2)
+
+    def _patient_url(self) -> str:
+        """What the URL says, and how long to wait where it does not."""
+        return make_conninfo("", **{**_PATIENCE, **conninfo_to_dict(self._url)})
 
     def _migrate(self, connection: _Connection) -> None:
         known = migrations("postgres")
@@ -157,6 +167,10 @@ class PostgresStore(Store):
             raise Crossed from error
         except psycopg_pool.PoolTimeout as error:
             raise StoreDown("Postgres does not answer now.") from error
+        except errors.ReadOnlySqlTransaction as error:  # another one may have taken its place: find out
+            if self._writer is not None:
+                self._writer.close()
+            raise StoreDown(f"Postgres takes no writes now: {_said(error)}.") from error
         except psycopg.OperationalError as error:
             self._writer = None if self._writer is not None and self._writer.broken else self._writer
             raise StoreDown(f"Postgres does not answer now: {_said(error)}.") from error

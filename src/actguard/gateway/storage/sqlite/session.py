@@ -9,7 +9,7 @@ import msgspec
 from actguard.gateway.ledger.batch import Wanted
 from actguard.gateway.ledger.budgets import scopes_of
 from actguard.gateway.ledger.rows import Answer, Budget, Counter, CounterKey, Hold, Id, Whose, Working
-from actguard.gateway.storage.rows import decoded_hold, ended_row, granted_row, whole_row
+from actguard.gateway.storage.rows import changed_rows, decoded_hold, ended_row, granted_row
 from actguard.gateway.storage.sqlite.many import run_on_many
 from actguard.gateway.storage.sqlite.memory import Memory
 from actguard.gateway.storage.store import Row, statements
@@ -67,9 +67,11 @@ class SqliteSession:
         return numbered
 
     def save(self, rows: Working) -> None:
-        self._many("add_holds", [*map(granted_row, rows.new_holds.values())])
-        self._many("replace_holds", [*map(whole_row, rows.changed_holds.values())])
+        known, new = changed_rows(rows)
+        self._many("replace_holds", known)
         self._many("end_holds", [*map(ended_row, rows.ended_holds.values())])
+        self._many("add_holds", [*map(granted_row, rows.new_holds.values())])
+        self._many("replace_holds", new)
         changed = rows.changed_counters.values()
         amounts = [(c.number, c.usd_held, c.usd_spent, c.tokens_held, c.tokens_spent) for c in changed]
         self._many("save_counters", amounts)

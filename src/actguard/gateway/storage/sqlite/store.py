@@ -16,6 +16,7 @@ from actguard.gateway.storage.sqlite.many import run_on_many
 from actguard.gateway.storage.sqlite.memory import Memory
 from actguard.gateway.storage.sqlite.session import SqliteSession
 from actguard.gateway.storage.store import (
+    ATTEMPTS,
     EventKey,
     Row,
     Store,
@@ -78,7 +79,7 @@ class SqliteStore(Store):
         try:
             self._memory = Memory()
             self._writer = self._connect()
-            self._writer.execute("PRAGMA journal_mode = WAL")
+            _keep_log(self._writer)
             self._writer.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             self._migrate(self._writer)
             (self._latest,) = self._writer.execute(statements("sqlite")["now_at_least"]).fetchone()
@@ -158,16 +159,18 @@ class SqliteStore(Store):
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
+        """All in one transaction: a command may be started beside the gateway, and would begin with the same."""
         known = migrations("sqlite")
         connection.execute("BEGIN IMMEDIATE")
         (found,) = connection.execute("PRAGMA user_version").fetchone()
         if found > known[-1][0]:
-            connection.execute("ROLLBACK")
             raise newer_schema(found, known[-1][0])
-        connection.execute("COMMIT")
         for number, _, text in known:
             if number > found:
-                connection.executescript(f"BEGIN IMMEDIATE;\n{text}\nPRAGMA user_version = {number};\nCOMMIT;")
+                for statement in _statements_of(text):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
 
 
 class _Transaction:
@@ -198,6 +201,29 @@ class _Transaction:
             if self.run("add_event_ids", **said) < len(ids):
                 known.update((workspace, id) for (id,) in self.rows("known_event_ids", **said))
         return known
+
+
+def _keep_log(connection: sqlite3.Connection) -> None:
+    """Of two that ask for it at once in a new file, one is turned away at once; for a transaction, it would wait."""
+    for _ in range(ATTEMPTS):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        else:
+            return
+    connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _statements_of(script: str) -> Generator[str]:
+    """One after the other: `executescript` would end the transaction that it is called in."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 @contextmanager
