@@ -36,6 +36,7 @@ PLAN: dict[str, tuple[str, ...]] = {
         "tests/tools/test_guard_options.py",
         "tests/tools/test_refusals.py",
         "tests/tools/test_kept_results.py",
+        "tests/tools/test_handed_in.py",
         "tests/tools/test_heartbeat.py",
         "tests/tools/test_hidden_key.py",
         "tests/tools/test_idempotency_records.py",
