@@ -252,6 +252,48 @@ async def test_a_websocket_to_a_provider_is_one(llm_provider: LocalProvider) -> 
     assert llm_provider.requests == []
 
 
+def bedrock(provider: LocalProvider, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client of AWS's own SDK, to which the host of Bedrock is the local provider."""
+    boto3 = pytest.importorskip("boto3")
+    here = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *args, **kwargs: here("127.0.0.1", *args, **kwargs))
+    return boto3.client(
+        "bedrock-runtime",
+        region_name="us-east-1",
+        endpoint_url=f"http://bedrock-runtime.us-east-1.amazonaws.com:{provider.port}",
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )
+
+
+CLAUDE = {
+    "modelId": "anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "body": json.dumps({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 50, "messages": BODY["messages"]}),
+}
+
+
+def test_what_the_sdk_of_aws_sends_to_a_model_is_one(
+    llm_provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = bedrock(llm_provider, monkeypatch)
+
+    with BudgetGuard(bypass="allow") as guard:
+        assert json.loads(client.invoke_model(**CLAUDE)["body"].read())["content"]
+
+    assert (guard.calls, guard.unmetered_calls, llm_provider.ledger.calls) == (0, 1, 1)
+
+
+def test_what_the_sdk_of_aws_sends_to_a_model_can_be_blocked(
+    llm_provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = bedrock(llm_provider, monkeypatch)
+
+    with BudgetGuard(bypass="block"), pytest.raises(UnmeteredCallError, match=r"bedrock-runtime\.us-east-1"):
+        client.invoke_model(**CLAUDE)
+
+    assert llm_provider.requests == []
+
+
 async def test_a_session_with_a_base_url_is_seen_through(llm_provider: LocalProvider) -> None:
     connector = aiohttp.TCPConnector(resolver=Loopback())
     async with aiohttp.ClientSession("http://api.openai.com/v1/", connector=connector) as session:

@@ -59,7 +59,7 @@ COMMON = "mode='enforce', on_block='raise', store=None, on_store_error=None"
             tool,
             "(function=None, /, *, rate_limit=None, circuit_breaker=None, max_attempts=None, timeout=None, "
             "timeout_executor=None, idempotent=None, no_repeat=None, concurrency=None, policy=None, prove=None, "
-            "guards=())",
+            "guards=(), on_block='raise')",
         ),
     ],
 )
@@ -334,6 +334,49 @@ def test_tool_makes_every_guard_from_its_main_option_its_options_or_itself(run):
     assert tool(call) is call or tool(call).__wrapped__ is call
 
 
+def test_on_block_of_tool_is_that_of_each_guard_it_makes_which_does_not_say_otherwise():
+    made = rate_limit(max_calls=9)
+
+    def call(idempotency_key: str = "k"):
+        return None
+
+    both = tool(
+        rate_limit=["10/s", {"max_calls": 3, "on_block": "raise"}, made],
+        circuit_breaker={"name": "told"},
+        max_attempts=4,
+        timeout=5,
+        idempotent=True,
+        no_repeat=6,
+        concurrency={"limit": 7},
+        policy=[actguard.InPlan()],
+        guards=[concurrency(limit=8)],
+        on_block="return_prompt",
+    )(call)
+
+    said = [(guard.kind, guard.on_block) for guard in both.__actguard__.guards]
+    assert sorted(kind for kind, on_block in said if on_block == "raise") == ["concurrency", "rate_limit", "rate_limit"]
+    assert len(said) == 11
+
+
+def test_what_tool_refuses_is_told_to_the_model_if_it_is_to_be(run):
+    guards = {"max_attempts": 1, "rate_limit": "10/s", "timeout": 5}
+    told = tool(**guards, on_block="return_prompt")(lambda: "done")
+    asked = tool(**guards, on_block=lambda error: error.code)(lambda: "done")
+
+    assert [told(), told()] == [
+        "done",
+        "<lambda> was not run: it may not be called any more in this task; go on without it.",
+    ]
+    assert [asked(), asked()] == ["done", "MAX_ATTEMPTS_EXCEEDED"]
+
+
+def test_an_on_block_of_tool_that_is_none_is_refused():
+    with pytest.raises(ActGuardUsageError, match="on_block"):
+        tool(rate_limit="10/s", on_block="tell")
+    with pytest.raises(ActGuardUsageError, match="on_block"):
+        tool(on_block="tell")
+
+
 def test_the_executor_of_tool_is_that_of_its_timeout():
     import threading
 
@@ -341,6 +384,8 @@ def test_the_executor_of_tool_is_that_of_its_timeout():
         for given in (5, {"seconds": 5}):
             here = tool(timeout=given, timeout_executor=pool)(lambda: threading.current_thread().name)
             assert here().startswith("pool")
+            with pytest.raises(ActGuardUsageError, match="on_block"):
+                tool(timeout=given, timeout_executor=pool, on_block="tell")
 
 
 # ---- scopes ----

@@ -88,6 +88,7 @@ class FunctionInvocationContext(_PerCall): ...
 McpContext = of("mcp.server.mcpserver.context")(type("Context", (_PerCall,), {}))
 StrandsContext = of("strands.types.tools")(type("ToolContext", (_PerCall,), {}))
 AgnoContext = of("agno.run.base")(type("RunContext", (_PerCall,), {}))
+HaystackState = of("haystack.components.agents.state.state")(type("State", (_PerCall,), {}))
 
 
 def config() -> Any:
@@ -106,6 +107,7 @@ HANDED_IN = [
     (FunctionInvocationContext, FunctionInvocationContext),
     (StrandsContext, StrandsContext),
     (AgnoContext, AgnoContext),
+    (HaystackState | None, HaystackState),
     (Context, Context),
     (McpContext, McpContext),
     (CancellationToken, CancellationToken),

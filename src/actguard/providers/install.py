@@ -66,6 +66,7 @@ LIBRARIES = (
     Library("httpx2", "actguard.providers.senders"),
     Library("aiohttp", "actguard.providers.senders"),
     Library("requests", "actguard.providers.senders"),
+    Library("botocore.httpsession", "actguard.providers.senders"),
     Library("websockets.asyncio.client", "actguard.providers.sockets"),
     Library("websockets.sync.client", "actguard.providers.sockets"),
 )

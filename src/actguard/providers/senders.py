@@ -1,4 +1,4 @@
-"""HTTP senders, observed only: httpx, httpx2, aiohttp and requests behave as they would without us.
+"""HTTP senders, observed only: httpx, httpx2, aiohttp, requests and botocore behave as they would without us.
 
 Two things can be seen nowhere else:
 
@@ -6,7 +6,7 @@ Two things can be seen nowhere else:
     bypasses   a request to a provider that came through no watched SDK: told by the guard's `bypass` policy
 
 Of senders within senders (httpx over aiohttp) the outermost is observed. Outside any guard, one ContextVar read is all
-there is to it. Not seen: what sends through none of the four, such as botocore and gRPC; WebSockets are `sockets.py`'s.
+there is to it. Not seen: what sends through none of them, such as gRPC; WebSockets are `sockets.py`'s.
 """
 
 import functools
@@ -62,6 +62,8 @@ def observe(package: str, patches: Patching) -> None:
         patches.wrap(library.ClientSession, "_request", _around_aiohttp)
     elif package == "requests":
         patches.wrap(library.Session, "send", _around_send)
+    elif package == "botocore.httpsession":
+        patches.wrap(library.URLLib3Session, "send", _around_send)
     else:
         patches.wrap(library.Client, "send", _around_send)
         patches.wrap(library.AsyncClient, "send", _around_asend)

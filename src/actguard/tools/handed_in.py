@@ -19,6 +19,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "ReadonlyContext": ("google.adk.",),
     "FunctionInvocationContext": ("agent_framework.",),
     "ToolContext": ("strands.",),
+    "State": ("haystack.",),
     "Context": ("workflows.context", "llama_index.", "mcp.server", "fastmcp."),
     "CancellationToken": ("autogen_core.",),
     "RunnableConfig": ("langchain_core.",),

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast, overload
 
 from actguard.exceptions import ActGuardUsageError
 from actguard.pipeline.decorate import guarded
-from actguard.pipeline.guard import Guard
+from actguard.pipeline.guard import Guard, OnBlock
 from actguard.tools.circuit_breaker import CircuitBreaker
 from actguard.tools.concurrency import Concurrency
 from actguard.tools.idempotent import Idempotent
@@ -36,6 +36,7 @@ def tool(
     policy: Any = None,
     prove: Any = None,
     guards: Sequence[Guard] = (),
+    on_block: OnBlock = "raise",
 ) -> Callable[[F], F]: ...
 
 
@@ -54,6 +55,7 @@ def tool(
     policy: Any = None,
     prove: Any = None,
     guards: Sequence[Guard] = (),
+    on_block: OnBlock = "raise",
 ) -> Any:
     """Put several guards on a function.
 
@@ -73,21 +75,25 @@ def tool(
         policy: rules, as for `enforce`.
         prove: a guard made by `prove`, or several.
         guards: any other guards.
+        on_block: what a refused call does, for each guard that is made here and does not say otherwise.
     """
+    Guard(on_block=on_block)  # which says what is wrong with it
+    both = {"on_block": on_block}
     found: list[Guard] = list(guards)
     if policy is not None:
         from actguard.custody.enforce import enforce
 
-        found.append(policy if isinstance(policy, Guard) else enforce(policy))
-    found += _of(Idempotent, "idempotent", None if idempotent is False else {} if idempotent is True else idempotent)
-    found += _of(NoRepeat, "no_repeat", no_repeat, "max_identical")
-    found += _of(MaxAttempts, "max_attempts", max_attempts, "calls")
-    found += _of(CircuitBreaker, "circuit_breaker", circuit_breaker)
+        found.append(policy if isinstance(policy, Guard) else enforce(policy, **both))
+    once: Any = None if idempotent is False else {} if idempotent is True else idempotent
+    found += _of(Idempotent, "idempotent", once, both)
+    found += _of(NoRepeat, "no_repeat", no_repeat, both, "max_identical")
+    found += _of(MaxAttempts, "max_attempts", max_attempts, both, "calls")
+    found += _of(CircuitBreaker, "circuit_breaker", circuit_breaker, both)
     several = rate_limit if isinstance(rate_limit, list | tuple) else [rate_limit]
     for one in several:
-        found += _of(RateLimit, "rate_limit", one, "limits")
-    found += _of(Concurrency, "concurrency", concurrency, "limit")
-    found += _timeouts(timeout, timeout_executor)
+        found += _of(RateLimit, "rate_limit", one, both, "limits")
+    found += _of(Concurrency, "concurrency", concurrency, both, "limit")
+    found += _timeouts(timeout, timeout_executor, both)
     if prove is not None:
         found += list(cast("Sequence[Guard]", prove)) if isinstance(prove, list | tuple) else [prove]
     for guard in found:
@@ -100,28 +106,31 @@ def tool(
     return put if function is None else put(function)
 
 
-def _timeouts(timeout: Any, executor: Executor | None) -> list[Guard]:
+def _timeouts(timeout: Any, executor: Executor | None, both: Options) -> list[Guard]:
     if timeout is None:
         if executor is not None:
             raise ActGuardUsageError("timeout_executor needs a timeout", argument="timeout_executor")
         return []
-    if executor is not None and isinstance(timeout, Mapping):
-        options: dict[str, Any] = {**timeout, "executor": executor}
-        return [*_of(Timeout, "timeout", options)]
-    if executor is not None and not isinstance(timeout, Timeout):
-        return [Timeout(timeout, executor)]
-    return _of(Timeout, "timeout", timeout, "seconds")
+    if executor is not None:
+        both = {**both, "executor": executor}
+        if isinstance(timeout, Mapping):
+            timeout = {**cast("Options", timeout), "executor": executor}
+    return _of(Timeout, "timeout", timeout, both, "seconds")
 
 
-def _of(kind: type[Guard], argument: str, options: Any, short: str | None = None) -> list[Guard]:
-    """The guard that *options* stand for: one that is made already, its keyword arguments, or its main one alone."""
+def _of(kind: type[Guard], argument: str, options: Any, both: Options, short: str | None = None) -> list[Guard]:
+    """The guard that *options* stand for: one that is made already, its keyword arguments, or its main one alone.
+
+    Args:
+        both: keyword arguments in either case, unless *options* have them.
+    """
     if options is None:
         return []
     if isinstance(options, kind):
         return [options]
     if isinstance(options, Mapping):
         try:
-            return [kind(**cast("dict[str, Any]", options))]
+            return [kind(**{**both, **cast("dict[str, Any]", options)})]
         except TypeError as error:
             said = str(error).replace(f"{kind.__name__}.__init__()", argument)
             raise ActGuardUsageError(said, argument=argument) from None
@@ -130,6 +139,6 @@ def _of(kind: type[Guard], argument: str, options: Any, short: str | None = None
             f"{argument} must be a mapping of the options of {argument}(), not {options!r}", argument=argument
         )
     try:
-        return [kind(**{short: options})]
+        return [kind(**{**both, short: options})]
     except ActGuardUsageError as wrong:
         raise type(wrong)(f"{argument}: {wrong.message}", argument=argument) from None
