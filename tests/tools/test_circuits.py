@@ -110,6 +110,34 @@ def test_a_name_that_nobody_has_is_refused():
         circuits.force("nobody", "open")
 
 
+def test_the_names_that_there_are_come_with_the_refusal():
+    a_tool("one that there is")
+    with pytest.raises(CircuitBreakerConfigurationError, match="'one that there is'") as caught:
+        circuits.state("none of them")
+    assert caught.value.argument == "name"
+
+
+async def test_what_is_meant_may_be_one_of_a_store_and_of_a_user(clock):
+    store = MemoryStore(clock=clock)
+    scope = {"scope": "user"}
+    circuit_breaker(name="of each", **scope)(lambda user: 1)
+    own = circuit_breaker(name="of each", store=store, **scope)(lambda user: 1)
+
+    circuits.force("of each", "forced_open", "ann")
+    circuits.force("of each", "forced_open", "bob")
+    circuits.reset("of each", "ann", store=store)
+    assert (circuits.state("of each", "ann").state, own("ann")) == ("forced_open", 1)
+    assert (await circuits.astate("of each", "ann", store=store)).state == "closed"
+    await circuits.areset("of each", "bob", store=store)
+    assert ((await circuits.astate("of each", "bob")).state, own("bob")) == ("forced_open", 1)
+    await circuits.aforce("of each", "forced_open", "bob", store=store)
+    await circuits.areset("of each", "ann")
+    assert (circuits.state("of each", "ann").state, circuits.state("of each", "bob").state) == ("closed", "forced_open")
+    await circuits.aforce("of each", "closed", "bob", store=store)
+    assert circuits.state("of each", "bob", store=store).state == "closed"
+    assert circuits.state("of each", "bob").state == "forced_open"
+
+
 async def test_event_loops_have_the_same_words():
     call = a_tool("awaited")
     await circuits.aforce("awaited", "forced_open")
