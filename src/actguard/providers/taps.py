@@ -37,7 +37,10 @@ class SSETap(EventTap):
         self._counted = self._events = 0  # kept chunks whose events were counted, and how many those are at most
         self._kept_from = 0  # bytes seen before them
         self._summed_up = False  # the usage of all choices was reported, by itself
-        self.every_chunk = not call.tells_usage  # then only the end of the stream says that it is over
+        in_background = call.endpoint.name == "responses" and call.body.get("background") is True
+        self._nameless = in_background and call.deferred_as is None  # so that nobody can ask for it yet
+        # Without usage, only the end of the stream says that it is over.
+        self.every_chunk = self._nameless or not call.tells_usage
         if call.endpoint.name == "images":
             self.reader.replies = call.facts.choices
 
@@ -66,10 +69,15 @@ class SSETap(EventTap):
             passed.append(raw)
         self._safely(self._conclusions, seen, told)
         untold = self.reader.terminal and not self._told
-        self.every_chunk = bool(self._unparsed or untold or self.call.refusal or not self.call.tells_usage)
+        self.every_chunk = bool(
+            self._unparsed or untold or self._nameless or self.call.refusal or not self.call.tells_usage
+        )
         return b"".join(passed)
 
     def _conclusions(self, seen: int, told: bool) -> None:
+        if self._nameless and (name := self.reader.response_id) is not None:
+            self._nameless = False
+            self.call.can_be_asked_for(name)
         if self.reader.terminal:
             if not self._sum_is_to_come():
                 self._over = True
