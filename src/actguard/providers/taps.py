@@ -18,6 +18,7 @@ from actguard.providers.wire import parse_json
 
 _BESIDE = (b'"model"', b'"service_tier"')  # what else a bill is made of
 _DONE = b"[DONE]"
+_GOING_ON = frozenset({"responses", "interactions"})  # which the provider may make without a listener
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
 _FEW = 8  # chunks that are read sooner than it is found out whether they must be
 _ASKED = frozenset({"chat.completions", "completions"})  # whose streams report usage to who asks, after all choices
@@ -37,7 +38,7 @@ class SSETap(EventTap):
         self._counted = self._events = 0  # kept chunks whose events were counted, and how many those are at most
         self._kept_from = 0  # bytes seen before them
         self._summed_up = False  # the usage of all choices was reported, by itself
-        in_background = call.endpoint.name == "responses" and call.body.get("background") is True
+        in_background = call.endpoint.name in _GOING_ON and call.body.get("background") is True
         self._nameless = in_background and call.deferred_as is None  # so that nobody can ask for it yet
         # Without usage, only the end of the stream says that it is over.
         self.every_chunk = self._nameless or not call.tells_usage
