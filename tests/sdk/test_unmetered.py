@@ -390,6 +390,7 @@ def test_a_background_stream_that_is_left_open_is_settled_when_it_is_resumed(cli
     with BudgetGuard(usd_limit=1, strict=strict) as guard:
         left = in_background(client, stream=True)
         begun = next(iter(left)).response.id
+        llm_provider.wait_idle()
         assert list(client.responses.retrieve(begun, stream=True))
         left.close()
 
