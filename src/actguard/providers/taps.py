@@ -12,6 +12,7 @@ from actguard.providers.body import is_object
 from actguard.providers.call import Call
 from actguard.providers.endpoint import Endpoint
 from actguard.providers.faults import log_malformed
+from actguard.providers.quote import ASKED
 from actguard.providers.sse import LineParser, SSEParser
 from actguard.providers.tap import KEEP, SMALLEST_EVENT, USAGE, EventTap, Tap
 from actguard.providers.wire import parse_json
@@ -21,7 +22,6 @@ _DONE = b"[DONE]"
 _GOING_ON = frozenset({"responses", "interactions"})  # which the provider may make without a listener
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
 _FEW = 8  # chunks that are read sooner than it is found out whether they must be
-_ASKED = frozenset({"chat.completions", "completions"})  # whose streams report usage to who asks, after all choices
 
 
 class SSETap(EventTap):
@@ -91,7 +91,7 @@ class SSETap(EventTap):
         call = self.call
         return (
             not self._summed_up
-            and call.endpoint.name in _ASKED
+            and call.endpoint.name in ASKED
             and (call.hide_usage or call.facts.include_usage is True)
         )
 
