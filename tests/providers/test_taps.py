@@ -8,9 +8,11 @@ import pytest
 
 from actguard import BudgetExceededError, BudgetGuard
 from actguard.budget.hosts import Host
+from actguard.budget.usage import Bill
 from actguard.providers.anthropic.sdk import WIRE as ANTHROPIC
-from actguard.providers.call import Call
+from actguard.providers.call import Call, deferred
 from actguard.providers.gate import admit, open_call
+from actguard.providers.google.wire import WIRE as GOOGLE
 from actguard.providers.openai.sdk import WIRE as OPENAI
 from actguard.providers.taps import tap
 
@@ -250,3 +252,30 @@ def test_a_json_document_is_read_whatever_it_is_called(body: dict[str, Any], con
         read(guard, OPENAI, "/chat/completions", body, chunks, content_type=content_type)
 
     assert (guard.usage, guard.estimated) == ({"input_tokens": 9, "output_tokens": 20}, False)
+
+
+# ---- in the background ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wire", "begun"),
+    [
+        (OPENAI, {"type": "response.created", "response": {"id": "made-1", "status": "queued", "background": True}}),
+        (GOOGLE, {"event_type": "interaction.created", "interaction": {"id": "made-1", "status": "in_progress"}}),
+    ],
+)
+def test_what_goes_on_in_the_background_can_be_asked_for_while_its_stream_is_open(wire: Any, begun: Any) -> None:
+    path, model = ("/responses", "gpt-5") if wire is OPENAI else ("/interactions", "gemini-2.5-flash")
+    body = {"model": model, "input": "hi", "background": True, "stream": True}
+    with BudgetGuard(usd_limit=1) as guard:
+        host = Host(wire.name)
+        call = open_call(guard.account, wire, wire.classify("POST", path), host, (path, body, None))  # type: ignore[arg-type]
+        admit(call)
+        response = Response([event(**begun)[:20], event(**begun)[20:], event(type="never read")], "text/event-stream")
+        tap(call, response)
+        stream = response.iter_bytes()
+        assert next(stream) == event(**begun)
+        assert deferred["made-1"] is call
+        call.settle(Bill("made-1", ()))
+
+    assert "made-1" not in deferred

@@ -391,6 +391,26 @@ def test_a_policy_decides_whether_to_ask_for_usage(client, llm_provider):
     is_charged_for_what_arrived(guard, llm_provider, at_least=20)
 
 
+UNTOLD: Any = {"by policy": ({"include_usage": "never"}, {}), "by wish": ({}, {"include_usage": False})}
+
+
+@pytest.mark.parametrize("why", UNTOLD)
+def test_a_stream_without_usage_that_passes_a_limit_by_estimate_is_told_of_at_its_end(client, llm_provider, why):
+    policy, options = UNTOLD[why]
+    options = {"stream_options": options} if options else {}
+    long: Any = [{"role": "user", "content": "Hello! " * 1000}]
+    llm_provider.reply(Reply(output_tokens=3))
+    chunks: list[Any] = []
+
+    with BudgetGuard(token_limit=100, **policy) as guard, pytest.raises(BudgetExceededError) as raised:
+        for chunk in client.chat.completions.create(model=MODEL, messages=long, stream=True, **options):
+            chunks.append(chunk)
+
+    assert raised.value.phase == "after"
+    assert len(chunks) == 5
+    assert guard.estimated
+
+
 @pytest.mark.parametrize("where", ["with_choices", "every_chunk"])
 def test_usage_in_a_chunk_with_choices_is_never_hidden(client, llm_provider, agrees, where):
     llm_provider.reply(Reply(delivery=Delivery(usage_chunk=where)))

@@ -382,6 +382,22 @@ def test_a_background_stream_that_is_left_goes_on_and_is_settled_when_it_is_resu
     agrees(guard)
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_background_stream_that_is_left_open_is_settled_when_it_is_resumed(client, llm_provider, agrees, strict):
+    without(client.responses.retrieve, "stream")
+    llm_provider.reply(Reply(output_tokens=40))
+
+    with BudgetGuard(usd_limit=1, strict=strict) as guard:
+        left = in_background(client, stream=True)
+        begun = next(iter(left)).response.id
+        llm_provider.wait_idle()
+        assert list(client.responses.retrieve(begun, stream=True))
+        left.close()
+
+    assert guard.calls == 1
+    agrees(guard)
+
+
 def test_nobody_waits_for_a_background_reply(client, llm_provider):
     llm_provider.default = Reply(polls=1)
 

@@ -222,7 +222,8 @@ class PriceBook:
     def resolver(self, resolve: Resolver) -> Resolver:
         """Let a function answer where no name or pattern does; usable as a decorator. The latest is asked first.
 
-        Its answers are remembered, for each provider, model and context, until something in this book changes.
+        Its answers are remembered, for each provider, model and context, until something in this book changes. It is
+        not asked about a stream that is left, maybe by the garbage collector: the price found before the call holds.
         """
         if not callable(resolve):
             raise wrong("resolve", f"a function of provider, model and context, not {resolve!r}")

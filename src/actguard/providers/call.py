@@ -319,13 +319,18 @@ class Call(Quote):
         if response_id is None:
             self.settle_later(None)
             return
-        self.deferred_as = response_id
-        deferred[response_id] = self
+        self.can_be_asked_for(response_id)
 
         def park() -> None:
             self.parked = True  # nobody is to wait for it: it ends when somebody asks, and that may be he
 
         self.account.admission.later(park)
+
+    def can_be_asked_for(self, response_id: str) -> None:
+        """It goes on without its caller, as *response_id*: a read of that may settle it too, also while its own stream
+        is still open."""
+        self.deferred_as = response_id
+        deferred[response_id] = self
         while len(deferred) > _MOST_DEFERRED:
             _, oldest = deferred.popitem(last=False)
             oldest.deferred_as = None

@@ -35,6 +35,8 @@ ratios = InputRatios()
 kept = KeptReplies()
 """Replies in strict budgets that a later call may build on."""
 
+ASKED = frozenset({"chat.completions", "completions"})
+"""Endpoints whose streams tell their usage to who asks for it, after all choices."""
 _LIKELY_OUTPUT = 256  # tokens; the guess for a reply that was lost before any other was seen
 _PLAIN = NOTHING[2:]  # a usage of input and output alone
 _HEARING = frozenset({"audio.transcriptions", "audio.translations"})
@@ -349,7 +351,7 @@ class Quote(Hold):
     @property
     def tells_usage(self) -> bool:
         """Whether the stream is expected to end with its usage."""
-        return self.hide_usage or self.facts.include_usage is not False
+        return self.hide_usage or self.endpoint.name not in ASKED or self.facts.include_usage is True
 
     def outputs(self) -> Outputs:
         """What is known of the length of this model's replies."""

@@ -12,15 +12,16 @@ from actguard.providers.body import is_object
 from actguard.providers.call import Call
 from actguard.providers.endpoint import Endpoint
 from actguard.providers.faults import log_malformed
+from actguard.providers.quote import ASKED
 from actguard.providers.sse import LineParser, SSEParser
 from actguard.providers.tap import KEEP, SMALLEST_EVENT, USAGE, EventTap, Tap
 from actguard.providers.wire import parse_json
 
 _BESIDE = (b'"model"', b'"service_tier"')  # what else a bill is made of
 _DONE = b"[DONE]"
+_GOING_ON = frozenset({"responses", "interactions"})  # which the provider may make without a listener
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
 _FEW = 8  # chunks that are read sooner than it is found out whether they must be
-_ASKED = frozenset({"chat.completions", "completions"})  # whose streams report usage to who asks, after all choices
 
 
 class SSETap(EventTap):
@@ -37,7 +38,10 @@ class SSETap(EventTap):
         self._counted = self._events = 0  # kept chunks whose events were counted, and how many those are at most
         self._kept_from = 0  # bytes seen before them
         self._summed_up = False  # the usage of all choices was reported, by itself
-        self.every_chunk = not call.tells_usage  # then only the end of the stream says that it is over
+        in_background = call.endpoint.name in _GOING_ON and call.body.get("background") is True
+        self._nameless = in_background and call.deferred_as is None  # so that nobody can ask for it yet
+        # Without usage, only the end of the stream says that it is over.
+        self.every_chunk = self._nameless or not call.tells_usage
         if call.endpoint.name == "images":
             self.reader.replies = call.facts.choices
 
@@ -66,10 +70,15 @@ class SSETap(EventTap):
             passed.append(raw)
         self._safely(self._conclusions, seen, told)
         untold = self.reader.terminal and not self._told
-        self.every_chunk = bool(self._unparsed or untold or self.call.refusal or not self.call.tells_usage)
+        self.every_chunk = bool(
+            self._unparsed or untold or self._nameless or self.call.refusal or not self.call.tells_usage
+        )
         return b"".join(passed)
 
     def _conclusions(self, seen: int, told: bool) -> None:
+        if self._nameless and (name := self.reader.response_id) is not None:
+            self._nameless = False
+            self.call.can_be_asked_for(name)
         if self.reader.terminal:
             if not self._sum_is_to_come():
                 self._over = True
@@ -82,7 +91,7 @@ class SSETap(EventTap):
         call = self.call
         return (
             not self._summed_up
-            and call.endpoint.name in _ASKED
+            and call.endpoint.name in ASKED
             and (call.hide_usage or call.facts.include_usage is True)
         )
 

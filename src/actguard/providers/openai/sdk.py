@@ -9,6 +9,7 @@ from actguard.providers.openai.reply import StreamReader, read
 from actguard.providers.openai.request import facts, with_include_usage, with_output_cap
 from actguard.providers.openai.websockets import WebSockets
 from actguard.providers.patches import Patches
+from actguard.providers.quote import ASKED
 from actguard.providers.stainless import StainlessSeam
 from actguard.providers.wire import Wire
 
@@ -22,7 +23,6 @@ WIRE = Wire(
     caps=frozenset({"chat.completions", "completions", "responses"}),
 )
 
-_ASKABLE = frozenset({"chat.completions", "completions"})
 _UNDERSTANDS = frozenset(
     {"openai", "azure", "aws", "openrouter", "groq", "deepseek", "mistral", "together", "cerebras"}
 )
@@ -44,7 +44,7 @@ def ask_for_usage(call: Call, body: Mapping[str, Any], query: Mapping[str, Any])
     Some servers answer an unknown `stream_options` with an error, and so do older versions of Azure's API; by default
     only known hosts, and hosts that stand in for them (an address of this machine, a proxy of one's own), are asked.
     """
-    if not body.get("stream") or call.endpoint.name not in _ASKABLE:
+    if not body.get("stream") or call.endpoint.name not in ASKED:
         return body
     policy = call.account.policy.include_usage
     if call.facts.include_usage is None and (
