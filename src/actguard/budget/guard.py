@@ -30,6 +30,7 @@ from actguard.budget.usage import NOTHING, Usage
 from actguard.context import Frame, Run, current_frame, end_frame, enter_frame
 from actguard.exceptions import (
     ActGuardUsageError,
+    BudgetConfigurationError,
     BudgetExceededError,
     NestedBudgetGuardError,
     UnknownPriceError,
@@ -56,12 +57,14 @@ class BudgetGuard(Readings):
         on_warning: called once with the guard when `warn_at` of a limit is used (0.8 if not given), instead of a
             `BudgetWarning`.
         prices: a PriceBook for this guard; `actguard.prices` if None.
-        run_id: the run to count in; None: the active one, else a new one.
+        run_id: the run to count in, where none is active, or that one's; None: the active one, else a new one.
         **options: see `actguard.Policy`: wait_timeout, warn_at, unmetered, unknown_price, unknown_host, unbounded,
             on_abort, lost_attempts, include_usage, bypass, default_max_output.
 
     Raises:
         ActGuardUsageError: a limit is not a positive, finite number, an option is unknown or has a wrong value.
+        NestedBudgetGuardError: on entering it, it is active here already.
+        BudgetConfigurationError: on entering it, another run than `run_id` is active here.
     """
 
     def __init__(
@@ -150,6 +153,13 @@ class BudgetGuard(Readings):
         frame = current_frame()
         if self._account is not None and self._account in (frame.scope.chain if frame.scope else ()):
             raise NestedBudgetGuardError("This guard is already active here; make a new BudgetGuard to nest one.")
+        run = frame.run
+        if self._run_id is not None and run is not None and run.run_id != self._run_id:
+            raise BudgetConfigurationError(
+                f"This guard is for run {self._run_id!r}, and the active run is {run.run_id!r}: leave run_id away, or "
+                "enter the guard inside its own run.",
+                code="RUN_MISMATCH",
+            )
         return frame
 
     def _backing(self, frame: Frame) -> Backing | None:
@@ -276,15 +286,18 @@ class BudgetGuard(Readings):
         return pico, more
 
     def _raise_limits(self, pico: int, more: int) -> None:
-        self._limit_pico += pico
-        self._limit_tokens += more
         account = self._account
-        if account is not None:
 
-            def raise_limits() -> None:
+        def raise_limits() -> None:
+            self._limit_pico += pico
+            self._limit_tokens += more
+            if account is not None:
                 account.extend(pico, more)
                 account.warned = False
 
+        if account is None:
+            raise_limits()
+        else:
             account.admission.locked(raise_limits)
 
     def add_cost(self, *, name: str, usd: float) -> None:
