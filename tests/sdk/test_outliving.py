@@ -1,6 +1,7 @@
 """Calls and streams that outlive what they were begun in: their guard, or the task or thread that opened them."""
 
 import asyncio
+import contextvars
 import gc
 import threading
 from collections.abc import Callable, Iterator
@@ -110,7 +111,8 @@ def test_what_a_call_holds_under_a_strict_limit_is_held_when_its_guard_is_left(l
     assert task.tokens_used == llm_provider.ledger.tokens <= 200
 
 
-def test_a_refusal_keeps_no_stream_open_that_the_program_had_in_hand(stream):
+@pytest.mark.parametrize("late", [False, True])
+def test_a_refusal_keeps_no_stream_open_that_the_program_had_in_hand(stream, late):
     def ask_twice() -> None:
         unread = stream()
         next(unread)
@@ -118,8 +120,11 @@ def test_a_refusal_keeps_no_stream_open_that_the_program_had_in_hand(stream):
 
     with BudgetGuard() as task:
         with BudgetGuard(token_limit=25) as search:
+            inside = contextvars.copy_context()
             with suppress(BudgetExceededError):
-                ask_twice()
+                _ = late or ask_twice()
+        with suppress(BudgetExceededError):
+            _ = late and inside.run(ask_twice)
         gc.collect()
         assert search.exceeded
         assert (task.calls, task.account.in_flight) == (2, 0)

@@ -1,6 +1,5 @@
 """BudgetGuard: the context manager people see. Limits in, spend out; what happens between is in `account.py`."""
 
-import copy
 import math
 import os
 import threading
@@ -238,14 +237,12 @@ class BudgetGuard(Readings):
     def _close(self, error: BaseException | None) -> None:
         """Tell what still runs by estimate from now on, and show the refusal that a framework may have hidden."""
         account = self._live()
-        blocked = account.standing_block()
         if not self._entries:
-            if account.blocked is not None:  # its traceback holds what the program had in hand, a stream perhaps
-                account.blocked = copy.copy(account.blocked)
             for hold in account.admission.open_holds(account):
                 account.admission.expect(hold, hold.likely_charge())
                 if account.listener is not None:
                     account.listener.unfinished(account, hold)
+        blocked = account.standing_block()
         if blocked is not None and isinstance(error, Exception) and not isinstance(error, BudgetExceededError):
             raise blocked from error
 
