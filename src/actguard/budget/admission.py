@@ -135,26 +135,33 @@ class Admission:
 
     # ---- after a call ----
 
-    def settle(self, hold: Hold, charge: Charge, response_id: str | None = None) -> tuple[bool, Refusal | None]:
+    def settle(
+        self, hold: Hold, charge: Charge, response_id: str | None = None, final: bool = True
+    ) -> tuple[bool, Refusal | None]:
         """Turn *hold* into spend; nothing is added when *response_id* was counted before.
+
+        Args:
+            final: False for a provisional figure, corrected by the next.
 
         Returns:
             Whether *charge* was counted, and the limit that is passed now, if any.
         """
         with self._lock:
-            outcome = self.settle_locked(hold, charge, response_id)
+            outcome = self.settle_locked(hold, charge, response_id, final)
             if self._waiters or self._later:
                 self._catch_up()
             return outcome
 
-    def settle_locked(self, hold: Hold, charge: Charge, response_id: str | None = None) -> tuple[bool, Refusal | None]:
+    def settle_locked(
+        self, hold: Hold, charge: Charge, response_id: str | None = None, final: bool = True
+    ) -> tuple[bool, Refusal | None]:
         """`settle`, for an action that `locked` or `later` runs."""
         self.holds.discard(hold)
         if hold.final:
             return False, None
         if response_id is None or self._first_report(response_id, True):
-            return True, hold.scope.settle(hold, charge)
-        hold.scope.settle(hold, NO_CHARGE, 0)
+            return True, hold.scope.settle(hold, charge, final)
+        hold.scope.settle(hold, NO_CHARGE, True, 0)
         return False, None
 
     def release(self, hold: Hold) -> None:

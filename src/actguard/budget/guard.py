@@ -235,11 +235,17 @@ class BudgetGuard(Readings):
         return reservations
 
     def _close(self, error: BaseException | None) -> None:
-        """Tell what still runs by estimate from now on, and show the refusal that a framework may have hidden."""
+        """Tell what still runs by estimate, and show the refusal that a framework may have hidden.
+
+        A reply that is billed later, when somebody asks for it, may never be asked for: it is charged by estimate.
+        """
         account = self._live()
         if not self._entries:
             for hold in account.admission.open_holds(account):
-                account.admission.expect(hold, hold.likely_charge())
+                if hold.parked and hold.reader is None:
+                    account.admission.settle(hold, hold.likely_charge(), final=False)
+                else:
+                    account.admission.expect(hold, hold.likely_charge())
                 if account.listener is not None:
                     account.listener.unfinished(account, hold)
         blocked = account.standing_block()

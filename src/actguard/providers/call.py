@@ -327,7 +327,7 @@ class Call(Quote):
         deferred[response_id] = self
 
         def park() -> None:
-            self.parked = True  # nobody is to wait for it: it ends when somebody asks, and that may be he
+            self.parked, self.reader = True, None  # nobody is to wait for it: it ends when somebody asks, perhaps he
 
         self.account.admission.later(park)
         while len(deferred) > _MOST_DEFERRED:
