@@ -245,7 +245,7 @@ class BudgetGuard(Readings):
                 if hold.parked and hold.reader is None:
                     account.admission.settle(hold, hold.likely_charge(), final=False)
                 else:
-                    account.admission.expect(hold, hold.likely_charge())
+                    hold.expected, account.admission.some_outlive = hold.likely_charge(), True
                 if account.listener is not None:
                     account.listener.unfinished(account, hold)
         blocked = account.standing_block()
