@@ -132,12 +132,14 @@ def test_strict_refuses_at_once_what_nothing_in_flight_could_free_enough_for():
     assert isinstance(admit(scope, bound=50, by=OTHER, holds=[first]), Refusal)
 
 
-def test_a_call_is_settled_once():
+def test_a_call_is_settled_once_and_a_provisional_figure_is_corrected():
     scope = BudgetScope("s", limit_pico=100)
     hold = admit(scope, 10)
-    scope.settle(hold, Charge(25, 2, (("m", Usage(input_tokens=2), 25),), estimates=1))
+    scope.settle(hold, Charge(30, 3, (("m", Usage(input_tokens=3), 30),), estimates=1), final=False)
+    assert (scope.used_pico, scope.estimates, scope.calls) == (30, 1, 1)
+    scope.settle(hold, cost(25, 2))
     scope.settle(hold, cost(99, 9))
-    assert (scope.used_pico, scope.used_tokens, scope.estimates, scope.calls) == (25, 2, 1, 1)
+    assert (scope.used_pico, scope.used_tokens, scope.estimates, scope.calls) == (25, 2, 0, 1)
     assert scope.held_pico == 0
 
 

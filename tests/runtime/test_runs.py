@@ -98,6 +98,15 @@ def test_a_guard_for_another_run_is_refused() -> None:
             pass
 
 
+def test_a_plain_guard_for_another_run_than_the_one_it_is_entered_in_is_refused_too() -> None:
+    for around in (Client().run(run_id="a"), BudgetGuard(run_id="a")):
+        with around:
+            with pytest.raises(BudgetConfigurationError, match="for run 'b', and the active run is 'a'"):
+                BudgetGuard(run_id="b").__enter__()
+            with BudgetGuard(run_id="a") as guard:
+                assert guard.run_id == "a"
+
+
 @pytest.mark.parametrize("plan_key", ["", "Pro", "-x", "a b", "x" + "é", 5])
 def test_a_plan_key_of_the_wrong_form_is_refused(plan_key: Any) -> None:
     with pytest.raises(ActGuardUsageError) as caught:

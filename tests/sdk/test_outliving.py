@@ -1,7 +1,9 @@
 """Calls and streams that outlive what they were begun in: their guard, or the task or thread that opened them."""
 
 import asyncio
+import contextvars
 import gc
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +15,9 @@ import openai
 import pytest
 from google import genai
 
-from actguard import BudgetExceededError, BudgetGuard
+from actguard import BudgetExceededError, BudgetGuard, Usage
 from actguard.budget import admission
+from actguard.context import current_frame
 from actguard.testing import LocalProvider
 
 SECONDS = 10
@@ -110,7 +113,66 @@ def test_what_a_call_holds_under_a_strict_limit_is_held_when_its_guard_is_left(l
     assert task.tokens_used == llm_provider.ledger.tokens <= 200
 
 
-def test_a_refusal_keeps_no_stream_open_that_the_program_had_in_hand(stream):
+def test_a_stream_that_is_begun_after_its_guard_counts_in_it(stream, agrees):
+    with BudgetGuard(usd_limit=1) as guard:
+        chunks = stream()
+    with BudgetGuard() as other:
+        assert list(chunks)
+
+    assert (guard.calls, other.calls) == (1, 0)
+    agrees(guard)
+
+
+GOOGLE: Any = {"model": "gemini-2.5-flash"}
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_stream_of_google_counts_where_it_was_asked_for(llm_provider, agrees, chat):
+    client = llm_provider.google()
+    with BudgetGuard(usd_limit=1) as guard:
+        if chat:
+            chunks = client.chats.create(**GOOGLE).send_message_stream("Hello!")
+        else:
+            chunks = client.models.generate_content_stream(**GOOGLE, contents="Hello!")
+    assert inspect.isgenerator(chunks)
+    with BudgetGuard() as other:
+        for _ in chunks:
+            assert current_frame().scope is other.account
+
+    assert (guard.calls, other.calls) == (1, 0)
+    agrees(guard)
+
+
+@pytest.mark.parametrize("chat", [False, True])
+async def test_an_async_stream_of_google_counts_where_it_was_asked_for(llm_provider, agrees, chat):
+    client = llm_provider.google().aio
+    async with BudgetGuard(usd_limit=1) as guard:
+        if chat:
+            chunks = await client.chats.create(**GOOGLE).send_message_stream("Hello!")
+        else:
+            chunks = await client.models.generate_content_stream(**GOOGLE, contents="Hello!")
+    assert inspect.isasyncgen(chunks)
+    async with BudgetGuard() as other:
+        async for _ in chunks:
+            assert current_frame().scope is other.account
+
+    assert (guard.calls, other.calls) == (1, 0)
+    agrees(guard)
+
+
+def test_a_budget_that_is_used_up_refuses_a_stream_of_google_that_was_asked_for_in_it(llm_provider):
+    client = llm_provider.google()
+    with BudgetGuard(token_limit=1) as guard:
+        guard.add_usage("gemini-2.5-flash", Usage(input_tokens=1), usd=0)
+        chunks = client.models.generate_content_stream(**GOOGLE, contents="Hello!")
+    with pytest.raises(BudgetExceededError):
+        next(chunks)
+
+    assert llm_provider.requests == []
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_refusal_keeps_no_stream_open_that_the_program_had_in_hand(stream, late):
     def ask_twice() -> None:
         unread = stream()
         next(unread)
@@ -118,8 +180,11 @@ def test_a_refusal_keeps_no_stream_open_that_the_program_had_in_hand(stream):
 
     with BudgetGuard() as task:
         with BudgetGuard(token_limit=25) as search:
+            inside = contextvars.copy_context()
             with suppress(BudgetExceededError):
-                ask_twice()
+                _ = late or ask_twice()
+        with suppress(BudgetExceededError):
+            _ = late and inside.run(ask_twice)
         gc.collect()
         assert search.exceeded
         assert (task.calls, task.account.in_flight) == (2, 0)

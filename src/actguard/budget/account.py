@@ -1,5 +1,6 @@
 """Account: a BudgetScope in use, with what belongs to a live one: its queue, its policy, its prices, its refusals."""
 
+import copy
 import logging
 import math
 import os
@@ -172,21 +173,22 @@ class Account(BudgetScope):
         stopped = refusal.scope
         assert isinstance(stopped, Account)
         error = BudgetExceededError(describe(stopped, refusal, reported), response=response, **stopped._fields(refusal))
-        for account in self.accounts():
-            if account.standing_block() is None:
-                account.blocked = error
-            if account is stopped:
-                break
         if self.listener is not None:
             self.listener.refused(self, error)
+        kept = copy.copy(error)  # what is raised gets a traceback, and keeps alive all that the program had in hand
+        for account in self.accounts():
+            if account.standing_block() is None:
+                account.blocked = kept
+            if account is stopped:
+                break
         return error
 
     def standing_block(self) -> BudgetExceededError | None:
-        """The first refusal that still stands here; `extend` on the scope that refused lifts it."""
+        """The first refusal that still stands here, to be raised; `extend` on the scope that refused lifts it."""
         blocked = self.blocked
         if blocked is None or not any(scope.id == blocked.scope_id and scope.refused for scope in self.chain):
             return None
-        return blocked
+        return copy.copy(blocked)
 
     def timeout_error(self, scope: BudgetScope) -> BudgetWaitTimeoutError:
         assert isinstance(scope, Account)

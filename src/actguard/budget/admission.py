@@ -49,14 +49,14 @@ class _Waiter:
 class Admission:
     """The lock and the queue of one tree of scopes; shared by a root scope and all its descendants."""
 
-    __slots__ = ("_later", "_lock", "_waiters", "expecting", "holds", "seen", "seen_before")
+    __slots__ = ("_later", "_lock", "_waiters", "holds", "seen", "seen_before", "some_outlive")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiters: deque[_Waiter] = deque()
         self._later: deque[Callable[[], None]] = deque()
         self.holds: set[Hold] = set()
-        self.expecting = False  # whether any of them may have outlived its guard
+        self.some_outlive = False  # or did, their guard
         self.seen: dict[str, bool] = {}  # by the id of a reply, whether the call itself has reported it
         self.seen_before: dict[str, bool] = {}  # the ids before those: both go at once, as to take one out is slow
 
@@ -135,26 +135,33 @@ class Admission:
 
     # ---- after a call ----
 
-    def settle(self, hold: Hold, charge: Charge, response_id: str | None = None) -> tuple[bool, Refusal | None]:
+    def settle(
+        self, hold: Hold, charge: Charge, response_id: str | None = None, final: bool = True
+    ) -> tuple[bool, Refusal | None]:
         """Turn *hold* into spend; nothing is added when *response_id* was counted before.
+
+        Args:
+            final: False for a provisional figure, corrected by the next.
 
         Returns:
             Whether *charge* was counted, and the limit that is passed now, if any.
         """
         with self._lock:
-            outcome = self.settle_locked(hold, charge, response_id)
+            outcome = self.settle_locked(hold, charge, response_id, final)
             if self._waiters or self._later:
                 self._catch_up()
             return outcome
 
-    def settle_locked(self, hold: Hold, charge: Charge, response_id: str | None = None) -> tuple[bool, Refusal | None]:
+    def settle_locked(
+        self, hold: Hold, charge: Charge, response_id: str | None = None, final: bool = True
+    ) -> tuple[bool, Refusal | None]:
         """`settle`, for an action that `locked` or `later` runs."""
         self.holds.discard(hold)
         if hold.final:
             return False, None
         if response_id is None or self._first_report(response_id, True):
-            return True, hold.scope.settle(hold, charge)
-        hold.scope.settle(hold, NO_CHARGE, 0)
+            return True, hold.scope.settle(hold, charge, final)
+        hold.scope.settle(hold, NO_CHARGE, True, 0)
         return False, None
 
     def release(self, hold: Hold) -> None:
@@ -251,21 +258,12 @@ class Admission:
             with self._lock:
                 self._catch_up()
 
-    def expect(self, hold: Hold, charge: Charge) -> None:
-        """The guard of *hold* was left while it runs: until it ends, readers are told *charge*."""
-        with self._lock:
-            hold.expected = charge
-            self.expecting = True
-
-    def expected(self, scope: BudgetScope) -> list[tuple[BudgetScope, Charge]]:
-        """What the calls in *scope*, and in those nested in it, that run on after their guard was left will likely
-        come to; with the scope that each was opened in."""
-        if not self.expecting:
+    def outliving(self, scope: BudgetScope) -> list[Hold]:
+        """Calls in flight in *scope*, or nested in it, whose guard was left: readers are told what each may come to."""
+        if not self.some_outlive:
             return []
         with self._lock:
-            expected = [(hold.scope, hold.expected) for hold in self.holds if hold.expected is not None]
-            self.expecting = bool(expected)
-        return [(where, charge) for where, charge in expected if scope in where.chain]
+            return [hold for hold in self.holds if hold.expected is not None and scope in hold.scope.chain]
 
     def open_holds(self, scope: BudgetScope) -> list[Hold]:
         """Calls in flight that were opened directly in *scope*."""

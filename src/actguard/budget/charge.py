@@ -13,7 +13,11 @@ class Charge(NamedTuple):
     items: tuple[tuple[str, Usage, int], ...] = ()
     """(model, usage, pico-dollars) for the breakdowns."""
     estimates: int = 0
-    """1 if any figure is an estimate."""
+    """1 if any figure is an estimate; -1 takes such a charge back."""
+
+    def negated(self) -> "Charge":
+        items = tuple((model, NOTHING.minus(usage), -pico) for model, usage, pico in self.items)
+        return Charge(-self.pico, -self.tokens, items, -self.estimates)
 
 
 NO_CHARGE = Charge(0, 0)

@@ -1,6 +1,5 @@
 """BudgetGuard: the context manager people see. Limits in, spend out; what happens between is in `account.py`."""
 
-import copy
 import math
 import os
 import threading
@@ -30,6 +29,7 @@ from actguard.budget.usage import NOTHING, Usage
 from actguard.context import Frame, Run, current_frame, end_frame, enter_frame
 from actguard.exceptions import (
     ActGuardUsageError,
+    BudgetConfigurationError,
     BudgetExceededError,
     NestedBudgetGuardError,
     UnknownPriceError,
@@ -56,12 +56,14 @@ class BudgetGuard(Readings):
         on_warning: called once with the guard when `warn_at` of a limit is used (0.8 if not given), instead of a
             `BudgetWarning`.
         prices: a PriceBook for this guard; `actguard.prices` if None.
-        run_id: the run to count in; None: the active one, else a new one.
+        run_id: the run to count in, where none is active, or that one's; None: the active one, else a new one.
         **options: see `actguard.Policy`: wait_timeout, warn_at, unmetered, unknown_price, unknown_host, unbounded,
             on_abort, lost_attempts, include_usage, bypass, default_max_output.
 
     Raises:
         ActGuardUsageError: a limit is not a positive, finite number, an option is unknown or has a wrong value.
+        NestedBudgetGuardError: on entering it, it is active here already.
+        BudgetConfigurationError: on entering it, another run than `run_id` is active here.
     """
 
     def __init__(
@@ -150,6 +152,13 @@ class BudgetGuard(Readings):
         frame = current_frame()
         if self._account is not None and self._account in (frame.scope.chain if frame.scope else ()):
             raise NestedBudgetGuardError("This guard is already active here; make a new BudgetGuard to nest one.")
+        run = frame.run
+        if self._run_id is not None and run is not None and run.run_id != self._run_id:
+            raise BudgetConfigurationError(
+                f"This guard is for run {self._run_id!r}, and the active run is {run.run_id!r}: leave run_id away, or "
+                "enter the guard inside its own run.",
+                code="RUN_MISMATCH",
+            )
         return frame
 
     def _backing(self, frame: Frame) -> Backing | None:
@@ -226,16 +235,20 @@ class BudgetGuard(Readings):
         return reservations
 
     def _close(self, error: BaseException | None) -> None:
-        """Tell what still runs by estimate from now on, and show the refusal that a framework may have hidden."""
+        """Tell what still runs by estimate, and show the refusal that a framework may have hidden.
+
+        A reply that is billed later, when somebody asks for it, may never be asked for: it is charged by estimate.
+        """
         account = self._live()
-        blocked = account.standing_block()
         if not self._entries:
-            if account.blocked is not None:  # its traceback holds what the program had in hand, a stream perhaps
-                account.blocked = copy.copy(account.blocked)
             for hold in account.admission.open_holds(account):
-                account.admission.expect(hold, hold.likely_charge())
+                if hold.parked and hold.reader is None:
+                    account.admission.settle(hold, hold.likely_charge(), final=False)
+                else:
+                    hold.expected, account.admission.some_outlive = hold.likely_charge(), True
                 if account.listener is not None:
                     account.listener.unfinished(account, hold)
+        blocked = account.standing_block()
         if blocked is not None and isinstance(error, Exception) and not isinstance(error, BudgetExceededError):
             raise blocked from error
 
@@ -276,15 +289,18 @@ class BudgetGuard(Readings):
         return pico, more
 
     def _raise_limits(self, pico: int, more: int) -> None:
-        self._limit_pico += pico
-        self._limit_tokens += more
         account = self._account
-        if account is not None:
 
-            def raise_limits() -> None:
+        def raise_limits() -> None:
+            self._limit_pico += pico
+            self._limit_tokens += more
+            if account is not None:
                 account.extend(pico, more)
                 account.warned = False
 
+        if account is None:
+            raise_limits()
+        else:
             account.admission.locked(raise_limits)
 
     def add_cost(self, *, name: str, usd: float) -> None:

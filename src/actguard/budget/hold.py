@@ -24,6 +24,7 @@ class Hold:
         "bound_pico",
         "bound_tokens",
         "cap",
+        "charged",
         "estimate_pico",
         "estimate_tokens",
         "expected",
@@ -65,6 +66,7 @@ class Hold:
     """Settled for good."""
     parked: bool
     """Nothing runs that will end it: it ends when somebody looks at it again."""
+    charged: Charge | None
     expected: Charge | None
     """What it will likely come to, once its guard was left: told to readers, and counted nowhere."""
     measured: bool
@@ -79,7 +81,7 @@ class Hold:
         self.bound_pico = self.bound_tokens = 0
         self.cap = None
         self.open = self.final = self.parked = False
-        self.expected = self.reader = None
+        self.charged = self.expected = self.reader = None
         self.measured = measured
 
     def measure(self) -> None:

@@ -153,8 +153,10 @@ class Readings:
         """Of calls that run on: what each will likely come to."""
         account = self._account
         assert account is not None
-        expected = account.admission.expected(account.root if where == "root" else account)
-        return [charge for opened_in, charge in expected if opened_in is account or where != "local"]
+        outliving = account.admission.outliving(account.root if where == "root" else account)
+        if where == "local":
+            outliving = [hold for hold in outliving if hold.scope is account]
+        return [hold.expected for hold in outliving if hold.expected is not None]
 
     def _settled(self) -> Account:
         account = self._account

@@ -232,16 +232,19 @@ class BudgetScope:
                 scope.held_tokens -= hold.estimate_tokens
             scope.in_flight -= 1
 
-    def settle(self, hold: Hold, charge: Charge, calls: int = 1) -> Refusal | None:
-        """Turn the hold into spend. Twice is once.
+    def settle(self, hold: Hold, charge: Charge, final: bool = True, calls: int = 1) -> Refusal | None:
+        """Turn the hold into spend. After a final settle nothing changes any more; an earlier one is corrected.
 
         Returns:
             The innermost limit that is now passed, if any: passed means `>`, a limit reached exactly is not exceeded.
         """
-        if not hold.open:
+        before = hold.charged
+        if hold.final or (before is None and not hold.open):
             return None
-        hold.final = True
-        if self.root.unmeasured is hold:  # the everyday call: nothing is set aside, but that it runs
+        hold.charged, hold.final = charge, final
+        if before is not None:
+            self.charge(before.negated(), -1)
+        elif self.root.unmeasured is hold:  # the everyday call: nothing is set aside, but that it runs
             hold.open, self.root.unmeasured = False, None
             for scope in self.chain:
                 scope.in_flight -= 1
@@ -250,7 +253,10 @@ class BudgetScope:
         return self.charge(charge, calls)
 
     def charge(self, charge: Charge, calls: int = 1, phase: Phase = "after") -> Refusal | None:
-        """Count spend that has no hold: a second billed attempt, an external cost."""
+        """Count spend that has no hold: a second billed attempt, an external cost, a correction of an estimate.
+
+        Corrections may be negative, as may the calls that they take back.
+        """
         pico, tokens, items, estimates = charge
         self.local_pico += pico
         self.local_tokens += tokens
@@ -265,6 +271,8 @@ class BudgetScope:
                 if tally is None:
                     tally = scope.by_model[model] = Tally()
                 tally.add(usage, share, calls)
+                if calls < 0 and not tally.calls:
+                    del scope.by_model[model]  # an estimate that was all there was of it
             if (used_pico > scope.limit_pico or used_tokens > scope.limit_tokens) and exceeded is None:
                 exceeded = scope.exceeded(phase)
         if exceeded is not None:

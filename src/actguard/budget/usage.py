@@ -59,6 +59,9 @@ class Usage(NamedTuple):
     def plus(self, other: "Usage") -> "Usage":
         return Usage(*map(int.__add__, self, other))
 
+    def minus(self, other: "Usage") -> "Usage":
+        return Usage(*map(int.__sub__, self, other))
+
     def by_kind(self) -> dict[str, int]:
         """Only the kinds that occurred."""
         return dict(zip(compress(self._fields, self), filter(None, self), strict=True))

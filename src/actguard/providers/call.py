@@ -9,6 +9,7 @@ reply never reaches the caller: it is logged once, and the call is charged by es
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import replace
 from itertools import count
@@ -255,15 +256,18 @@ class Call(Quote):
                     call.release()  # answered without being sent: a middleware's cache
             call = call.next
 
-    def raise_if_refused(self) -> None:
+    def raise_if_refused(self, reply: Callable[[], Any] | None = None) -> None:
         """Tell the caller, once, that a limit is passed now.
+
+        Args:
+            reply: what the error is to carry.
 
         Raises:
             BudgetExceededError: phase "after".
         """
         refusal, self.refusal = self.refusal, None
         if refusal is not None:
-            raise self.account.error(refusal)
+            raise self.account.error(refusal, response=None if reply is None else reply())
 
     # ---- no reply ----
 
@@ -322,7 +326,7 @@ class Call(Quote):
         self.can_be_asked_for(response_id)
 
         def park() -> None:
-            self.parked = True  # nobody is to wait for it: it ends when somebody asks, and that may be he
+            self.parked, self.reader = True, None  # nobody is to wait for it: it ends when somebody asks, perhaps he
 
         self.account.admission.later(park)
 

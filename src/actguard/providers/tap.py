@@ -63,6 +63,10 @@ class Tap:
         """It was not, and will not be: settle by what was received. May run in a finalizer: takes no lock."""
         raise NotImplementedError
 
+    def reply(self) -> Any:
+        """What there is of the reply beside what was passed on, for who is told that it passed a limit."""
+        return None
+
     # ---- passing on ----
 
     def passing(self, source: Iterable[bytes]) -> Iterator[bytes]:
@@ -143,7 +147,7 @@ class Tap:
             self._done = True
             self._detach()
             self._conclude(self.ended)
-        self.call.raise_if_refused()
+        self.call.raise_if_refused(self.reply)
 
     def _end_early(self) -> None:
         if not self._done:

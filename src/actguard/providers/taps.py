@@ -206,15 +206,12 @@ class BodyTap(Tap):
     def ended(self) -> None:
         self.call.reply_bytes(b"".join(self._kept))
 
-    def _end(self) -> None:
+    def reply(self) -> Any:
+        """The response: who reads it whole has nothing of it yet, and could not read it again."""
         response = self._held_response()
-        try:
-            super()._end()
-        except BudgetExceededError as passed:
-            if response is not None:  # who reads it whole has nothing of it yet, and could not read it again
-                response._content = b"".join(self._kept)
-            passed.with_response(response)
-            raise
+        if response is not None:
+            response._content = b"".join(self._kept)
+        return response
 
     def abandoned(self) -> None:
         self.call.settle_later(None, None)

@@ -120,12 +120,6 @@ class ClientBudgetGuard(BudgetGuard):
                 f"The active run {run.run_id!r} belongs to another Client than this guard: make the guard with the "
                 "client that the run was started with."
             )
-        if self._run_id is not None and self._run_id != run.run_id:
-            raise BudgetConfigurationError(
-                f"This guard is for run {self._run_id!r}, and the active run is {run.run_id!r}: leave run_id away, or "
-                "enter the guard inside its own run.",
-                code="RUN_MISMATCH",
-            )
         asked = super()._backing(frame)
         if asked is None and self.plan_key is not None and not self._reservations:
             outermost = frame.scope.listener if isinstance(frame.scope, Account) else None

@@ -2,9 +2,10 @@
 
     request, async_request                     the call: classify, estimate, hold; read the reply; raise if over a limit
     request_streamed, async_request_streamed   the same, with a tap on the chunks (chunks.py)
+    generate_content_stream, ...               where a stream counts: where it was asked for (streams.py)
     AsyncLive.connect                          a WebSocket: nothing can be metered, the policy decides
 
-These four have kept their signatures since 1.5, whichever HTTP library is below them. Automatic function calling and
+These have kept their signatures since 1.5, whichever HTTP library is below them. Automatic function calling and
 continuation send each of their requests through them, so each is gated. `client.interactions` goes another way:
 interactions.py.
 """
@@ -29,6 +30,7 @@ from actguard.providers.google import interactions
 from actguard.providers.google.chunks import ChunkTap
 from actguard.providers.google.continuation import watch_contents
 from actguard.providers.google.endpoints import classify, deferred_id
+from actguard.providers.google.streams import watch_streams
 from actguard.providers.google.wire import WIRE, gate
 from actguard.providers.patches import Patches
 from actguard.providers.senders import seen
@@ -37,6 +39,7 @@ from actguard.providers.senders import seen
 def install(patches: Patches) -> None:
     import google.genai._api_client as api_client
     import google.genai._extra_utils as extra_utils
+    import google.genai.chats as chats
     import google.genai.live as live
     import google.genai.models as models
 
@@ -50,6 +53,7 @@ def install(patches: Patches) -> None:
     if music is not None:
         patches.wrap(music.AsyncLiveMusic, "connect", _around_connect)
     watch_contents(models, extra_utils, patches)
+    watch_streams(models, chats, patches)
     interactions.install_with_sdk(patches)
 
 
