@@ -83,8 +83,12 @@ def test_every_dimension_of_spend_may_be_asked_for(database: str) -> None:
         assert json.loads(said.output)["by"] == by
 
 
-@pytest.mark.parametrize("terminal", [{"FORCE_COLOR": "1", "COLUMNS": "40"}, {"COLUMNS": "40"}])
-def test_no_figure_of_a_table_is_cut(terminal: dict[str, str], database: str) -> None:
+@pytest.mark.parametrize(
+    "terminal",
+    [{"FORCE_COLOR": "1", "COLUMNS": "40"}, {"COLUMNS": "40"}, {"FORCE_COLOR": "1", "TERM": "dumb", "LINES": None}],
+    ids=["colours", "narrow", "dumb"],
+)
+def test_no_figure_of_a_table_is_cut(terminal: dict[str, str | None], database: str) -> None:
     name = "agent-" + "x" * 194
     CliRunner().invoke(
         budgets.command, ["set", "agent", name, "--usd", "1234567.89", "--per", "month", "--database", database]

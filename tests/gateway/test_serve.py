@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,25 @@ def test_several_processes_serve_one_postgres_and_one_that_is_killed_is_replaced
     log = process.log.read_text()
     assert f"[{killed}] died" in log
     assert "Traceback" not in log
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the processes are found in /proc")
+def test_workers_whose_gateway_was_killed_end_and_leave_the_port_to_the_next(two_workers: GatewayProcess) -> None:
+    end = time.monotonic() + 30
+    while len(orphans := workers_of(two_workers)) < 2:
+        assert time.monotonic() < end, two_workers.log.read_text()
+        time.sleep(0.05)
+    two_workers.kill()
+    try:
+        while any(Path(f"/proc/{worker}").exists() for worker in orphans):
+            assert time.monotonic() < end, two_workers.log.read_text()
+            time.sleep(0.05)
+    finally:
+        for worker in orphans:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+    two_workers.start()
+    assert two_workers.agent().get("budget").status == 200
 
 
 def test_workers_that_cannot_start_end_the_gateway(postgres: Postgres, tmp_path: Path) -> None:

@@ -117,3 +117,12 @@ def test_a_postgres_that_is_no_longer_heard_of_is_given_up_after_seconds(postgre
                 assert parameters["tcp_user_timeout"] == seconds
                 assert parameters["connect_timeout"] == parameters["keepalives_idle"] == "5"
         store.close()
+
+
+def test_a_postgres_that_was_away_for_long_is_asked_for_as_often_as_one_that_was_not(postgres: Postgres) -> None:
+    """The pool would double its pauses, and come back as long after the database as that was away."""
+    store = PostgresStore(postgres.database())
+    store.open()
+    assert store._pool is not None
+    assert store._pool.reconnect_timeout <= 5
+    store.close()

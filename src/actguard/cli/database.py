@@ -65,7 +65,7 @@ def show(found: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str]], *,
     if not found:
         click.echo(empty)
         return
-    from rich.console import Console
+    from rich.console import Console, ConsoleDimensions
     from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
@@ -78,7 +78,8 @@ def show(found: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str]], *,
         table.add_row(*(Text(_cell(key, row.get(key))) for _, key in columns))
     console = Console(highlight=False)
     whole = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
-    console.width = max(whole, console.width if console.is_terminal else 0)  # a line may be broken, but nothing is cut
+    width = max(whole, console.width if console.is_terminal else 0)  # a line may be broken, but nothing is cut
+    console.size = ConsoleDimensions(width, console.height)  # a width alone is not heeded in a terminal named dumb
     console.print(table)
 
 

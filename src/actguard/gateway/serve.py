@@ -2,12 +2,16 @@
 
 import json
 import logging
+import multiprocessing
+import os
 import signal
 import socket
 import sys
 import time
 from contextlib import suppress
 from importlib.util import find_spec
+from multiprocessing.process import BaseProcess
+from threading import Thread
 from typing import Any, Final, NamedTuple
 
 import uvicorn
@@ -130,7 +134,15 @@ def worker() -> App:
     """The application of one of several processes, as the one that started it was told to run it."""
     settings = Settings.from_environment()
     configure_logs(settings.log_level)
+    Thread(target=_end_after, args=(multiprocessing.parent_process(),), name="actguard-parent", daemon=True).start()
     return App(connect(settings.database), settings, alone=True)
+
+
+def _end_after(parent: BaseProcess | None) -> None:
+    """End as if told to when *parent* was killed: whoever starts the gateway again needs the port."""
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _already_heard(_signal: int, _frame: object) -> None:

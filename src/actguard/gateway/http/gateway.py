@@ -26,6 +26,8 @@ _log = logging.getLogger("actguard.gateway")
 
 _YOUNG: Final = 10_000
 """So many new objects are made between two searches for garbage: more than a batch of requests leaves."""
+_REPORTS: Final = 2
+"""That are made at once. Each may take seconds, and agents wait for the threads and connections that are left."""
 _REAP_EVERY_S: Final = 1.0
 _TIDY_EVERY: Final = 600
 """In reaps."""
@@ -49,6 +51,7 @@ class Gateway:
         self.biller: Final = Biller(self.book)
         self.tariff: Final = Tariff(self.book)
         self.ready = False
+        self._reporting: Final = asyncio.Semaphore(_REPORTS)
         self._alone: Final = alone
         self._reaper: asyncio.Task[None] | None = None
         self._warming: asyncio.Task[object] | None = None
@@ -87,6 +90,11 @@ class Gateway:
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         return await asyncio.to_thread(self.store.read, work)
+
+    async def report(self, work: Callable[[Transaction], T]) -> T:
+        """`read`, for what may read much; more than a few wait for each other."""
+        async with self._reporting:
+            return await self.read(work)
 
     async def now(self) -> int:
         """The ledger's clock."""

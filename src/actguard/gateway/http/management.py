@@ -54,7 +54,7 @@ async def revoke_key(gateway: Gateway, caller: Caller, request: Request) -> Repl
 
 async def list_budgets(gateway: Gateway, caller: Caller, request: Request) -> Reply:
     now = await gateway.now()
-    found = await gateway.read(lambda t: accounts.budgets(t, caller.workspace, now))
+    found = await gateway.report(lambda t: accounts.budgets(t, caller.workspace, now))
     return Reply(200, {"budgets": found})
 
 
@@ -147,7 +147,7 @@ async def spend(gateway: Gateway, caller: Caller, request: Request) -> Reply:
         raise Refused(422, "invalid", f"by is one of {', '.join(reports.BY)}.")
     return Reply(
         200,
-        await gateway.read(
+        await gateway.report(
             lambda t: reports.spend(t, caller.workspace, since, until, by, reports.zone_of(t, caller.workspace))
         ),
     )
@@ -156,14 +156,14 @@ async def spend(gateway: Gateway, caller: Caller, request: Request) -> Reply:
 async def runs(gateway: Gateway, caller: Caller, request: Request) -> Reply:
     since, until = _span(request)
     run_id, most = request.query("run_id"), _most(request)
-    found = await gateway.read(lambda t: reports.runs(t, caller.workspace, since, until, run_id, most))
+    found = await gateway.report(lambda t: reports.runs(t, caller.workspace, since, until, run_id, most))
     return Reply(200, {"runs": found})
 
 
 async def list_events(gateway: Gateway, caller: Caller, request: Request) -> Reply:
     since, until = _span(request)
     run_id, category, most = request.query("run_id"), request.query("category"), _most(request)
-    found = await gateway.read(lambda t: reports.events(t, caller.workspace, since, until, run_id, category, most))
+    found = await gateway.report(lambda t: reports.events(t, caller.workspace, since, until, run_id, category, most))
     return Reply(200, {"events": found})
 
 

@@ -77,7 +77,13 @@ class PostgresStore(Store):
         except psycopg.Error as error:
             raise StoreError(f"The Postgres database cannot be used: {_said(error)}.") from error
         self._pool = psycopg_pool.ConnectionPool(
-            self._patient_url(), min_size=1, max_size=4, timeout=_AWAY_S, kwargs={"autocommit": True}, open=True
+            self._patient_url(),
+            min_size=1,
+            max_size=4,
+            timeout=_AWAY_S,
+            reconnect_timeout=_AWAY_S,  # its pauses double until then; whoever asks begins anew
+            kwargs={"autocommit": True},
+            open=True,
         )
 
     def close(self) -> None:
