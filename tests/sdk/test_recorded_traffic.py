@@ -273,8 +273,7 @@ def test_a_guard_says_what_the_recorded_reply_says_it_billed(
     assert recording.seen == 1
     account = guard.account
     assert account is not None
-    in_background = guard.estimated and not account.estimates  # told by estimate until somebody asks for it
-    assert account.in_flight == in_background
+    assert account.in_flight == 0
     played[exchange.provider, way_of(exchange, guard, failed)] += 1
     if exchange.status >= 400:
         assert failed is not None
@@ -285,7 +284,7 @@ def test_a_guard_says_what_the_recorded_reply_says_it_billed(
         assert (guard.calls, guard.tokens_used, guard.usd_used) == (0, 0, 0)
         assert guard.unmetered_calls == 1
     else:
-        bills_what_it_says(guard, account, exchange)
+        bills_what_it_says(account, exchange)
 
 
 def is_unmetered(exchange: Exchange) -> bool:
@@ -309,11 +308,12 @@ def bills_nothing(guard: BudgetGuard) -> None:
     assert guard.unmetered_calls == 0
 
 
-def bills_what_it_says(guard: BudgetGuard, account: Account, exchange: Exchange) -> None:
+def bills_what_it_says(account: Account, exchange: Exchange) -> None:
     expected = None if exchange.is_one_of(MALFORMED) else naive(exchange)
-    assert guard.estimated == (not expected)  # it does not say, or is not finished
-    if not expected:
+    if not expected:  # it does not say, or is not finished
+        assert account.estimates == 1
         return
+    assert account.estimates == 0
     assert account.unmetered_calls == 0
     assert account.calls == 1
     said = [tally.usage for tally in account.by_model.values()]
