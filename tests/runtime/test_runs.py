@@ -215,6 +215,20 @@ def test_a_forked_child_has_runs_of_its_own(make: Callable[..., Client]) -> None
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+@pytest.mark.filterwarnings("ignore:This process")
+def test_a_plain_guard_in_a_forked_child_of_a_guard_may_name_a_run_of_its_own() -> None:
+    with BudgetGuard(run_id="parent"):
+        child = os.fork()
+        if not child:
+            try:
+                with BudgetGuard(run_id="child") as guard:
+                    os._exit(0 if guard.run_id == "child" else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_cost_in_a_forked_child_of_a_guard_is_said_to_be_told_to_nobody(make: Callable[..., Client]) -> None:
     told: list[Any] = []

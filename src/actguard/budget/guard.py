@@ -152,8 +152,8 @@ class BudgetGuard(Readings):
         frame = current_frame()
         if self._account is not None and self._account in (frame.scope.chain if frame.scope else ()):
             raise NestedBudgetGuardError("This guard is already active here; make a new BudgetGuard to nest one.")
-        run = frame.run
-        if self._run_id is not None and run is not None and run.run_id != self._run_id:
+        run, forked = frame.run, frame.scope is not None and _parent(frame) is None
+        if self._run_id is not None and run is not None and run.run_id != self._run_id and not forked:
             raise BudgetConfigurationError(
                 f"This guard is for run {self._run_id!r}, and the active run is {run.run_id!r}: leave run_id away, or "
                 "enter the guard inside its own run.",
