@@ -221,6 +221,8 @@ class Program(RuleBasedStateMachine):
             self.provider.release()
             for deed in self._open_streams():
                 opened, deed.opened = deed.opened, None
+                if opened is None:
+                    continue  # its actor was faster
                 if deed.in_thread:
                     opened.close()
                 else:

@@ -90,10 +90,10 @@ class Tap:
         except BaseException as error:
             self._end_early()
             if isinstance(error, BudgetExceededError):
-                self._held_response().close()  # or the provider goes on: some SDKs leave that to the collector
+                self._hang_up()  # or the provider goes on: some SDKs leave that to the collector
             raise
         if self.ending:
-            self._held_response().close()
+            self._hang_up()
         self._end()
 
     async def apassing(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -117,15 +117,20 @@ class Tap:
         except BaseException as error:
             self._end_early()
             if isinstance(error, BudgetExceededError):
-                await self._held_response().aclose()
+                await self._ahang_up()
             raise
         if self.ending:
-            await self._held_response().aclose()
+            await self._ahang_up()
         self._end()
 
-    def _held_response(self) -> Any:
-        """The response, while its reader holds it."""
-        return self._response()
+    def _hang_up(self) -> None:
+        """Close the response, unless nobody holds it any more: what read its last byte lets go of it."""
+        if (response := self._response()) is not None:
+            response.close()
+
+    async def _ahang_up(self) -> None:
+        if (response := self._response()) is not None:
+            await response.aclose()
 
     def _look_safely(self, chunk: bytes, seen: int) -> bytes:
         try:

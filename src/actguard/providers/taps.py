@@ -208,7 +208,7 @@ class BodyTap(Tap):
 
     def reply(self) -> Any:
         """The response: who reads it whole has nothing of it yet, and could not read it again."""
-        response = self._held_response()
+        response = self._response()
         if response is not None:
             response._content = b"".join(self._kept)
         return response
