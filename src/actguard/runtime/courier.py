@@ -167,13 +167,11 @@ class Courier:
         except Unanswered as away:
             self._later(away)
             return False
-        except BudgetTransportError as refused:
-            if refused.reason == "unauthorized":  # the key may be given its rights back
+        except ActGuardError as refused:
+            unauthorized = isinstance(refused, BudgetTransportError) and refused.reason == "unauthorized"
+            if unauthorized or not self.put_aside(entry, refused):  # a key may be given its rights back, a disk room
                 self._later(refused)
                 return False
-            self.put_aside(entry, refused)
-        except ActGuardError as refused:
-            self.put_aside(entry, refused)
         self._failures = 0
         return True
 
@@ -183,10 +181,15 @@ class Courier:
         self._next_try = time.monotonic() + _PAUSES[min(self._failures, len(_PAUSES) - 1)]
         self._failures += 1
 
-    def put_aside(self, entry: Entry, error: ActGuardError) -> None:
-        """Keep what the gateway will never take for a person to look at."""
+    def put_aside(self, entry: Entry, error: ActGuardError) -> bool:
+        """Keep what the gateway will never take for a person to look at. Returns whether the disk has taken it."""
+        try:
+            self.spool.refuse(entry, str(error))
+        except OSError as full:
+            logger.error("What the gateway does not take cannot be put aside in %s: %s", self.spool.folder, full)
+            return False
         logger.error("The gateway does not take what was spent; it is put aside in %s: %s", self.spool.folder, error)
-        self.spool.refuse(entry, str(error))
+        return True
 
     # ---- its end ----
 

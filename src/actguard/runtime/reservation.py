@@ -286,9 +286,10 @@ class GatewayReservation:
                 self._owe(kept[index:])
                 return away
             except (ActGuardPaymentRequired, BudgetExceededError) as refused:
-                self._remote.courier.put_aside(entry or Entry(key, SETTLE, body, 0.0), refused)
-                self._remote.spool.done(key)
-                self._owe(kept[index + 1 :])
+                aside = self._remote.courier.put_aside(entry or Entry(key, SETTLE, body, 0.0), refused)
+                if aside:
+                    self._remote.spool.done(key)
+                self._owe(kept[index + 1 :] if aside else kept[index:])
                 raise
             except BudgetTransportError as refused:
                 logger.error("The gateway did not take what was spent: %s", refused)

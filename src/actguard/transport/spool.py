@@ -194,11 +194,14 @@ class Spool:
             raise unopened
 
     def refuse(self, entry: Entry, reason: str) -> None:
-        """Put aside what the gateway will never take, for a person to look at."""
-        with suppress(OSError):
-            self._prepare()
-            with (self.folder / _REFUSED).open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**entry.line(), "reason": reason}, ensure_ascii=False) + "\n")
+        """Put aside what the gateway will never take, for a person to look at.
+
+        Raises:
+            OSError: that is not possible.
+        """
+        self._prepare()
+        with (self.folder / _REFUSED).open("ab") as file:
+            file.write(_line({**entry.line(), "reason": reason}))
 
     def segments(self) -> list[Path]:
         return sorted(self.folder.glob(f"*{_SEGMENT}"))
