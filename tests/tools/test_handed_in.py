@@ -68,7 +68,9 @@ class RunnableConfig(TypedDict, total=False):
 
 
 @of("langchain_core.tools.base")
-class InjectedToolArg: ...
+class InjectedToolArg:
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
 
 
 @of("langchain_core.tools.base")
