@@ -12,6 +12,7 @@ import pytest
 import actguard
 from actguard import BudgetExceededError, BudgetGuard, UnmeteredCallError, UnsupportedSDKError
 from actguard.testing import Cut, Delivery, HttpError, LocalProvider, Lost, NotJSON, Reply, ToolCall
+from tests.ended import ended
 
 genai = pytest.importorskip("google.genai")
 
@@ -187,8 +188,8 @@ async def test_an_async_stream_that_is_dropped_is_charged_for_what_arrived(clien
         await anext(events)
         del events
         gc.collect()
-        await asyncio.sleep(0)
 
+    await ended(guard)
     await asyncio.to_thread(is_charged_by_estimate, guard, llm_provider)
 
 

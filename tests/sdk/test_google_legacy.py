@@ -1,6 +1,5 @@
 """The legacy SDK, google.generativeai 0.8: calls over HTTP against the local provider, streams over gRPC."""
 
-import asyncio
 import gc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ import pytest
 import actguard
 from actguard import BudgetExceededError, BudgetGuard, UnmeteredCallError
 from actguard.testing import HttpError, LocalProvider, Lost, Reply, ToolCall
+from tests.ended import ended
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -311,8 +311,8 @@ async def test_an_async_stream_that_is_left_is_charged_for_what_arrived(service)
             break
         del reply
         gc.collect()
-        await asyncio.sleep(0)
 
+    await ended(guard)
     is_charged_by_estimate(guard)
 
 

@@ -16,6 +16,7 @@ import pytest
 import actguard
 from actguard import BudgetExceededError, BudgetGuard
 from actguard.testing import Cut, Delivery, ErrorEvent, HttpError, LocalProvider, Reply, Reset, ToolCall
+from tests.ended import ended
 
 genai = pytest.importorskip("google.genai")
 
@@ -76,14 +77,6 @@ def as_the_sdk_likes() -> Iterator[None]:
         raise
     except Exception:
         return
-
-
-async def ended(guard: BudgetGuard) -> None:
-    """The SDK leaves it to the event loop to close what is below an asynchronous stream, one generator a turn."""
-    assert guard.estimated
-    async with asyncio.timeout(10):
-        while guard.account.in_flight:  # noqa: ASYNC110 - generators have no event of their own
-            await asyncio.sleep(0)
 
 
 def is_charged_for_what_arrived(guard: BudgetGuard, provider: LocalProvider, *, at_least: int = 1) -> None:
