@@ -83,11 +83,22 @@ class InjectedState(InjectedToolArg):
         self.field = field
 
 
+@of("langgraph.prebuilt.tool_node")
+class InjectedStore(InjectedToolArg): ...
+
+
 @of("agent_framework._middleware")
 class FunctionInvocationContext(_PerCall): ...
 
 
 McpContext = of("mcp.server.mcpserver.context")(type("Context", (_PerCall,), {}))
+FastMcpContext = of("fastmcp.server.context")(type("Context", (_PerCall,), {}))
+LlamaIndexContext = of("llama_index.core.workflow.context")(type("Context", (_PerCall,), {}))
+LangChainRuntime = of("langchain.tools.tool_node")(type("ToolRuntime", (_PerCall,), {}))
+LangGraphRuntime = of("langgraph.runtime")(type("Runtime", (_PerCall,), {}))
+Store = of("langgraph.store.base")(type("BaseStore", (_PerCall,), {}))
+Callbacks = of("langchain_core.callbacks.manager")(type("BaseRunManager", (_PerCall,), {}))
+CallbacksForTool = of("langchain_core.callbacks.manager")(type("CallbackManagerForToolRun", (Callbacks,), {}))
 StrandsContext = of("strands.types.tools")(type("ToolContext", (_PerCall,), {}))
 AgnoContext = of("agno.run.base")(type("RunContext", (_PerCall,), {}))
 HaystackState = of("haystack.components.agents.state.state")(type("State", (_PerCall,), {}))
@@ -112,6 +123,12 @@ HANDED_IN = [
     (HaystackState | None, HaystackState),
     (Context, Context),
     (McpContext, McpContext),
+    (FastMcpContext, FastMcpContext),
+    (LlamaIndexContext, LlamaIndexContext),
+    (LangChainRuntime, LangChainRuntime),
+    (LangGraphRuntime, LangGraphRuntime),
+    (Store, Store),
+    (CallbacksForTool | None, CallbacksForTool),
     (CancellationToken, CancellationToken),
     (ToolRuntime, ToolRuntime),
     (ToolRuntime[str] | None, ToolRuntime),
@@ -121,7 +138,9 @@ HANDED_IN = [
     (Annotated[str, InjectedToolCallId()], call_id),
     (Annotated[dict[str, Any], InjectedState], config),
     (Annotated[dict[str, Any], InjectedState()], config),
+    (Annotated[Any, InjectedStore], config),
     (Annotated[RunContext[str], "of the run"], RunContext),
+    (Annotated[RunnableConfig, "of the run"], config),
 ]
 
 
@@ -193,8 +212,19 @@ def test_hints_that_cannot_be_resolved_are_no_error():
             guarded(RunContext(), "bob")
 
 
+def test_a_hint_that_cannot_be_resolved_hides_no_other():
+    def pay(context: RunnableConfig, to: str) -> int:
+        return next(_calls)
+
+    pay.__annotations__ = {"context": RunnableConfig, "to": "Elsewhere"}
+    guarded = idempotent(key="derived")(pay)
+
+    with BudgetGuard():
+        assert guarded(config(), "bob") == guarded(config(), "bob") != guarded(config(), "eve")
+
+
 @pytest.mark.parametrize(
-    "hint", [Annotated[str, InjectedToolArg], Annotated[str, InjectedState("user")], str, dict[str, RunContext[str]]]
+    "hint", [Annotated[str, InjectedToolArg], Annotated[str, InjectedState("user")], str, dict[str, ReadonlyContext]]
 )
 def test_what_the_program_itself_hands_in_tells_calls_apart(hint):
     """A user's name, say: the same order by somebody else is another order."""

@@ -160,6 +160,15 @@ def test_these_all_differ():
     assert len({canonical([value]) for value in OTHER}) == len(OTHER)
 
 
+def test_records_of_earlier_processes_stay_comparable():
+    """Fingerprints and derived keys are kept on disk and in Redis: their text must not change between releases."""
+    call = {"to": ["bob", 7, -1.5, None, True], "tags": {"b", "a"}, 1: (b"\x00\xff", {})}
+
+    assert canonical(call) == "{i1;[y00ff;{}]s2:to[s3:bobi7;f-1.5;None;True;]s4:tags<s1:as1:b>}"
+    assert canonical(decimal.Decimal("1.10")) == "o15:decimal.Decimal15:Decimal('1.10')"
+    assert digest(call) == "b9cdb732ed5782ed4a68804a41a378a8"
+
+
 def test_no_text_is_the_beginning_of_another_so_that_lists_of_them_differ():
     texts = sorted(canonical(value) for value in OTHER)
     for text, following in itertools.pairwise(texts):
