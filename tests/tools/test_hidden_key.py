@@ -58,6 +58,16 @@ def test_a_key_that_the_caller_gives_by_position_gives_way_to_the_derived_one(ru
     assert pay("another", 5) == (key, amount)  # what he gave is no part of it
 
 
+def test_the_derived_key_takes_the_place_of_the_given_one_between_others(run):
+    @idempotent(key="derived", hide_key=False)
+    def pay(to, idempotency_key, amount):
+        return to, idempotency_key, amount
+
+    to, key, amount = pay("bob", "his own", 5)
+    assert (to, amount) == ("bob", 5)
+    assert key.startswith("d:")
+
+
 def test_a_hidden_parameter_with_a_key_of_the_program_is_given_by_name(run):
     made = []
 

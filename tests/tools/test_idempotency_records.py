@@ -5,6 +5,7 @@ import pytest
 import actguard
 from actguard import (
     ActGuardUsageError,
+    DuplicateIdempotencyKey,
     Executed,
     IdempotencyOutcomeUnknown,
     NotExecuted,
@@ -91,3 +92,29 @@ def test_a_parameter_by_position_only_leaves_its_name_to_the_others():
     assert [guarded(1, a="x"), guarded(1, a="y")] == ["written"] * 2
     with pytest.raises(actguard.RateLimitExceeded):
         guarded(2, a="x")
+
+
+@pytest.mark.parametrize("key", ["a", "7", "s:a", 7, -7, 1 << 80])
+def test_an_error_names_the_key_as_it_was_given(run, key):
+    assert refused_again(key) == key
+
+
+@pytest.mark.parametrize("key", ["a" * 201, 10**120])
+def test_of_a_very_long_key_it_names_the_digest(run, key):
+    said = refused_again(key)
+    assert isinstance(said, str)
+    assert len(said) < 100
+    assert said != refused_again(key * 2)
+
+
+def refused_again(key):
+    """The key that the error of a second call names."""
+
+    @idempotent(on_duplicate="raise")
+    def pay(idempotency_key):
+        return "paid"
+
+    pay(key)
+    with pytest.raises(DuplicateIdempotencyKey) as refused:
+        pay(key)
+    return refused.value.key
