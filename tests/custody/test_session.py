@@ -169,6 +169,24 @@ async def test_a_task_that_outlives_its_session_finds_it_over(store: MemoryStore
     assert (caught.value.code, caught.value.reason) == ("NO_SESSION", "ended")
 
 
+async def test_a_read_that_ends_after_its_session_proves_nothing(store: MemoryStore) -> None:
+    began, go = asyncio.Event(), asyncio.Event()
+
+    @prove("id", "id")
+    async def slow() -> dict[str, str]:
+        began.set()
+        await go.wait()
+        return {"id": "x"}
+
+    async with session(store=store):
+        task = asyncio.create_task(slow())
+        await began.wait()
+    go.set()
+    with pytest.raises(GuardError) as caught:
+        await task
+    assert (caught.value.code, caught.value.reason) == ("NO_SESSION", "ended")
+
+
 def test_methods_and_class_methods_are_guarded(here: session) -> None:
     class Shop:
         @prove("id", "[]")
