@@ -116,6 +116,18 @@ class Unpicklable(Table):
         raise TypeError
 
 
+class Packed:
+    """Like Table, without a dictionary to look into."""
+
+    __slots__ = ("cells",)
+
+    def __init__(self, *cells):
+        self.cells = cells
+
+    def __repr__(self):
+        return f"Packed({self.cells[0]} ... {self.cells[-1]})"
+
+
 def test_what_a_long_value_does_not_show_counts(run):
     made = []
 
@@ -128,6 +140,7 @@ def test_what_a_long_value_does_not_show_counts(run):
     store(Table(1, 2, 3))
     assert len(made) == 2
     assert digest(Unpicklable(1, 2, 3)) != digest(Unpicklable(1, 5, 3))
+    assert digest(Packed(1, 2, 3)) == digest(Packed(1, 2, 3)) != digest(Packed(1, 5, 3))
 
 
 def test_what_has_no_content_counts_as_its_class():
