@@ -9,7 +9,9 @@ import pytest
 from actguard import (
     ActGuardUsageError,
     CircuitOpenError,
+    DuplicateIdempotencyKey,
     Executed,
+    InvalidIdempotentToolError,
     LoopDetected,
     NotExecuted,
     circuit_breaker,
@@ -22,6 +24,7 @@ from actguard import (
 from actguard.exceptions import (
     ToolGuardError,
 )
+from actguard.stores.memory import MemoryStore
 
 # ---- what is kept of results ----
 
@@ -49,9 +52,30 @@ def test_a_result_that_cannot_be_kept_is_done_all_the_same(run):
         return sqlite3.connect(":memory:")
 
     pay("k").close()
-    with pytest.raises(ToolGuardError):
+    with pytest.raises(DuplicateIdempotencyKey) as refused:
         pay("k")
+    assert (refused.value.reason, refused.value.tool, refused.value.key) == ("result_not_kept", "pay", "k")
+    assert "could not be kept" in str(refused.value)
     assert len(made) == 1
+
+
+def test_a_file_and_a_store_cannot_both_be_meant(tmp_path):
+    with pytest.raises(ActGuardUsageError) as refused:
+        idempotent(durable=str(tmp_path / "keys.db"), store=MemoryStore())
+    assert refused.value.argument == "durable"
+
+
+def test_what_yields_cannot_be_given_out_again():
+    def numbers(idempotency_key):
+        yield 1
+
+    async def anumbers(idempotency_key):
+        yield 1
+
+    for function in (numbers, anumbers):
+        with pytest.raises(InvalidIdempotentToolError) as refused:
+            idempotent()(function)
+        assert refused.value.argument == "function"
 
 
 @pytest.mark.parametrize("codec", ["json", "pickle", (repr, eval)])
