@@ -261,7 +261,10 @@ def test_tool_takes_nothing_but_guards_for_guards():
     ("guard", "said"),
     [
         (rate_limit(), "10 calls in 60 s"),
-        (rate_limit(limits="5/30s; 100/2 min;7/hours;8/1.5d", scope="user"), "5 calls in 30 s and 100 calls in 120 s"),
+        (
+            rate_limit(limits="5/30s; 100/2 min;7/hours;8/1.5d", scope="user"),
+            "5 calls in 30 s and 100 calls in 120 s and 7 calls in 3600 s and 8 calls in 129600 s for each 'user'",
+        ),
         (rate_limit(limits="7/hour;8/1.5d"), "7 calls in 3600 s and 8 calls in 129600 s"),
         (rate_limit(scope=("user", "run.user_id")), "10 calls in 60 s for each 'user' and 'run.user_id'"),
         (rate_limit(scope=len), "10 calls in 60 s for each len"),
@@ -285,7 +288,7 @@ def test_tool_takes_nothing_but_guards_for_guards():
     ],
 )
 def test_a_guard_explains_itself(guard, said):
-    assert guard.explain().startswith(said)
+    assert guard.explain() == said
 
 
 def test_tool_makes_every_guard_from_its_main_option_its_options_or_itself(run):

@@ -238,3 +238,15 @@ def test_a_watched_generator_gets_its_arguments():
         return [number async for number in count(1, last=4)]
 
     assert asyncio.run(counted()) == [1, 2, 3]
+
+
+async def test_a_watched_function_gets_its_arguments():
+    @timeout(60, mode="observe")
+    def add(first, *, last):
+        return first + last
+
+    @timeout(60, mode="observe")
+    async def aadd(first, *, last):
+        return first + last
+
+    assert (add(1, last=4), await aadd(1, last=4)) == (5, 5)
