@@ -67,7 +67,16 @@ def commands(beside: Any) -> dict[str, int]:
 
 
 @pytest.fixture
-def pay(store: RedisStore) -> Iterator[Callable[..., Any]]:
+def shared(store: RedisStore) -> Iterator[None]:
+    """What the guards of a test keep is in the shared store, and their circuit "one-round-trip" is gone after it."""
+    before = actguard.configure(store=store)
+    yield
+    actguard.configure(store=before.store)
+    circuits.forget("one-round-trip")
+
+
+@pytest.fixture
+def pay(shared: None) -> Callable[..., Any]:
     """A tool with all the guards that keep something, in the shared store."""
 
     @actguard.tool(
@@ -80,10 +89,7 @@ def pay(store: RedisStore) -> Iterator[Callable[..., Any]]:
     def pay(amount: int, idempotency_key: str) -> int:
         return amount
 
-    before = actguard.configure(store=store)
-    yield pay
-    actguard.configure(store=before.store)
-    circuits.forget("one-round-trip")
+    return pay
 
 
 def test_a_tool_with_every_guard_makes_one_request_before_its_body_and_one_after(
@@ -110,6 +116,39 @@ def test_a_rate_limited_tool_makes_one_request(store: RedisStore, beside: Any) -
         search()
 
     assert commands(beside) == {"evalsha": 20}
+
+
+@pytest.mark.parametrize(
+    ("guards", "requests"),
+    [
+        (
+            {
+                "rate_limit": {"max_calls": 1000},
+                "max_attempts": {"calls": 1000},
+                "circuit_breaker": {"name": "one-round-trip"},
+                "timeout": 30,
+            },
+            1,
+        ),
+        ({"idempotent": {"scope": "global"}}, 2),
+        ({"concurrency": 10}, 2),
+        ({"circuit_breaker": {"name": "one-round-trip", "failure_rate": 0.5}}, 2),
+    ],
+)
+def test_what_is_known_only_after_the_body_takes_a_second_request(
+    shared: None, beside: Any, guards: dict[str, Any], requests: int
+) -> None:
+    @actguard.tool(**guards)
+    def pay(amount: int, idempotency_key: str) -> int:
+        return amount
+
+    with inside(Frame(run=Run("run-1"))):
+        pay(1, idempotency_key="first")
+        commands(beside)
+        for number in range(20):
+            pay(1, idempotency_key=f"key-{number}")
+
+    assert commands(beside) == {"evalsha": 20 * requests}
 
 
 def test_a_server_that_does_not_know_the_script_is_given_it(store: RedisStore, beside: Any) -> None:

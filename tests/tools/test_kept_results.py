@@ -21,9 +21,7 @@ from actguard import (
     no_repeat,
     timeout,
 )
-from actguard.exceptions import (
-    ToolGuardError,
-)
+from actguard.exceptions import ToolGuardError
 from actguard.stores.memory import MemoryStore
 
 # ---- what is kept of results ----
