@@ -233,32 +233,36 @@ def offline_client() -> openai.OpenAI:
     return openai.OpenAI(api_key="none", http_client=httpx2.Client(transport=httpx2.MockTransport(answer)))
 
 
-def overhead(guard: Callable[[Any], Any], rounds: int = 60, block: int = 10) -> tuple[float, float]:
+def overhead(guard: Callable[[Any], Any], rounds: int = 100, block: int = 10) -> tuple[float, float]:
     """Microseconds of CPU that a guard adds to one `create`, and those that it takes without.
 
-    Blocks with and without it, in turns; the best of each.
+    Single calls, in blocks with and without it, in turns; the lower quartile of each, as in `overhead.py`.
     """
-
-    def timed(client: Any) -> float:
-        begin = time.thread_time()
-        for _ in range(block):
-            call(client)
-        return (time.thread_time() - begin) / block * 1e6
-
     bare, client = offline_client(), offline_client()
     without: list[float] = []
     within: list[float] = []
-    timed(bare)
+
+    def timed(client: Any, times: list[float]) -> None:
+        for _ in range(block):  # what happens at first only
+            call(client)
+        for _ in range(block):
+            begin = time.thread_time()
+            call(client)
+            times.append((time.thread_time() - begin) * 1e6)
+
+    def guarded() -> None:
+        with guard(client) as watched:
+            timed(watched, within)
+
+    turns = [lambda: timed(bare, without), guarded]
     gc.disable()
-    for number in range(rounds):
-        without.append(timed(bare))
-        with guard(client) as guarded:
-            for _ in range(block):  # what happens at first only
-                call(guarded)
-            within.append(timed(guarded))
-        if number % 25 == 24:
-            gc.collect()
-    return min(within) - min(without), min(without)
+    for _ in range(rounds):
+        turns.reverse()  # neither always comes second
+        for turn in turns:
+            turn()
+        gc.collect()
+    before, after = (sorted(times)[len(times) // 4] for times in (without, within))
+    return after - before, before
 
 
 def main(peer: str, scenario: str, limit: float) -> None:

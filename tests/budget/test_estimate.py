@@ -303,6 +303,22 @@ def test_only_so_many_families_are_remembered() -> None:
     assert ratios.estimate("openai", chat(1000)) > 900  # taught last, kept
 
 
+def test_of_a_model_that_is_known_every_eighth_reply_is_worth_a_look() -> None:
+    ratios = InputRatios()
+
+    assert all(ratios.due("gpt-4o") for _ in range(31))
+    assert [ratios.due("gpt-4o") for _ in range(17)] == [True, *[False] * 7, True, *[False] * 7, True]
+    assert ratios.due("gpt-5")  # of which none came yet
+
+
+def test_only_so_many_models_are_counted() -> None:
+    ratios = InputRatios(families=8)
+    for number in range(100):
+        assert ratios.due(f"tuned-{number}")
+
+    assert len(ratios._replies) <= 8
+
+
 def test_many_threads_may_learn_and_estimate_at_once() -> None:
     ratios = InputRatios(families=4)
     failed: list[Exception] = []

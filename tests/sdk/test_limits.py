@@ -17,6 +17,8 @@ from actguard import (
     PriceBook,
     UnknownPriceError,
 )
+from actguard.budget.ratios import InputRatios
+from actguard.providers import quote
 from actguard.testing import HttpError, LocalProvider, Reply
 
 MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
@@ -45,6 +47,26 @@ class Sdk:
 @pytest.fixture(params=["openai", "anthropic"])
 def sdk(request: pytest.FixtureRequest, llm_provider: LocalProvider) -> Sdk:
     return Sdk(request.param, llm_provider)
+
+
+# ---- what is learned -------------------------------------------------------------------------------------------------
+
+
+def test_a_new_guard_knows_what_the_process_has_learned(sdk, monkeypatch):
+    measured: list[int] = []
+
+    class Ratios(InputRatios):
+        def observe(self, *args: Any, **kwargs: Any) -> None:
+            measured.append(1)
+            super().observe(*args, **kwargs)
+
+    monkeypatch.setattr(quote, "ratios", Ratios())
+    for _ in range(8):
+        with BudgetGuard(usd_limit=1):
+            for _ in range(8):
+                sdk.call()
+
+    assert len(measured) == 31 + 5  # each of the first, then every eighth
 
 
 # ---- the order -------------------------------------------------------------------------------------------------------

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("actguard")
 
-_LEARNED = 32  # replies after which another one like them teaches little
-
 
 class BudgetWarning(UserWarning):
     """`warn_at` was reached, or something about a budget deserves a look; calls go on."""
@@ -71,12 +69,11 @@ class Outputs:
         self.longest = 0
         self.replies = 0
 
-    def observe(self, tokens: int) -> bool:
-        """Take note of a reply of so many tokens; whether its input is worth a look too: of many, only every eighth."""
-        self.replies = replies = self.replies + 1
+    def observe(self, tokens: int) -> None:
+        """Take note of a reply of so many tokens."""
+        self.replies += 1
         if tokens > self.longest:
             self.longest = tokens
-        return replies < _LEARNED or not replies % 8
 
     def expect(self) -> int | None:
         return None if not self.replies else self.longest + 2 * self.longest // self.replies + 1

@@ -19,6 +19,9 @@ _LEAST_RATIO: Final = 0.1
 _DECAY: Final = 0.05
 """How far a learned maximum sinks towards each smaller observation: half of the way in 14."""
 _EXTRA_SEED: Final = {"server": 10_000.0, "state": 2_000.0}
+_LEARNED: Final = 32
+"""Replies of a model after which another one like them teaches little."""
+_EVERY: Final = 8
 
 
 class InputRatios:
@@ -30,6 +33,7 @@ class InputRatios:
     def __init__(self, *, families: int = 256) -> None:
         self._families = families
         self._learned: dict[Key, float] = {}
+        self._replies: dict[str, int] = {}
         self._lock = threading.RLock()  # a finalizer may interrupt one who learns, to teach something itself
 
     def estimate(self, provider: str | None, facts: RequestFacts, *, state_tokens: int | None = None) -> int:
@@ -40,6 +44,17 @@ class InputRatios:
         if kind:
             tokens += int(self._learned.get((provider, profile.family, kind), _EXTRA_SEED[kind]))
         return tokens + (state_tokens or 0)
+
+    def due(self, model: str) -> bool:
+        """Whether one more reply of *model* is worth measuring its request for: each of the first, then every eighth.
+
+        Two threads may count one reply: it is a sample, and needs no lock.
+        """
+        replies = self._replies.get(model, 0) + 1
+        if replies == 1 and len(self._replies) >= self._families:
+            self._replies.clear()
+        self._replies[model] = replies
+        return replies < _LEARNED or not replies % _EVERY
 
     def observe(
         self, provider: str | None, facts: RequestFacts, input_tokens: int, *, state_tokens: int | None = None

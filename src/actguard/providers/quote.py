@@ -217,7 +217,8 @@ class Quote(Hold):
             account = self.account
             if lines and account.limited:
                 first = lines[0][1]
-                if (account.outputs.get(self.model) or self.outputs()).observe(first[1]):
+                (account.outputs.get(self.model) or self.outputs()).observe(first[1])
+                if ratios.due(self.model):
                     ratios.observe(self.provider, self.facts, first[0])
                 if account.bounded and bill.response_id is not None:
                     kept.remember(bill.response_id, self.model, charge.tokens)
