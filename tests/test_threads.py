@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextvars import Context, copy_context
 from functools import partial
+from multiprocessing.pool import ThreadPool
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ import openai
 import pytest
 
 import actguard
-from actguard import BudgetGuard, propagation
+from actguard import BudgetExceededError, BudgetGuard, propagation
 from actguard.budget import admission
 from actguard.budget.scope import BudgetScope
 from actguard.context import OUTSIDE, current_frame
@@ -578,34 +579,120 @@ async def test_tasks_and_threads_of_tasks_count_in_the_guard_of_their_task(llm_p
     assert [guard.calls for guard in guards] == [0, 1, 2]
 
 
+# ---- the pool of multiprocessing that has threads --------------------------------------------------------------------
+
+WAYS: dict[str, Callable[[ThreadPool, Callable[..., None]], object]] = {
+    "apply": lambda pool, look: pool.apply(look),
+    "apply_async": lambda pool, look: pool.apply_async(func=look, args=(1,)).get(SECONDS),
+    "map": lambda pool, look: pool.map(look, [1]),
+    "map_async": lambda pool, look: pool.map_async(func=look, iterable=[1]).get(SECONDS),
+    "starmap": lambda pool, look: pool.starmap(look, [(1, 2)]),
+    "imap": lambda pool, look: list(pool.imap(look, [1])),
+    "imap_unordered": lambda pool, look: list(pool.imap_unordered(func=look, iterable=[1])),
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_thread_pool_from_before_the_guard_is_carried_and_forgets(
+    way: Callable[[ThreadPool, Callable[..., None]], object],
+    look: Callable[..., None],
+    seen: list[BudgetScope | None],
+) -> None:
+    with ThreadPool(1) as pool:
+        with BudgetGuard() as guard:
+            way(pool, look)
+        way(pool, look)
+
+    assert seen == [guard.account, None]
+
+
+def test_the_threads_of_a_thread_pool_serve_everybody_and_start_outside(
+    look: Callable[..., None], seen: list[BudgetScope | None]
+) -> None:
+    with BudgetGuard() as guard:
+        pool = ThreadPool(1, initializer=look)
+        pool.apply(look)
+    with pool:
+        pool.apply(look)
+
+    assert seen == [None, guard.account, None]
+
+
+def test_items_that_a_thread_pool_takes_when_it_needs_them_are_made_in_the_guard(
+    look: Callable[..., None], seen: list[BudgetScope | None]
+) -> None:
+    with ThreadPool(1) as pool, BudgetGuard() as guard:
+        assert list(pool.imap(str, (look(item) or item for item in range(3)), chunksize=2)) == ["0", "1", "2"]
+
+    assert seen == [guard.account] * 3
+
+
+def test_what_work_on_a_thread_pool_returns_and_raises_passes_through() -> None:
+    def fail(item: int) -> None:
+        raise KeyError(item)
+
+    def run_out() -> Iterator[int]:
+        yield 1
+        raise LookupError("no more")
+
+    with BudgetGuard(), ThreadPool(2) as pool:
+        assert pool.starmap(divmod, [(7, 2), (9, 4)]) == [(3, 1), (2, 1)]
+        with pytest.raises(KeyError, match="5"):
+            pool.map(fail, [5])
+        items = pool.imap(str, run_out())
+        assert next(items) == "1"
+        with pytest.raises(LookupError, match="no more"):
+            next(items)
+
+
+def test_calls_on_a_thread_pool_are_held_to_the_limit(llm_provider: LocalProvider) -> None:
+    client = llm_provider.openai()
+
+    with ThreadPool(8) as pool, BudgetGuard(usd_limit=0.005, strict=True) as guard:
+        with pytest.raises(BudgetExceededError):
+            pool.map(lambda _: say_hello(client), range(64))
+
+    assert 0.004 < guard.usd_used <= 0.005
+    assert guard.usd_used == pytest.approx(float(llm_provider.ledger.total_usd), abs=1e-12)
+
+
 # ---- patches --------------------------------------------------------------------------------------------------------
 
 
+WATCHED = (
+    (threading.Thread, "start"),
+    (ThreadPoolExecutor, "submit"),
+    (ThreadPool, "__init__"),
+    (ThreadPool, "apply_async"),
+    (ThreadPool, "imap"),
+)
+
+
 def test_signatures_and_names_stay() -> None:
+    def shown() -> list[Any]:
+        found = [getattr(owner, name) for owner, name in WATCHED]
+        return [(inspect.signature(one), one.__name__, one.__doc__) for one in found]
+
     actguard.uninstall()
-    before = [
-        (inspect.signature(f), f.__name__, f.__doc__) for f in (threading.Thread.start, ThreadPoolExecutor.submit)
-    ]
+    before = shown()
     actguard.install()
 
-    watched = [
-        (inspect.signature(f), f.__name__, f.__doc__) for f in (threading.Thread.start, ThreadPoolExecutor.submit)
-    ]
-
-    assert watched == before
+    assert shown() == before
 
 
 def test_uninstall_leaves_no_trace() -> None:
+    def patched() -> list[Any]:
+        return [getattr(owner, name) for owner, name in WATCHED]
+
     actguard.uninstall()
-    start, submit = threading.Thread.start, ThreadPoolExecutor.submit
+    before = patched()
     with BudgetGuard():
-        assert threading.Thread.start is not start
-        assert ThreadPoolExecutor.submit is not submit
+        assert not any(now is then for now, then in zip(patched(), before, strict=True))
 
     actguard.uninstall()
 
-    assert threading.Thread.start is start
-    assert ThreadPoolExecutor.submit is submit
+    assert patched() == before
+    assert not {"apply_async", "_map_async", "imap", "imap_unordered"} & vars(ThreadPool).keys()
 
 
 def test_outside_of_everything_the_work_itself_is_submitted(monkeypatch: pytest.MonkeyPatch) -> None:

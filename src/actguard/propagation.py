@@ -1,24 +1,37 @@
 """Work that moves to another thread takes the frame of whoever sent it there.
 
-Tasks and `asyncio.to_thread` copy their context by themselves. `threading.Thread` starts with an empty one, and the
-thread of a pool keeps the one it was born with, so both are given the submitter's frame:
+Tasks and `asyncio.to_thread` copy their context by themselves. `threading.Thread` and gevent's greenlets start with an
+empty one, and the thread of a pool keeps the one it was born with, so all are given the frame of who sent them:
 
-    Thread.start                the thread runs in the frame it was started in: `Timer` and subclasses too
-    ThreadPoolExecutor.submit   one piece of work does, whichever thread runs it: `map` and `run_in_executor` too
+    Thread.start                       the thread runs in the frame it was started in: `Timer` and subclasses too
+    Greenlet.start                     and so does the greenlet: `gevent.spawn`, `gevent.pool`
+    ThreadPoolExecutor.submit          one piece of work does, whichever thread runs it: `map`, `run_in_executor` too
+    ThreadPool.apply, map, imap, ...   the same, in the pool of multiprocessing that has threads
 
-Not reached: threads started through `_thread`, and what is handed to a thread that runs already by other means (a
-queue, `multiprocessing.pool.ThreadPool`). Outside of everything, one ContextVar read is all there is to it.
+Not reached: threads started through `_thread`, greenlets through `spawn_raw`, and what is handed to a thread that runs
+already by other means (a queue). Outside of everything, one ContextVar read is all there is to it.
 """
 
 import functools
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import Context
 from types import MethodType
 from typing import Any, Protocol
 
-from actguard.context import OUTSIDE, Frame, current_frame, enter_frame, leave_frame, open_streams, piece_of_work
+from actguard.context import (
+    OUTSIDE,
+    Frame,
+    current_frame,
+    enter_frame,
+    inside,
+    leave_frame,
+    open_streams,
+    piece_of_work,
+)
+
+_END: Any = object()
 
 
 class Patching(Protocol):
@@ -26,12 +39,23 @@ class Patching(Protocol):
 
     def wrap(self, owner: Any, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None: ...
 
+    def undo(self, step: Callable[[], object]) -> None: ...
+
 
 def observe(package: str, patches: Patching) -> None:
     """Have *package*, which is imported, carry frames."""
     module = sys.modules[package]
     if package == "threading":
         patches.wrap(module.Thread, "start", _around_start)
+    elif package == "gevent":
+        greenlet = module.Greenlet
+        assert greenlet.gr_context  # a property of the class, or it says that it has none
+        greenlet.add_spawn_callback(_spawned)
+        patches.undo(functools.partial(greenlet.remove_spawn_callback, _spawned))
+    elif package == "multiprocessing.pool":
+        patches.wrap(module.ThreadPool, "__init__", _around_birth)
+        for name in ("apply_async", "_map_async", "imap", "imap_unordered"):  # all others come down to these
+            patches.wrap(module.ThreadPool, name, _around_pooled if name.endswith("async") else _around_imap)
     else:
         patches.wrap(module.ThreadPoolExecutor, "submit", around_submit)
 
@@ -79,6 +103,49 @@ def around_submit(
     return submit
 
 
+def _around_birth(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The constructor of a pool that starts its threads there: they serve everybody, so they start outside."""
+
+    @functools.wraps(original)
+    def born(pool: Any, *args: Any, **kwargs: Any) -> None:
+        with inside(OUTSIDE):
+            original(pool, *args, **kwargs)
+
+    return born
+
+
+def _around_pooled(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def pooled(pool: Any, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        frame = current_frame()
+        return original(pool, func if frame is OUTSIDE else carrying(frame, func), *args, **kwargs)
+
+    return pooled
+
+
+def _around_imap(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Of those that take their items in a thread of the pool, when they are needed."""
+    pooled_original = _around_pooled(original)
+
+    @functools.wraps(original)
+    def pooled(pool: Any, func: Callable[..., Any], iterable: Any, *args: Any, **kwargs: Any) -> Any:
+        frame = current_frame()
+        if frame is not OUTSIDE and isinstance(iterable, Iterator):
+            iterable = _taken_in(frame, iterable)  # pyright: ignore[reportUnknownArgumentType]
+        return pooled_original(pool, func, iterable, *args, **kwargs)
+
+    return pooled
+
+
+def _taken_in(frame: Frame, items: Iterator[Any]) -> Iterator[Any]:
+    while True:
+        with inside(frame):
+            item = next(items, _END)
+        if item is _END:
+            return
+        yield item
+
+
 def _alone(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     with piece_of_work():
         return work(*args, **kwargs)
@@ -121,6 +188,17 @@ def _start_in(frame: Frame, thread: threading.Thread, original: Callable[..., An
     except BaseException:
         take_back()
         raise
+
+
+def _spawned(greenlet: Any) -> None:
+    """*greenlet* is about to be scheduled by whoever runs this."""
+    frame = current_frame()
+    if frame is OUTSIDE or greenlet.gr_context is not None:
+        return
+    context = Context()
+    context.run(enter_frame, frame)
+    context.run(open_streams.set, open_streams.get())
+    greenlet.gr_context = context
 
 
 def _inherits(thread: threading.Thread) -> bool:

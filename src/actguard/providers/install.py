@@ -60,6 +60,8 @@ class Library(NamedTuple):
 LIBRARIES = (
     Library("threading", "actguard.propagation"),
     Library("concurrent.futures.thread", "actguard.propagation"),
+    Library("multiprocessing.pool", "actguard.propagation"),
+    Library("gevent", "actguard.propagation"),
     Library("concurrent.futures.process", "actguard.providers.processes"),
     Library("multiprocessing.process", "actguard.providers.processes"),
     Library("httpx", "actguard.providers.senders"),
