@@ -3,6 +3,7 @@
 import inspect
 import json
 import multiprocessing
+import multiprocessing.pool
 import multiprocessing.process
 import os
 import pickle
@@ -300,7 +301,7 @@ def run(folder: Path, llm_provider: LocalProvider, main: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*multiprocessing.get_all_start_methods()][:2])
 def test_a_process_started_inside_a_guard_is_told_wherever_it_calls(
     tmp_path: Path, llm_provider: LocalProvider, method: str
 ) -> None:
@@ -375,6 +376,29 @@ def test_work_for_a_pool_of_processes_is_told_and_its_workers_are_not(
     assert results == [["UnmeteredCallError", "process"], [[3, 1]], [1, True], []]
 
 
+@pytest.mark.parametrize("method", [*multiprocessing.get_all_start_methods()][:2])
+def test_work_for_a_pool_of_multiprocessing_is_told_whenever_that_was_made(
+    tmp_path: Path, llm_provider: LocalProvider, method: str
+) -> None:
+    results = run(
+        tmp_path,
+        llm_provider,
+        f"""
+        context = multiprocessing.get_context({method!r})
+        with context.Pool(1) as before:
+            with BudgetGuard(usd_limit=1), context.Pool(1) as pool:
+                results.append(before.apply(work.told))
+                results.append(pool.apply_async(func=work.told).get())
+                results.append(list(pool.imap(work.told, iter([work.say_hello]))))
+                results.append(pool.starmap(divmod, [(7, 2)]))
+            results.append(before.map(work.told, [work.say_hello]))
+        """,
+    )
+
+    told = ["UnmeteredCallError", "process"]
+    assert results == [told, told, [told], [[3, 1]], [[]]]
+
+
 def test_a_process_that_has_no_actguard_starts_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     arrival = processes._Arrival(processes.Notice("scp_1", None, None, "run_1", "block"))
     sent = pickle.dumps(arrival)
@@ -408,11 +432,14 @@ def test_a_process_that_cannot_start_is_left_as_it_was(monkeypatch: pytest.Monke
 def test_uninstall_leaves_no_trace() -> None:
     actguard.uninstall()
     start, submit = multiprocessing.process.BaseProcess.start, ProcessPoolExecutor.submit
+    pools = dict(vars(multiprocessing.pool.Pool))
     actguard.install()
+    assert vars(multiprocessing.pool.Pool) != pools
     assert inspect.signature(ProcessPoolExecutor.submit) == inspect.signature(submit)
     assert multiprocessing.process.BaseProcess.start is not start
 
     actguard.uninstall()
 
     assert multiprocessing.process.BaseProcess.start is start
+    assert vars(multiprocessing.pool.Pool) == pools
     assert ProcessPoolExecutor.submit is submit

@@ -3,10 +3,11 @@
 Tasks and `asyncio.to_thread` copy their context by themselves. `threading.Thread` and gevent's greenlets start with an
 empty one, and the thread of a pool keeps the one it was born with, so all are given the frame of who sent them:
 
-    Thread.start                       the thread runs in the frame it was started in: `Timer` and subclasses too
-    Greenlet.start                     and so does the greenlet: `gevent.spawn`, `gevent.pool`
-    ThreadPoolExecutor.submit          one piece of work does, whichever thread runs it: `map`, `run_in_executor` too
-    ThreadPool.apply, map, imap, ...   the same, in the pool of multiprocessing that has threads
+    Thread.start                the thread runs in the frame it was started in: `Timer` and subclasses too
+    Greenlet.start              and so does the greenlet: `gevent.spawn`, `gevent.pool`
+    ThreadPoolExecutor.submit   one piece of work does, whichever thread runs it: `map` and `run_in_executor` too
+
+The pools of multiprocessing are `providers/pools.py`'s.
 
 Not reached: threads started through `_thread`, greenlets through `spawn_raw`, and what is handed to a thread that runs
 already by other means (a queue). Outside of everything, one ContextVar read is all there is to it.
@@ -15,23 +16,12 @@ already by other means (a queue). Outside of everything, one ContextVar read is 
 import functools
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import Context
 from types import MethodType
 from typing import Any, Protocol
 
-from actguard.context import (
-    OUTSIDE,
-    Frame,
-    current_frame,
-    enter_frame,
-    inside,
-    leave_frame,
-    open_streams,
-    piece_of_work,
-)
-
-_END: Any = object()
+from actguard.context import OUTSIDE, Frame, current_frame, enter_frame, leave_frame, open_streams, piece_of_work
 
 
 class Patching(Protocol):
@@ -52,10 +42,6 @@ def observe(package: str, patches: Patching) -> None:
         assert greenlet.gr_context  # a property of the class, or it says that it has none
         greenlet.add_spawn_callback(_spawned)
         patches.undo(functools.partial(greenlet.remove_spawn_callback, _spawned))
-    elif package == "multiprocessing.pool":
-        patches.wrap(module.ThreadPool, "__init__", _around_birth)
-        for name in ("apply_async", "_map_async", "imap", "imap_unordered"):  # all others come down to these
-            patches.wrap(module.ThreadPool, name, _around_pooled if name.endswith("async") else _around_imap)
     else:
         patches.wrap(module.ThreadPoolExecutor, "submit", around_submit)
 
@@ -101,49 +87,6 @@ def around_submit(
             leave_frame(token, OUTSIDE, frame)
 
     return submit
-
-
-def _around_birth(original: Callable[..., Any]) -> Callable[..., Any]:
-    """The constructor of a pool that starts its threads there: they serve everybody, so they start outside."""
-
-    @functools.wraps(original)
-    def born(pool: Any, *args: Any, **kwargs: Any) -> None:
-        with inside(OUTSIDE):
-            original(pool, *args, **kwargs)
-
-    return born
-
-
-def _around_pooled(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def pooled(pool: Any, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        frame = current_frame()
-        return original(pool, func if frame is OUTSIDE else carrying(frame, func), *args, **kwargs)
-
-    return pooled
-
-
-def _around_imap(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Of those that take their items in a thread of the pool, when they are needed."""
-    pooled_original = _around_pooled(original)
-
-    @functools.wraps(original)
-    def pooled(pool: Any, func: Callable[..., Any], iterable: Any, *args: Any, **kwargs: Any) -> Any:
-        frame = current_frame()
-        if frame is not OUTSIDE and isinstance(iterable, Iterator):
-            iterable = _taken_in(frame, iterable)  # pyright: ignore[reportUnknownArgumentType]
-        return pooled_original(pool, func, iterable, *args, **kwargs)
-
-    return pooled
-
-
-def _taken_in(frame: Frame, items: Iterator[Any]) -> Iterator[Any]:
-    while True:
-        with inside(frame):
-            item = next(items, _END)
-        if item is _END:
-            return
-        yield item
 
 
 def _alone(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

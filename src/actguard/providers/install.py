@@ -60,10 +60,10 @@ class Library(NamedTuple):
 LIBRARIES = (
     Library("threading", "actguard.propagation"),
     Library("concurrent.futures.thread", "actguard.propagation"),
-    Library("multiprocessing.pool", "actguard.propagation"),
     Library("gevent", "actguard.propagation"),
     Library("concurrent.futures.process", "actguard.providers.processes"),
     Library("multiprocessing.process", "actguard.providers.processes"),
+    Library("multiprocessing.pool", "actguard.providers.pools"),
     Library("httpx", "actguard.providers.senders"),
     Library("httpx2", "actguard.providers.senders"),
     Library("aiohttp", "actguard.providers.senders"),

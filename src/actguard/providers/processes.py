@@ -7,7 +7,7 @@ of its own covers it as ever. Three ways lead into another process:
     spawn, forkserver           a process started inside a guard arrives with a notice, in a frame made of it
     ProcessPoolExecutor.submit  the work carries the notice, not the worker, which serves others too
 
-Not reached: `subprocess`, and work handed to a `multiprocessing.Pool` that was started outside the guard.
+So does work that is handed to a `multiprocessing.Pool` (pools.py). Not reached: `subprocess`.
 """
 
 import functools
@@ -157,10 +157,11 @@ def _around_start(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _around_submit(original: Callable[..., Any]) -> Callable[..., Any]:
-    return around_submit(original, _noticed)
+    return around_submit(original, noticed)
 
 
-def _noticed(frame: Frame, work: Callable[..., Any]) -> Callable[..., Any]:
+def noticed(frame: Frame, work: Callable[..., Any]) -> Callable[..., Any]:
+    """*work*, handed in inside *frame*, for another process."""
     account = frame.scope
     return Work(_notice(account), work) if isinstance(account, Account) else work
 

@@ -1,0 +1,74 @@
+"""The pools of multiprocessing.
+
+    ThreadPool   a piece of work runs in the frame of who handed it in
+    Pool         it carries the notice that limits end at the edge of a process (processes.py)
+
+Their workers serve everybody, so they start outside, whoever makes the pool.
+"""
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from actguard.context import OUTSIDE, Frame, current_frame, inside
+from actguard.propagation import Patching, carrying
+from actguard.providers.processes import noticed
+
+_Method = Callable[..., Any]
+_END: Any = object()
+
+
+def observe(package: str, patches: Patching) -> None:
+    """Have the pools of *package*, `multiprocessing.pool`, hand frames on."""
+    module = sys.modules[package]
+    pool = module.Pool  # of which ThreadPool is a subclass
+    patches.wrap(pool, "__init__", _around_birth)
+    around = functools.partial(_around, module.ThreadPool)
+    for name in ("apply_async", "_map_async"):  # all others come down to these four
+        patches.wrap(pool, name, around)
+    for name in ("imap", "imap_unordered"):
+        patches.wrap(pool, name, functools.partial(_around_imap, around))
+
+
+def _around_birth(original: _Method) -> _Method:
+    @functools.wraps(original)
+    def born(pool: Any, *args: Any, **kwargs: Any) -> None:
+        with inside(OUTSIDE):
+            original(pool, *args, **kwargs)
+
+    return born
+
+
+def _around(threads: type[Any], original: _Method) -> _Method:
+    @functools.wraps(original)
+    def pooled(pool: Any, func: _Method, *args: Any, **kwargs: Any) -> Any:
+        frame = current_frame()
+        if frame is not OUTSIDE:
+            func = carrying(frame, func) if isinstance(pool, threads) else noticed(frame, func)
+        return original(pool, func, *args, **kwargs)
+
+    return pooled
+
+
+def _around_imap(around: Callable[[_Method], _Method], original: _Method) -> _Method:
+    """The items are made when they are needed, by a thread of the pool."""
+    handed_in = around(original)
+
+    @functools.wraps(original)
+    def pooled(pool: Any, func: _Method, iterable: Any, *args: Any, **kwargs: Any) -> Any:
+        frame = current_frame()
+        if frame is not OUTSIDE and isinstance(iterable, Iterator):
+            iterable = _made_in(frame, iterable)  # pyright: ignore[reportUnknownArgumentType]
+        return handed_in(pool, func, iterable, *args, **kwargs)
+
+    return pooled
+
+
+def _made_in(frame: Frame, items: Iterator[Any]) -> Iterator[Any]:
+    while True:
+        with inside(frame):
+            item = next(items, _END)
+        if item is _END:
+            return
+        yield item
