@@ -399,6 +399,26 @@ def test_work_for_a_pool_of_multiprocessing_is_told_whenever_that_was_made(
     assert results == [told, told, [told], [[3, 1]], [[]]]
 
 
+def test_work_that_joblib_sends_to_processes_is_told_whenever_they_were_started(
+    tmp_path: Path, llm_provider: LocalProvider
+) -> None:
+    results = run(
+        tmp_path,
+        llm_provider,
+        """
+        from joblib import Parallel, delayed
+        def in_parallel():
+            results.extend(Parallel(n_jobs=2)([delayed(work.told)()]))
+        in_parallel()
+        with BudgetGuard(usd_limit=1):
+            in_parallel()
+        in_parallel()
+        """,
+    )
+
+    assert results == [[], ["UnmeteredCallError", "process"], []]
+
+
 def test_a_process_that_has_no_actguard_starts_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     arrival = processes._Arrival(processes.Notice("scp_1", None, None, "run_1", "block"))
     sent = pickle.dumps(arrival)

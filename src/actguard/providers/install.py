@@ -62,6 +62,8 @@ LIBRARIES = (
     Library("concurrent.futures.thread", "actguard.propagation"),
     Library("gevent", "actguard.propagation"),
     Library("concurrent.futures.process", "actguard.providers.processes"),
+    Library("loky.process_executor", "actguard.providers.processes"),
+    Library("joblib.externals.loky.process_executor", "actguard.providers.processes"),
     Library("multiprocessing.process", "actguard.providers.processes"),
     Library("multiprocessing.pool", "actguard.providers.pools"),
     Library("httpx", "actguard.providers.senders"),

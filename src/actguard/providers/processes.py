@@ -5,7 +5,7 @@ of its own covers it as ever. Three ways lead into another process:
 
     fork                        the child inherits the frame; its account carries the parent's process id
     spawn, forkserver           a process started inside a guard arrives with a notice, in a frame made of it
-    ProcessPoolExecutor.submit  the work carries the notice, not the worker, which serves others too
+    ProcessPoolExecutor.submit  the work carries the notice, not the worker, which serves others too; also joblib's
 
 So does work that is handed to a `multiprocessing.Pool` (pools.py). Not reached: `subprocess`.
 """
