@@ -369,6 +369,7 @@ def world() -> Iterator[World]:
         yield world
 
 
+@pytest.mark.filterwarnings("ignore:.*left in another")  # a program may leave its guards wherever it likes
 @pytest.mark.parametrize(
     "strictness", [(False, False), (True, True), (False, True)], ids=["default", "strict", "mixed"]
 )

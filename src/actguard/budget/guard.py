@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from actguard.budget.account import Account, Spend
+from actguard.budget.account import Account, Spend, label, sentence
 from actguard.budget.backing import Ask, Backing, Reservation
 from actguard.budget.charge import Charge
 from actguard.budget.policy import (
@@ -120,9 +120,9 @@ class BudgetGuard(Readings):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with self._coming_and_going:
-            reservations = self._leave()
+            reservations, lost = self._leave()
         try:
-            self._close(error)
+            self._close(error, lost)
         finally:
             for reservation in reservations:
                 reservation.settle(error)
@@ -139,9 +139,9 @@ class BudgetGuard(Readings):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with self._coming_and_going:
-            reservations = self._leave()
+            reservations, lost = self._leave()
         try:
-            self._close(error)
+            self._close(error, lost)
         finally:
             for reservation in reservations:
                 await reservation.asettle(error)
@@ -219,9 +219,14 @@ class BudgetGuard(Readings):
             listener=parent.listener if parent else None,
         )
 
-    def _leave(self) -> list[Reservation]:
-        """Leave the last entry. Returns what is to be settled now: nothing while others are inside."""
+    def _leave(self) -> tuple[list[Reservation], bool]:
+        """Leave the last entry.
+
+        Returns:
+            What is to be settled now: nothing while others are inside. And whether the code that leaves is not inside.
+        """
         here = current_frame()
+        lost = self._account not in (here.scope.chain if here.scope else ())
         for index in range(len(self._entries) - 1, -1, -1):
             if self._entries[index][0] is here:
                 break
@@ -230,11 +235,11 @@ class BudgetGuard(Readings):
         if index >= 0:
             end_frame(*self._entries.pop(index))
         if self._entries:
-            return []
+            return [], lost
         reservations, self._reservations = self._reservations, []
-        return reservations
+        return reservations, lost
 
-    def _close(self, error: BaseException | None) -> None:
+    def _close(self, error: BaseException | None, lost: bool) -> None:
         """Tell what still runs by estimate, and show the refusal that a framework may have hidden.
 
         A reply that is billed later, when somebody asks for it, may never be asked for: it is charged by estimate.
@@ -251,6 +256,13 @@ class BudgetGuard(Readings):
         blocked = account.standing_block()
         if blocked is not None and isinstance(error, Exception) and not isinstance(error, BudgetExceededError):
             raise blocked from error
+        if lost and error is None:  # what is broken off may well be closed from elsewhere
+            account.tell_once(
+                "lost",
+                f"{sentence(label(account))} was entered in one context and left in another, and does not count the "
+                "calls that were made in between in yet another: a framework runs a generator, or a dependency that "
+                "yields, piece by piece on threads. Make that function async, or enter the guard around it.",
+            )
 
     def _warn(self) -> None:
         assert self._on_warning is not None
