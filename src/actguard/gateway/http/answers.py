@@ -52,7 +52,7 @@ class BudgetExceeded(Struct):
 
 
 class PaymentRequired(Struct):
-    """402: the prepaid balance, in micro-dollars. Older clients read the second spelling of each name."""
+    """402: the prepaid balance, in micro-dollars; `topup_...` is null. Older clients read the second spelling."""
 
     error: str
     code: Literal["payment_required"]
