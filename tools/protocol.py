@@ -13,11 +13,12 @@ HEAD = """# The protocol
 Made from the gateway's code by `tools/protocol.py`; `/openapi.json` says the same to machines. Keys are snake_case,
 money is whole micro-dollars, times are RFC 3339 in UTC. Unknown fields are ignored.
 
-`Authorization: Bearer ag_live_...` names the agent. With an `Idempotency-Key`, the same reserve, settle, extend,
-release or payment into the balance has the same answer, and another one under that key, or another agent's, is 422.
-Everything else may be sent again as it is, but for `POST /api/v1/keys`, which makes one more key. Without an
-`Idempotency-Key` and a `reserve_id` of its own, the same reserve again is given the same hold, while that is open. The
-final settle of a `reserve_id` is charged once; where several reserves were given one hold, once for each of them.
+`Authorization: Bearer ag_live_...` names the agent. With an `Idempotency-Key` (up to 255 printable ASCII characters),
+the same reserve, settle, extend, release or payment into the balance has the same answer, also a refusal for want of
+money, and another one under that key, or another agent's, is 422. Everything else may be sent again as it is, but for
+`POST /api/v1/keys`, which makes one more key. Without an `Idempotency-Key` and a `reserve_id` of its own, the same
+reserve again is given the same hold, while that is open. The final settle of a `reserve_id` is charged once; where
+several reserves were given one hold, once for each of them.
 
 `/healthz`, `/readyz` and `/metrics` are [for who watches the gateway](operations.md#watching-it).
 
