@@ -56,7 +56,7 @@ format: .venv/ready ## put the code into shape
 	$(BIN)/ruff format .
 
 clean: ## remove everything that make made
-	rm -rf .venv .venvs site dist build htmlcov .coverage* .hypothesis .*_cache
+	rm -rf .venv .venvs site dist build htmlcov .coverage* .hypothesis .mutation .*_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # pyproject.toml states every version, so an environment is ready while it is newer than that file.

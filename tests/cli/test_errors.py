@@ -28,6 +28,7 @@ from actguard.cli import main  # noqa: E402 - without click there is no command 
         ("run --plan Pro -m json", "Error: --plan: plan_key must be lower-case letters"),
         ("run --usd many -m json", "Error: Invalid value for '--usd': 'many' is not a valid float."),
         ("budgets set workspace --usd -5", "Error: Invalid value for '--usd': '-5' is no amount of dollars: write 25"),
+        ("budgets set workspace", "Error: Name a limit: --usd, --tokens, or both. See actguard budgets set --help."),
         ("budgets credit much", "Error: Invalid value for 'USD': 'much' is no amount of dollars: write 25 or 0.50"),
         ("budgets credit 0", "Error: Invalid value for 'USD': nothing would be paid in, and every run would need it."),
         ("gateway --default-hold x", "Error: Invalid value for '--default-hold': 'x' is no amount of dollars"),
@@ -59,3 +60,10 @@ def test_a_group_alone_shows_its_help(capsys: pytest.CaptureFixture[str]) -> Non
     said = capsys.readouterr()
     assert "Usage: actguard budgets" in said.out + said.err
     assert "credit" in said.out + said.err
+
+
+@pytest.mark.parametrize("command", ["gateway", "keys create", "budgets list", "spend"])
+def test_the_help_names_the_variable_that_says_which_database(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main([*command.split(), "--help"])
+
+    assert "ACTGUARD_DATABASE" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """Every answer is what the OpenAPI document, and so the page on the protocol, says of it."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,24 @@ def test_no_two_operations_have_one_name() -> None:
         operation["operationId"] for methods in document()["paths"].values() for operation in methods.values()
     )
     assert names.most_common(1)[0][1] == 1
+
+
+def test_the_page_has_every_refusal_that_the_gateway_knows(root: Path) -> None:
+    source = "".join(file.read_text() for file in (root / "src/actguard/gateway").rglob("*.py"))
+    said = {*re.findall(r"(?:Refused|failure|error)\(\s*(\d{3}), \"(\w+)\"", source)}
+    said |= {*re.findall(r"Reply\(\s*(\d{3}), \{\"error\": \w+, \"code\": \"(\w+)\"", source)}
+    said |= {(str(status), kind.__annotations__["code"].__args__[0]) for status, kind in REFUSALS.items()}
+    assert ("422", "hold_closed") in said
+
+    table = re.findall(r"^\| ([\d, ]+) \| (`.*?`) \|", (root / "docs/protocol.md").read_text(), re.MULTILINE)
+    told = {
+        (status, code)
+        for statuses, codes in table
+        for status in statuses.split(", ")
+        for code in re.findall(r"\w+", codes)
+    }
+
+    assert told == said
 
 
 def assert_is(answer: Answer, kind: Any) -> None:

@@ -71,6 +71,18 @@ def test_what_is_too_large_is_refused_at_the_byte_that_makes_it_so() -> None:
     assert len(heard(begun, b"x" * (LARGEST_HEAD + 1), b"\r\n\r\n" + FIXED)) == 1, "nothing is heard after it"
 
 
+@pytest.mark.parametrize("lines", [1, 1000], ids=["of one line", "of many, all of one name"])
+@pytest.mark.parametrize("piece", [1 << 14, 1 << 20], ids=["in pieces", "at once"])
+def test_a_head_that_is_too_large_is_refused_also_where_all_of_it_has_come(lines: int, piece: int) -> None:
+    def request(size: int) -> list[bytes]:
+        whole = b"GET / HTTP/1.1\r\n" + b"x-a: %s\r\n" % (b"y" * (size // lines)) * lines + b"\r\n"
+        return [whole[at : at + piece] for at in range(0, len(whole), piece)]
+
+    assert refusal(*request(LARGEST_HEAD - 20_000)) is None
+    assert refusal(*request(LARGEST_HEAD + 1)) == 431
+    assert refusal(*request(2 * LARGEST_HEAD)) == 431
+
+
 class Loop:
     """A clock, and what is to happen on it."""
 

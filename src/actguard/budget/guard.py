@@ -32,7 +32,6 @@ from actguard.exceptions import (
     BudgetConfigurationError,
     BudgetExceededError,
     NestedBudgetGuardError,
-    UnknownPriceError,
 )
 from actguard.money import from_usd
 
@@ -335,12 +334,14 @@ class BudgetGuard(Readings):
         whichever report came first.
 
         Args:
-            usd: its cost, if known; else it is priced as *model* of *provider*.
+            usd: its cost, if known; else it is priced as *model* of *provider*, or as `unknown_price` says.
+            provider: by default the model's own.
 
         Raises:
             ActGuardUsageError: *usage* is no `Usage` of counts.
             ValueError: *usd* is negative or not finite.
-            UnknownPriceError: no price is known, *usd* is not given, and a dollar limit is active.
+            UnknownPriceError: no price is known, *usd* is not given, a dollar limit is active, and the policy for
+                models without a price is to refuse; nothing is counted.
             BudgetExceededError: a limit is passed now; the usage is counted nevertheless.
         """
         account = self._live()
@@ -348,13 +349,10 @@ class BudgetGuard(Readings):
         text("response_id", response_id)
         instance("provider", provider, str)
         counts("usage", usage)
-        if usd is not None:
-            pico = from_usd(amount(usd))
-        else:
-            price = account.book.price(provider, model)
-            if price is None and account.usd_limited:
-                raise UnknownPriceError(model=model, provider=provider or None)
-            pico = price.cost(usage) if price else 0
+        seen = account.admission.seen, account.admission.seen_before
+        if response_id is not None and any(response_id in ids for ids in seen):
+            return  # whatever it would be priced at
+        pico = from_usd(amount(usd)) if usd is not None else _priced(account, provider, model, usage)
         _count(
             account, Spend(Charge(pico, usage.tokens, ((model, usage, pico),)), "call", provider, response_id, model)
         )
@@ -377,6 +375,17 @@ def add_cost(*, name: str, usd: float) -> None:
     account = current_frame().scope
     if isinstance(account, Account):
         _count(account, Spend(Charge(pico, 0, ((name, NOTHING, pico),)), "cost"))
+
+
+def _priced(account: Account, provider: str, model: str, usage: Usage) -> int:
+    """What a call costs that no SDK has made, as one that it makes would."""
+    book = account.book
+    price = book.price(provider, model) if provider else book.get(model)
+    if price is None:
+        price = book.resolve_unknown(provider, model, account.policy.unknown_price, limited=account.usd_limited)
+    if price is None and account.usd_limited:
+        account.count_unmetered()
+    return price.cost(usage) if price is not None else 0
 
 
 def _count(account: Account, spend: Spend) -> None:

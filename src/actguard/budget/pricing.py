@@ -360,7 +360,8 @@ class PriceBook:
             if (provider, model) in self._warned:
                 return
             keep(self._warned, (provider, model), None)
-        _log.warning("No price is known for model %r at %s: its dollars are not counted.", model, provider)
+        where = f" at {provider}" if provider else ""
+        _log.warning("No price is known for model %r%s: its dollars are not counted.", model, where)
 
     def _time(self, at: datetime | None) -> float:
         return self._clock() if at is None else self._now(at).timestamp()

@@ -34,8 +34,9 @@ def unknown_error(catalog: Catalog, provider: str, model: str) -> UnknownPriceEr
         )
     else:
         near = catalog.nearest(canonical(provider), model)
+        where = f" at {provider}" if provider else ""
         message = (
-            f"No price is known for model {model!r} at {provider}{f' (there is {near})' if near else ''}, "
+            f"No price is known for model {model!r}{where}{f' (there is {near})' if near else ''}, "
             f"and a dollar limit is active. State it: actguard.prices.set({model!r}, input=..., output=..., "
             f"per='1M'), or what it equals: actguard.prices.set({model!r}, same_as='...'), or choose what happens: "
             "actguard.prices.unknown, or BudgetGuard(unknown_price=...)."

@@ -10,6 +10,14 @@ from actguard.gateway import accounts
 from actguard.gateway.ledger.windows import WINDOW_KINDS
 
 _SCOPES = click.Choice(["workspace", "agent", "user", "plan"])
+_per = click.option(
+    "--per",
+    "window",
+    default="month",
+    show_default=True,
+    type=click.Choice([*WINDOW_KINDS]),
+    help="When it begins anew; total: never.",
+)
 
 
 @click.group()
@@ -22,7 +30,7 @@ def command() -> None:
 @click.argument("key", default="")
 @click.option("--usd", callback=in_micros, help="Dollars.")
 @click.option("--tokens", type=click.IntRange(0, 10**12), help="Tokens, input and output together.")
-@click.option("--per", "window", default="month", show_default=True, type=click.Choice([*WINDOW_KINDS]))
+@_per
 @click.option("--observe", is_flag=True, help="Count, and refuse nobody.")
 @database_options
 def set_budget(
@@ -36,13 +44,17 @@ def set_budget(
     workspace: str,
     as_json: bool,
 ) -> None:
-    """Limit what SCOPE may spend. KEY is the agent, the user (* for each user), or the plan.
+    """Limit what may be spent: by all, by an agent, by a user, or by each user of a plan.
+
+    KEY is the agent, the user (* for each user), or the plan; the workspace has none.
 
     \b
     actguard budgets set workspace --usd 50 --per day
     actguard budgets set user alice --usd 5 --per month
     actguard budgets set plan free --tokens 100000 --per day
     """
+    if usd is None and tokens is None:
+        raise click.UsageError("Name a limit: --usd, --tokens, or both.")
     now = time.time_ns() // 1000
     with opened(database) as store:
         store.write(
@@ -71,7 +83,7 @@ def list_budgets(database: str | None, workspace: str, as_json: bool) -> None:
 @command.command()
 @click.argument("scope", type=_SCOPES)
 @click.argument("key", default="")
-@click.option("--per", "window", default="month", show_default=True, type=click.Choice([*WINDOW_KINDS]))
+@_per
 @database_options
 def remove(scope: str, key: str, window: str, database: str | None, workspace: str, as_json: bool) -> None:
     """Remove a budget. What was counted stays, and counts again if it is set anew in the same window."""

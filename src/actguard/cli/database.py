@@ -25,6 +25,7 @@ def database_options(command: F) -> F:
     return click.option(
         "--database",
         envvar="ACTGUARD_DATABASE",
+        show_envvar=True,
         help="A file or postgresql://...; by default the file that `actguard gateway` uses.",
     )(command)
 

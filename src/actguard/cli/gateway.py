@@ -13,7 +13,10 @@ from actguard.cli.database import in_micros
 
 @click.command()
 @click.option(
-    "--database", envvar="ACTGUARD_DATABASE", help="A file, or postgresql://USER@HOST/NAME for several processes."
+    "--database",
+    envvar="ACTGUARD_DATABASE",
+    show_envvar=True,
+    help="A file, or postgresql://USER@HOST/NAME for several processes. [default: a file in your state folder]",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8085, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
@@ -43,7 +46,11 @@ from actguard.cli.database import in_micros
     "--keep-events", default=30, show_default=True, type=click.IntRange(1, 36_500), help="Days; their sums stay."
 )
 @click.option(
-    "--log-level", default="info", show_default=True, type=click.Choice(["debug", "info", "warning", "error"])
+    "--log-level",
+    default="info",
+    show_default=True,
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="What is logged; debug: also requests that were answered well.",
 )
 def command(
     database: str | None,

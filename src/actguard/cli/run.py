@@ -62,7 +62,9 @@ class _LikePython(click.Command):
 @click.option("--user", help="For whom it runs.")
 @click.option("--name", help="How the budget is called in messages. [default: the program's name]")
 @click.option("--plan", help="The plan whose budget applies, as the gateway knows it.")
-@click.option("--prices", "price_file", type=click.Path(path_type=Path), help="A file of prices; see actguard prices.")
+@click.option(
+    "--prices", "price_file", type=click.Path(path_type=Path), help="A file of prices; see actguard prices check."
+)
 @click.option("--events", type=click.Path(path_type=Path), help="A file to append events to, as lines of JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No summary at the end.")
 @click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m does.")

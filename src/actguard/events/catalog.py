@@ -34,7 +34,11 @@ VERBOSE: dict[tuple[str, str], Kind] = {
 
 GATEWAYS_OWN: dict[str, Kind] = {
     "reserved": Kind("A hold was granted."),
+    "extended": Kind("A hold has grown."),
+    "charged": Kind("A part of what a run spends was charged, or what came after its settle."),
     "settled": Kind("A hold was settled."),
+    "settled_late": Kind("A hold was settled after it had expired or was released; it was charged."),
+    "released": Kind("A hold was given back unused."),
     "expired": Kind("A hold's time was over before it was settled.", "warning"),
     "overrun": Kind("More was spent than was held; it was charged.", "warning"),
     "would_block": Kind("A budget that only observes would have refused this.", "warning", "observed"),

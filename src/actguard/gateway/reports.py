@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from actguard.events.catalog import GATEWAYS_OWN, Kind
+from actguard.events.catalog import GATEWAYS_OWN
 from actguard.events.envelope import KEYS, VERSION
 from actguard.gateway import rollups, stored_events
 from actguard.gateway.ledger.apply import applicable, scopes_of
@@ -186,7 +186,7 @@ def _told(workspace: int, row: Row) -> list[dict[str, Any]]:
 
 
 def _as(name: str) -> dict[str, str]:
-    kind = GATEWAYS_OWN.get(name, Kind(""))
+    kind = GATEWAYS_OWN[name]
     return {"name": name, "severity": kind.severity, "outcome": kind.outcome}
 
 

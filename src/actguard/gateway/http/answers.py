@@ -9,7 +9,7 @@ from actguard.gateway.ledger.windows import WindowKind
 
 
 class Granted(Struct):
-    """A hold. A limit that is null does not limit; `cost_limit` is the dollar limit in CU, for older clients."""
+    """A hold; `remaining_ttl_ms` is 0 once it has ended. A limit that is null does not limit; `cost_limit` is in CU."""
 
     reserve_id: str
     status: Literal["reserved"]
@@ -52,7 +52,7 @@ class BudgetExceeded(Struct):
 
 
 class PaymentRequired(Struct):
-    """402: the prepaid balance, in micro-dollars. Older clients read the second spelling of each name."""
+    """402: the prepaid balance, in micro-dollars; `topup_...` is null. Older clients read the second spelling."""
 
     error: str
     code: Literal["payment_required"]

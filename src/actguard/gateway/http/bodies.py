@@ -8,9 +8,15 @@ from msgspec import Meta, Struct
 
 T = TypeVar("T")
 
+
+def meaning(said: str) -> Meta:
+    """What a field is, for people: it is in the OpenAPI document and on the page of the protocol."""
+    return Meta(description=said)
+
+
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$(?!\n)"
 """`$` alone lets a line end pass."""
-Id = Annotated[str, Meta(min_length=1, max_length=200, pattern=PRINTABLE, description="an identifier")]
+Id = Annotated[str, Meta(min_length=1, max_length=200, pattern=PRINTABLE)]
 Name = Annotated[str, Meta(max_length=200, pattern=PRINTABLE)]
 PlanKey = Annotated[str, Meta(max_length=100, pattern=r"^[a-z0-9][a-z0-9_-]*$(?!\n)")]
 Micros = Annotated[int, Meta(ge=0, le=10**15, description="micro-dollars")]
@@ -40,13 +46,14 @@ class ReserveBody(Struct):
     run_id: Id
     user_id: Name | None = None
     plan_key: PlanKey | None = None
-    usd_limit_micros: Micros | None = None
+    usd_limit_micros: Annotated[Micros | None, meaning("to hold; without it, what is left, up to a default")] = None
     token_limit: Tokens | None = None
     cost_limit: Units | None = None
-    reserve_id: Id | None = None
-    ttl_s: Seconds | None = None
-    when_short: Literal["deny", "shrink"] = "deny"
-    """`shrink`: grant what is left, when that is less than was asked for."""
+    reserve_id: Annotated[Id | None, meaning("the client's own; without it, the gateway makes one")] = None
+    ttl_s: Annotated[Seconds | None, meaning("how long the hold lives; without it, as the gateway was told")] = None
+    when_short: Annotated[
+        Literal["deny", "shrink"], meaning("`shrink` grants what is left, where that is less than was asked for")
+    ] = "deny"
 
 
 class UsageEntry(Struct):
@@ -56,15 +63,13 @@ class UsageEntry(Struct):
     provider: Name = ""
     provider_model_id: Name = ""
     requested_model: Name = ""
-    context: dict[Name, Name] = {}
-    """What selects a price variant: `service_tier`, `speed`, ..."""
-    calls: Count = 0
-    """How many calls it sums up; 1 lets the price of a long context apply."""
+    context: Annotated[dict[Name, Name], meaning("what selects a price: `service_tier`, `speed`, ...")] = {}
+    calls: Annotated[Count, meaning("that it sums up; 1 lets the price of a long context apply")] = 0
     scope_name: Name | None = None
     estimated: bool = False
-    usd_micros: Micros | None = None
-    name: Name = ""
-    cost_cu: Units = 0
+    usd_micros: Annotated[Micros | None, meaning("as the client priced it")] = None
+    name: Annotated[Name, meaning("of a `custom_cost`")] = ""
+    cost_cu: Annotated[Units, meaning("of a `custom_cost`, where `usd_micros` is not given")] = 0
     input_tokens: Count = 0
     output_tokens: Count = 0
     cached_input_tokens: Count = 0
@@ -101,7 +106,9 @@ class UsageEntry(Struct):
 
 class SettleBody(Struct):
     reserve_id: Id
-    usage_breakdown: Annotated[list[UsageEntry], Meta(max_length=5000)] = []
+    usage_breakdown: Annotated[
+        list[UsageEntry], Meta(max_length=5000), meaning("the bill; without it, the fields below are its one line")
+    ] = []
     provider: Name = ""
     provider_model_id: Name = ""
     input_tokens: Count = 0
@@ -110,20 +117,22 @@ class SettleBody(Struct):
     cache_write_tokens_5m: Count = 0
     cache_write_tokens_1h: Count = 0
     web_search_count: Count = 0
-    reasoning_effort: Any = None
-    final: bool = True
-    seq: Annotated[int, Meta(ge=0, le=10**12)] | None = None
-    offline: bool = False
-    run_id: Name | None = None
+    reasoning_effort: Annotated[Any, meaning("of older clients; it changes nothing")] = None
+    final: Annotated[bool, meaning("`false` charges a part, and leaves the hold open")] = True
+    seq: Annotated[
+        Annotated[int, Meta(ge=0, le=10**12)] | None, meaning("of a part, which needs one: each is charged once")
+    ] = None
+    offline: Annotated[bool, meaning("charge it also without a hold: there was nobody to ask")] = False
+    run_id: Annotated[Name | None, meaning("of an `offline` run, as are the next two")] = None
     user_id: Name | None = None
     plan_key: PlanKey | None = None
 
 
 class ExtendBody(Struct):
     reserve_id: Id
-    usd_micros: Micros | None = None
-    tokens: Tokens | None = None
-    ttl_s: Seconds | None = None
+    usd_micros: Annotated[Micros | None, meaning("to hold beside what is held")] = None
+    tokens: Annotated[Tokens | None, meaning("to hold beside what is held")] = None
+    ttl_s: Annotated[Seconds | None, meaning("to live from now on; without it, as long as before")] = None
 
 
 class ReleaseBody(Struct):
@@ -131,7 +140,7 @@ class ReleaseBody(Struct):
 
 
 class EventsBody(Struct):
-    events: list[msgspec.Raw]
+    events: Annotated[list[msgspec.Raw], meaning("envelopes, as the page on events has them; up to 1,000")]
 
 
 class Envelope(Struct, kw_only=True, gc=False):
@@ -176,17 +185,17 @@ class Identified(Struct):
 
 
 class NewKeyBody(Struct):
-    agent: Id
+    agent: Annotated[Id, meaning("whose key it is")]
     role: Literal["agent", "admin"] = "agent"
 
 
 class BudgetBody(Struct):
     scope: Literal["workspace", "agent", "user", "plan"]
-    key: Name = ""
-    window: Literal["day", "month", "total"] = "month"
-    usd_micros: Micros | None = None
+    key: Annotated[Name, meaning("the agent, the user (`*` for each) or the plan; none for the workspace")] = ""
+    window: Annotated[Literal["day", "month", "total"], meaning("`total` never begins anew")] = "month"
+    usd_micros: Annotated[Micros | None, meaning("this, `tokens`, or both")] = None
     tokens: Tokens | None = None
-    observe: bool = False
+    observe: Annotated[bool, meaning("count, and refuse nobody")] = False
 
 
 class BudgetKeyBody(Struct):
@@ -200,7 +209,7 @@ class CreditBody(Struct):
 
 
 class WorkspaceBody(Struct):
-    time_zone: Id
+    time_zone: Annotated[Id, meaning("such as Europe/Amsterdam")]
 
 
 def unsearched(kind: Any) -> Any:

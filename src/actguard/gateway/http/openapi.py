@@ -8,13 +8,14 @@ import msgspec
 
 from actguard.gateway.http.answers import REFUSALS
 from actguard.gateway.http.routes import ENDPOINTS, Endpoint
+from actguard.gateway.reports import BY
 
 _MEANINGS = {
     200: "Done",
     201: "Made",
     202: "Taken",
     400: "The body or the query cannot be read",
-    401: "No key, or one that is not known",
+    401: "No key, one that is not known, or one that was revoked",
     402: "The prepaid balance does not cover it",
     403: "This key may not do this",
     404: "There is no such thing here",
@@ -22,8 +23,24 @@ _MEANINGS = {
     413: "The body is too large",
     422: "A value is not valid",
     429: "Too many requests; Retry-After says when",
-    503: "The store does not answer; try again",
+    503: "The store does not answer, or too much waits for it; try again, Retry-After says when",
 }
+
+_PARAMETERS = {
+    "since": "a time; by default 31 days before `until`",
+    "until": "a time; by default tomorrow",
+    "by": f"one of {', '.join(BY)}; by default agent",
+    "limit": "how many, from 1 to 1,000; by default 100",
+    "run_id": "of this run only",
+    "category": "of this category only",
+    "user_id": "with this user's budgets",
+    "plan_key": "with this plan's budgets",
+    "scope": "instead of a body",
+    "key": "instead of a body",
+    "window": "instead of a body",
+    "key_id": "as the list of keys has it",
+}
+"""What each parameter of a path or a query is, wherever it is one."""
 
 
 def document() -> dict[str, Any]:
@@ -59,10 +76,13 @@ def _operation(endpoint: Endpoint, known: dict[Any, Any]) -> dict[str, Any]:
         "security": [{"key": []}] if endpoint.role else [],
     }
     parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": name, "in": "path", "required": True, "description": _PARAMETERS[name], "schema": {"type": "string"}}
         for name in re.findall(r"{(\w+)}", endpoint.path)
     ]
-    parameters += [{"name": name, "in": "query", "schema": {"type": "string"}} for name in endpoint.query]
+    parameters += [
+        {"name": name, "in": "query", "description": _PARAMETERS[name], "schema": {"type": "string"}}
+        for name in endpoint.query
+    ]
     if parameters:
         operation["parameters"] = parameters
     if endpoint.body is not None:

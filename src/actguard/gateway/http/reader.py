@@ -42,6 +42,7 @@ class Reader:
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
         self._size = 0
+        self._head_size = 0
         self._unread = 0
         """How much has come since the piece in which the request began."""
 
@@ -58,8 +59,7 @@ class Reader:
         if self.begun and continued:
             self._unread += len(data)
             if self._unread > LARGEST_HEAD and not self._head_read:
-                message = f"The head of a request may have up to {LARGEST_HEAD} bytes."
-                self._refuse(failure(431, "too_large", message))
+                self._refuse(_head_too_large())
             elif self._unread > PATIENCE:
                 self._refuse(too_large().reply)
 
@@ -78,7 +78,7 @@ class Reader:
     def on_message_begin(self) -> None:
         self.begun, self._head_read, self.asks_to_continue = True, False, False
         self._url, self._headers, self._body = b"", {}, []
-        self._size = self._unread = 0
+        self._size = self._head_size = self._unread = 0
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -86,9 +86,13 @@ class Reader:
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._head_read:  # what follows a body is of no use here
             self._headers[name.lower()] = value
+            self._head_size += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         self._head_read = True
+        if self._head_size + len(self._url) > LARGEST_HEAD:
+            self._refuse(_head_too_large())
+            return
         expected = self._headers.get(b"expect")
         if expected is None or expected.lower() != b"100-continue":
             return  # as nearly always
@@ -120,3 +124,7 @@ class Reader:
         method, url = parser.get_method().decode("latin-1"), self._url.decode("latin-1")
         self.heard.append(Heard(method, url, self._headers, body, keep_alive))
         self._closed = not keep_alive
+
+
+def _head_too_large() -> Reply:
+    return failure(431, "too_large", f"The head of a request may have up to {LARGEST_HEAD} bytes.")

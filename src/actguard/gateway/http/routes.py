@@ -76,9 +76,10 @@ ENDPOINTS: Final = (
              says=answers.Workspace),
     Endpoint("GET", "/api/v1/spend", management.spend, "admin", "What was charged", None, _ADMIN, (*_SPAN, "by"),
              says=answers.Spend),
-    Endpoint("GET", "/api/v1/runs", management.runs, "admin", "Runs", None, _ADMIN, (*_SPAN, "run_id", "limit"),
+    Endpoint("GET", "/api/v1/runs", management.runs, "admin", "Runs, the latest first", None, _ADMIN,
+             (*_SPAN, "run_id", "limit"),
              says=answers.Runs),
-    Endpoint("GET", "/api/v1/events", management.list_events, "admin", "Events", None, _ADMIN,
+    Endpoint("GET", "/api/v1/events", management.list_events, "admin", "Events, also the gateway's own", None, _ADMIN,
              (*_SPAN, "run_id", "category", "limit"),
              says=answers.Events),
 )  # fmt: skip
