@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from actguard.budget.account import BudgetWarning
-    from actguard.budget.guard import BudgetGuard, add_cost
+    from actguard.budget.guard import BudgetGuard
     from actguard.budget.policy import Policy
     from actguard.budget.pricing import PriceBook, prices
+    from actguard.budget.reported import add_cost
     from actguard.budget.usage import Usage
     from actguard.custody.amounts import Threshold
     from actguard.custody.enforce import enforce
@@ -228,7 +229,7 @@ _HOMES = {
     "session": "actguard.custody.session",
     "BudgetWarning": "actguard.budget.account",
     "BudgetGuard": "actguard.budget.guard",
-    "add_cost": "actguard.budget.guard",
+    "add_cost": "actguard.budget.reported",
     "Policy": "actguard.budget.policy",
     "PriceBook": "actguard.budget.pricing",
     "prices": "actguard.budget.pricing",

@@ -7,16 +7,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from actguard.budget.account import Account, Spend, label, sentence
+from actguard.budget.account import Account, label, sentence
 from actguard.budget.backing import Ask, Backing, Reservation
-from actguard.budget.charge import Charge
 from actguard.budget.policy import (
     OPTIONS,
     Policy,
-    amount,
     callback,
     choice,
-    counts,
     instance,
     no_such_option,
     number,
@@ -25,7 +22,8 @@ from actguard.budget.policy import (
 )
 from actguard.budget.pricing import PriceBook, prices
 from actguard.budget.readings import Readings
-from actguard.budget.usage import NOTHING, Usage
+from actguard.budget.reported import count_cost, count_usage
+from actguard.budget.usage import Usage
 from actguard.context import Frame, Run, current_frame, end_frame, enter_frame
 from actguard.exceptions import (
     ActGuardUsageError,
@@ -321,9 +319,7 @@ class BudgetGuard(Readings):
             ValueError: *usd* is negative or not finite.
             BudgetExceededError: a limit is passed now; the cost is counted nevertheless.
         """
-        text("name", name, optional=False)
-        pico = from_usd(amount(usd))
-        _count(self._live(), Spend(Charge(pico, 0, ((name, NOTHING, pico),)), "cost"))
+        count_cost(self._live(), name, usd)
 
     def add_usage(
         self, model: str, usage: Usage, *, usd: float | None = None, provider: str = "", response_id: str | None = None
@@ -344,57 +340,12 @@ class BudgetGuard(Readings):
                 models without a price is to refuse; nothing is counted.
             BudgetExceededError: a limit is passed now; the usage is counted nevertheless.
         """
-        account = self._live()
-        text("model", model, optional=False)
-        text("response_id", response_id)
-        instance("provider", provider, str)
-        counts("usage", usage)
-        seen = account.admission.seen, account.admission.seen_before
-        if response_id is not None and any(response_id in ids for ids in seen):
-            return  # whatever it would be priced at
-        pico = from_usd(amount(usd)) if usd is not None else _priced(account, provider, model, usage)
-        _count(
-            account, Spend(Charge(pico, usage.tokens, ((model, usage, pico),)), "call", provider, response_id, model)
-        )
+        count_usage(self._live(), model, usage, usd, provider, response_id)
 
     def _live(self) -> Account:
         if self._account is None:
             raise ActGuardUsageError("enter the guard first: with guard: ...")
         return self._account
-
-
-def add_cost(*, name: str, usd: float) -> None:
-    """Count external spend in the innermost active guard; without one, nothing happens.
-
-    Raises:
-        ValueError: *usd* is negative or not finite.
-        BudgetExceededError: a limit is passed now; the cost is counted nevertheless.
-    """
-    text("name", name, optional=False)
-    pico = from_usd(amount(usd))
-    account = current_frame().scope
-    if isinstance(account, Account):
-        _count(account, Spend(Charge(pico, 0, ((name, NOTHING, pico),)), "cost"))
-
-
-def _priced(account: Account, provider: str, model: str, usage: Usage) -> int:
-    """What a call costs that no SDK has made, as one that it makes would."""
-    book = account.book
-    price = book.price(provider, model) if provider else book.get(model)
-    if price is None:
-        price = book.resolve_unknown(provider, model, account.policy.unknown_price, limited=account.usd_limited)
-    if price is None and account.usd_limited:
-        account.count_unmetered()
-    return price.cost(usage) if price is not None else 0
-
-
-def _count(account: Account, spend: Spend) -> None:
-    counted, refusal = account.admission.charge(account, spend.charge, spend.response_id)
-    if account.listener is not None and counted:
-        account.listener.spent(account, spend)
-    account.warn_if_due()
-    if refusal is not None and refusal.scope.refused is not None:  # else `on_warning` has extended the budget
-        raise account.error(refusal, reported=True)
 
 
 def _parent(frame: Frame) -> Account | None:
