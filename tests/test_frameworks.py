@@ -439,36 +439,6 @@ def test_a_generator_that_is_closed_in_another_context_settles(client: openai.Op
     assert_nothing_is_held(guard)
 
 
-def test_a_guard_that_a_framework_loses_between_two_steps_says_so(client: openai.OpenAI) -> None:
-    """A thread pool of a web server runs each step of a generator, or of a dependency that yields, in a context."""
-    guard = BudgetGuard(name="request", usd_limit=1)
-
-    def dependency() -> Iterator[BudgetGuard]:
-        with guard:
-            yield guard
-
-    steps = dependency()
-    contextvars.copy_context().run(next, steps)
-    contextvars.copy_context().run(client.chat.completions.create, **ASK)
-    with pytest.warns(BudgetWarning, match="Budget 'request' was entered in one context and left in another"):
-        assert contextvars.copy_context().run(next, steps, None) is None
-
-    assert guard.calls == 0
-
-
-@pytest.mark.filterwarnings("error::actguard.BudgetWarning")
-async def test_a_guard_around_asynchronous_steps_is_not_lost(llm_provider: LocalProvider) -> None:
-    client = llm_provider.async_openai()
-
-    async def agent() -> AsyncIterator[str]:
-        async with BudgetGuard(usd_limit=1) as guard:
-            for _ in range(2):
-                yield (await client.chat.completions.create(**ASK)).id
-        assert guard.calls == 2
-
-    assert len([step async for step in agent()]) == 2
-
-
 def test_a_refusal_passes_through_a_generator_and_a_thread(client: openai.OpenAI) -> None:
     def agent() -> Iterator[str]:
         with BudgetGuard(token_limit=1):

@@ -7,9 +7,10 @@ consistent view for as long as it needs it.
 import sys
 import threading
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -39,6 +40,14 @@ class Frame(NamedTuple):
 
 
 OUTSIDE = Frame()
+
+APART = Frame()
+"""Outside on purpose: where a thread is started that serves everybody, whoever happens to start it."""
+
+
+def is_outside(frame: Frame) -> bool:
+    return frame is OUTSIDE or frame is APART
+
 
 _frame: ContextVar[Frame] = ContextVar("actguard.frame", default=OUTSIDE)
 
@@ -145,6 +154,65 @@ def end_frame(entered: Frame, previous: Frame) -> None:
     while previous is not OUTSIDE and (ended := _over.get(id(previous))) is not None:
         previous = ended[1]
     _frame.set(previous)
+
+
+# ---- generators that are run step by step ----------------------------------------------------------------------------
+
+_GENERATOR = 0x20 | 0x200  # co_flags: a generator, or an asynchronous one
+
+generators: dict[FrameType, list[Frame]] = {}
+"""What generators have entered and not left, innermost last, by the Python frame of the generator. The thread pool of a
+web server runs each step in a context of its own, in which nothing of it is in force."""
+
+
+def caller() -> FrameType:
+    """The Python frame that has called whoever asks."""
+    return sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
+
+
+def note_generator(python: FrameType, entered: Frame) -> FrameType | None:
+    """Remember that *python* has entered *entered*, if it is a generator's: what `forget_generator` is to be given."""
+    if not python.f_code.co_flags & _GENERATOR:
+        return None
+    generators.setdefault(python, []).append(entered)
+    return python
+
+
+def forget_generator(python: FrameType, entered: Frame) -> None:
+    noted = generators.get(python, [])
+    noted[:] = [frame for frame in noted if frame is not entered]
+    if not noted:
+        generators.pop(python, None)
+
+
+def lost_frame() -> Frame | None:
+    """What the innermost generator that runs here has entered. Asked where no budget is in force."""
+    python: FrameType | None = caller()
+    while python is not None:
+        noted = generators.get(python)
+        if noted:
+            return noted[-1]
+        python = python.f_back
+    return None
+
+
+def frame_here() -> Frame:
+    """`current_frame()`; where no budget is in force, what a generator that runs here has entered."""
+    frame = _frame.get()
+    return (lost_frame() or frame) if frame.scope is None and generators and frame is not APART else frame
+
+
+# ---- elsewhere -------------------------------------------------------------------------------------------------------
+
+
+def run_in(frame: Frame, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    with inside(frame):
+        return work(*args, **kwargs)
+
+
+async def arun_in(frame: Frame, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    with inside(frame):
+        return await work(*args, **kwargs)
 
 
 @contextmanager

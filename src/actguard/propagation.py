@@ -21,7 +21,17 @@ from contextvars import Context
 from types import MethodType
 from typing import Any, Protocol
 
-from actguard.context import OUTSIDE, Frame, current_frame, enter_frame, leave_frame, open_streams, piece_of_work
+from actguard.context import (
+    APART,
+    Frame,
+    current_frame,
+    enter_frame,
+    frame_here,
+    is_outside,
+    leave_frame,
+    open_streams,
+    piece_of_work,
+)
 
 
 class Patching(Protocol):
@@ -73,18 +83,18 @@ def around_submit(
 
     @functools.wraps(original)
     def submit(executor: Any, work: Any, /, *args: Any, **kwargs: Any) -> Any:
-        frame = current_frame()
-        if frame is OUTSIDE:
+        frame = frame_here()
+        if is_outside(frame):
             return original(executor, work, *args, **kwargs)
         if not _brings_its_context(work):
             work = carried(frame, work)
         elif carried is carrying:
             work = functools.partial(_alone, work)
-        token = enter_frame(OUTSIDE)
+        token = enter_frame(APART)
         try:
             return original(executor, work, *args, **kwargs)
         finally:
-            leave_frame(token, OUTSIDE, frame)
+            leave_frame(token, APART, frame)
 
     return submit
 
@@ -97,8 +107,8 @@ def _alone(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 def _around_start(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def start(thread: Any) -> Any:
-        frame = current_frame()
-        if frame is OUTSIDE or thread.ident is not None or _inherits(thread):
+        frame = frame_here()
+        if is_outside(frame) or thread.ident is not None or _inherits(thread):
             return original(thread)
         return _start_in(frame, thread, original)
 
@@ -135,8 +145,8 @@ def _start_in(frame: Frame, thread: threading.Thread, original: Callable[..., An
 
 def _spawned(greenlet: Any) -> None:
     """*greenlet* is about to be scheduled by whoever runs this."""
-    frame = current_frame()
-    if frame is OUTSIDE or greenlet.gr_context is not None:
+    frame = frame_here()
+    if is_outside(frame) or greenlet.gr_context is not None:
         return
     context = Context()
     context.run(enter_frame, frame)

@@ -4,7 +4,7 @@ import math
 import os
 import threading
 from collections.abc import Callable
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 from actguard.budget.account import Account, label, sentence
@@ -24,7 +24,17 @@ from actguard.budget.pricing import PriceBook, prices
 from actguard.budget.readings import Readings
 from actguard.budget.reported import count_cost, count_usage
 from actguard.budget.usage import Usage
-from actguard.context import Frame, Run, current_frame, end_frame, enter_frame
+from actguard.context import (
+    Frame,
+    Run,
+    caller,
+    current_frame,
+    end_frame,
+    enter_frame,
+    forget_generator,
+    frame_here,
+    note_generator,
+)
 from actguard.exceptions import (
     ActGuardUsageError,
     BudgetConfigurationError,
@@ -100,7 +110,7 @@ class BudgetGuard(Readings):
         self._book = prices
         self._account: Account | None = None
         self._reservations: list[Reservation] = []
-        self._entries: list[tuple[Frame, Frame]] = []
+        self._entries: list[tuple[Frame, Frame, FrameType | None]] = []
         self._coming_and_going = threading.RLock()  # the collector may close a generator inside it, which leaves too
 
     # ---- entering and leaving ----
@@ -110,7 +120,7 @@ class BudgetGuard(Readings):
         backing = self._backing(frame)
         reservation = None if backing is None else backing.reserve(self._ask(frame))
         with self._coming_and_going:
-            self._enter(frame, reservation)
+            self._enter(frame, reservation, caller())
         return self
 
     def __exit__(
@@ -129,7 +139,7 @@ class BudgetGuard(Readings):
         backing = self._backing(frame)
         reservation = None if backing is None else await backing.areserve(self._ask(frame))
         with self._coming_and_going:
-            self._enter(frame, reservation)
+            self._enter(frame, reservation, caller())
         return self
 
     async def __aexit__(
@@ -146,7 +156,7 @@ class BudgetGuard(Readings):
     def _prepare(self) -> Frame:
         for prepare in before_first_call:
             prepare()
-        frame = current_frame()
+        frame = frame_here()
         if self._account is not None and self._account in (frame.scope.chain if frame.scope else ()):
             raise NestedBudgetGuardError("This guard is already active here; make a new BudgetGuard to nest one.")
         run, forked = frame.run, frame.scope is not None and _parent(frame) is None
@@ -178,7 +188,7 @@ class BudgetGuard(Readings):
             tokens=self._limit_tokens - (account.used_tokens if account else 0),
         )
 
-    def _enter(self, frame: Frame, reservation: Reservation | None) -> None:
+    def _enter(self, frame: Frame, reservation: Reservation | None, python: FrameType) -> None:
         account = self._account
         if account is None:
             account = self._open(frame)
@@ -193,7 +203,7 @@ class BudgetGuard(Readings):
         self._account = account
         entered = frame._replace(run=frame.run or Run(account.run_id, self.user_id), scope=account)
         enter_frame(entered)
-        self._entries.append((entered, frame))
+        self._entries.append((entered, frame, note_generator(python, entered)))
 
     def _open(self, frame: Frame) -> Account:
         parent = _parent(frame)
@@ -223,14 +233,19 @@ class BudgetGuard(Readings):
             What is to be settled now: nothing while others are inside. And whether the code that leaves is not inside.
         """
         here = current_frame()
-        lost = self._account not in (here.scope.chain if here.scope else ())
+        account = self._account
+        lost = account not in (here.scope.chain if here.scope else ())
         for index in range(len(self._entries) - 1, -1, -1):
             if self._entries[index][0] is here:
                 break
         else:
             index = len(self._entries) - 1
         if index >= 0:
-            end_frame(*self._entries.pop(index))
+            entered, previous, generator = self._entries.pop(index)
+            end_frame(entered, previous)
+            if generator is not None:
+                forget_generator(generator, entered)
+                lost = lost and not (here.scope is None and account is not None and account.calls)
         if self._entries:
             return [], lost
         reservations, self._reservations = self._reservations, []
@@ -256,9 +271,9 @@ class BudgetGuard(Readings):
         if lost and error is None:  # what is broken off may well be closed from elsewhere
             account.tell_once(
                 "lost",
-                f"{sentence(label(account))} was entered in one context and left in another, and does not count the "
-                "calls that were made in between in yet another: a framework runs a generator, or a dependency that "
-                "yields, piece by piece on threads. Make that function async, or enter the guard around it.",
+                f"{sentence(label(account))} was entered in one context and left in another, where it was not in "
+                "force: calls in between may have gone by uncounted. A web server runs a dependency that yields, or "
+                "another generator, step by step on threads. Make it async, or enter the guard around it.",
             )
 
     def _warn(self) -> None:

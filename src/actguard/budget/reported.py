@@ -4,7 +4,7 @@ from actguard.budget.account import Account, Spend
 from actguard.budget.charge import Charge
 from actguard.budget.policy import amount, counts, instance, text
 from actguard.budget.usage import NOTHING, Usage
-from actguard.context import current_frame
+from actguard.context import frame_here
 from actguard.money import from_usd
 
 
@@ -15,7 +15,7 @@ def add_cost(*, name: str, usd: float) -> None:
         ValueError: *usd* is negative or not finite.
         BudgetExceededError: a limit is passed now; the cost is counted nevertheless.
     """
-    account = current_frame().scope
+    account = frame_here().scope
     count_cost(account if isinstance(account, Account) else None, name, usd)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from actguard.context import OUTSIDE, inside
+from actguard.context import APART, inside
 from actguard.events.envelope import Record
 from actguard.events.sinks import NotTaken, Sink
 
@@ -100,7 +100,7 @@ class Channel:
             return
         thread = threading.Thread(target=self._work, name="actguard-events", daemon=True)
         try:
-            with inside(OUTSIDE):  # a thread inherits where it is started; this one serves everybody
+            with inside(APART):  # a thread inherits where it is started; this one serves everybody
                 thread.start()
             self._thread = thread
         except RuntimeError:  # the interpreter is ending; `flush` delivers what waits

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from actguard.context import OUTSIDE, Frame, current_frame, inside
+from actguard.context import APART, Frame, frame_here, inside, is_outside
 from actguard.propagation import Patching, carrying
 from actguard.providers.processes import noticed
 
@@ -34,7 +34,7 @@ def observe(package: str, patches: Patching) -> None:
 def _around_birth(original: _Method) -> _Method:
     @functools.wraps(original)
     def born(pool: Any, *args: Any, **kwargs: Any) -> None:
-        with inside(OUTSIDE):
+        with inside(APART):
             original(pool, *args, **kwargs)
 
     return born
@@ -43,8 +43,8 @@ def _around_birth(original: _Method) -> _Method:
 def _around(threads: type[Any], original: _Method) -> _Method:
     @functools.wraps(original)
     def pooled(pool: Any, func: _Method, *args: Any, **kwargs: Any) -> Any:
-        frame = current_frame()
-        if frame is not OUTSIDE:
+        frame = frame_here()
+        if not is_outside(frame):
             func = carrying(frame, func) if isinstance(pool, threads) else noticed(frame, func)
         return original(pool, func, *args, **kwargs)
 
@@ -57,8 +57,8 @@ def _around_imap(around: Callable[[_Method], _Method], original: _Method) -> _Me
 
     @functools.wraps(original)
     def pooled(pool: Any, func: _Method, iterable: Any, *args: Any, **kwargs: Any) -> Any:
-        frame = current_frame()
-        if frame is not OUTSIDE and isinstance(iterable, Iterator):
+        frame = frame_here()
+        if isinstance(iterable, Iterator) and not is_outside(frame):
             iterable = _made_in(frame, iterable)  # pyright: ignore[reportUnknownArgumentType]
         return handed_in(pool, func, iterable, *args, **kwargs)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from actguard.budget import pricing
 from actguard.budget.account import Account
-from actguard.context import current_frame
+from actguard.context import arun_in, current_frame, generators, lost_frame, run_in
 from actguard.providers.body import is_object
 from actguard.providers.call import Call, current_call, deferred
 from actguard.providers.deferred import look_at
@@ -84,6 +84,8 @@ class StainlessSeam:
         @functools.wraps(original)
         def request(client: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
             account = current_frame().scope
+            if account is None and generators and (lost := lost_frame()) is not None:
+                return run_in(lost, request, client, cast_to, options, stream=stream, stream_cls=stream_cls)
             if account is None or not patches.live or _is_inside(client, original):
                 return original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
             call = self._open(account, client, options)
@@ -114,6 +116,8 @@ class StainlessSeam:
             client: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
         ) -> Any:
             account = current_frame().scope
+            if account is None and generators and (lost := lost_frame()) is not None:
+                return await arun_in(lost, request, client, cast_to, options, stream=stream, stream_cls=stream_cls)
             if account is None or not patches.live or _is_inside(client, original):
                 return await original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
             call = self._open(account, client, options)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from actguard.context import OUTSIDE, inside
+from actguard.context import APART, inside
 from actguard.exceptions import ActGuardError, BudgetTransportError
 from actguard.transport.answers import Unanswered
 from actguard.transport.spool import Entry, Segment, Spool
@@ -90,7 +90,7 @@ class Courier:
         thread = threading.Thread(target=self._work, name="actguard-courier", daemon=True)
         self._thread = thread
         try:
-            with inside(OUTSIDE):
+            with inside(APART):
                 thread.start()
         except RuntimeError:  # the interpreter is ending; `close` does what is left
             self._thread = None

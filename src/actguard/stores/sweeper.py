@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable
 from typing import Protocol
 
-from actguard.context import OUTSIDE, inside
+from actguard.context import APART, inside
 
 PAUSE_S = 5.0
 _AT_ONCE = 500
@@ -49,7 +49,7 @@ class Sweeper:
                 return
             sweeper = threading.Thread(target=_sweep, args=(self._store, self), name="actguard-sweeper", daemon=True)
             try:
-                with inside(OUTSIDE):  # it serves everybody, and belongs to no run or session
+                with inside(APART):  # it serves everybody, and belongs to no run or session
                     sweeper.start()
             except RuntimeError:  # no more threads, or the interpreter ends: who adds something sweeps, too
                 return

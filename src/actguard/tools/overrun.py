@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from actguard.context import OUTSIDE, inside
+from actguard.context import APART, inside
 from actguard.pipeline.target import Target
 from actguard.tools.relay import relay
 
@@ -108,7 +108,7 @@ class _Watches:
             if not self._looks:
                 thread = threading.Thread(target=self._look_after, name="actguard-watched", daemon=True)
                 try:
-                    with inside(OUTSIDE):  # it serves everybody, and belongs to no run
+                    with inside(APART):  # it serves everybody, and belongs to no run
                         thread.start()
                     self._looks = True
                 except RuntimeError:  # no more threads: the call is told of when it ends

@@ -11,7 +11,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
-from actguard.context import OUTSIDE, inside
+from actguard.context import APART, inside
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ class Workers:
             self._queue.put(job)
             return job
         try:
-            with inside(OUTSIDE):  # a thread inherits where it is started; this one serves everybody
+            with inside(APART):  # a thread inherits where it is started; this one serves everybody
                 threading.Thread(target=self._work, args=(job,), name="actguard-transport", daemon=True).start()
         except RuntimeError:  # the interpreter is ending, and starts no threads any more
             job.perform()

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from actguard.context import current_frame
+from actguard.context import arun_in, current_frame, generators, lost_frame, run_in
 from actguard.providers.body import is_object
 from actguard.providers.call import Call, current_call, deferred
 from actguard.providers.deferred import settle_deferred
@@ -78,6 +78,8 @@ def _around_request(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def do_request(sdk: Any, hook_ctx: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         account = current_frame().scope
+        if account is None and generators and (lost := lost_frame()) is not None:
+            return run_in(lost, do_request, sdk, hook_ctx, request, *args, **kwargs)
         if account is None and not deferred:
             return original(sdk, hook_ctx, request, *args, **kwargs)
         body, call = _open(account, request)
@@ -102,6 +104,8 @@ def _around_arequest(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def do_request_async(sdk: Any, hook_ctx: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         account = current_frame().scope
+        if account is None and generators and (lost := lost_frame()) is not None:
+            return await arun_in(lost, do_request_async, sdk, hook_ctx, request, *args, **kwargs)
         if account is None and not deferred:
             return await original(sdk, hook_ctx, request, *args, **kwargs)
         body, call = _open(account, request)

@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Any, NamedTuple, cast
 
 from actguard.budget.account import Account
-from actguard.context import current_frame
+from actguard.context import arun_in, current_frame, generators, lost_frame, run_in
 from actguard.providers.body import is_object
 from actguard.providers.call import Call, current_call, deferred
 from actguard.providers.counting import new
@@ -112,6 +112,8 @@ def _around_request(original: Callable[..., Any]) -> Callable[..., Any]:
         client: Any, http_method: str, path: str, request_dict: dict[str, object], http_options: Any = None
     ) -> Any:
         account = current_frame().scope
+        if account is None and generators and (lost := lost_frame()) is not None:
+            return run_in(lost, request, client, http_method, path, request_dict, http_options)
         if account is None:
             result = original(client, http_method, path, request_dict, http_options)
             if deferred:
@@ -141,6 +143,8 @@ def _around_arequest(original: Callable[..., Any]) -> Callable[..., Any]:
         client: Any, http_method: str, path: str, request_dict: dict[str, object], http_options: Any = None
     ) -> Any:
         account = current_frame().scope
+        if account is None and generators and (lost := lost_frame()) is not None:
+            return await arun_in(lost, async_request, client, http_method, path, request_dict, http_options)
         if account is None:
             result = await original(client, http_method, path, request_dict, http_options)
             if deferred:
@@ -170,6 +174,8 @@ def _around_stream(original: Callable[..., Any]) -> Callable[..., Any]:
         client: Any, http_method: str, path: str, request_dict: dict[str, object], http_options: Any = None
     ) -> Any:
         account = current_frame().scope
+        if account is None and generators and (lost := lost_frame()) is not None:
+            return run_in(lost, request_streamed, client, http_method, path, request_dict, http_options)
         if account is None:
             return original(client, http_method, path, request_dict, http_options)
         sent, call = new(_Sent, (http_method, path, request_dict, http_options)).open(account, client)
@@ -193,6 +199,8 @@ def _around_astream(original: Callable[..., Any]) -> Callable[..., Any]:
         client: Any, http_method: str, path: str, request_dict: dict[str, object], http_options: Any = None
     ) -> Any:
         account = current_frame().scope
+        if account is None and generators and (lost := lost_frame()) is not None:
+            return await arun_in(lost, async_request_streamed, client, http_method, path, request_dict, http_options)
         if account is None:
             return await original(client, http_method, path, request_dict, http_options)
         sent, call = new(_Sent, (http_method, path, request_dict, http_options)).open(account, client)

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
-from actguard.context import Frame, current_frame, inside
+from actguard.context import Frame, current_frame, frame_here, inside
 from actguard.providers.patches import Patches
 
 _END: Any = object()
@@ -25,7 +25,7 @@ def watch_streams(models: Any, chats: Any, patches: Patches) -> None:
 def _around(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def stream(*args: Any, **kwargs: Any) -> Any:
-        chunks, frame = original(*args, **kwargs), current_frame()
+        chunks, frame = original(*args, **kwargs), frame_here()
         if frame.scope is None or not isinstance(chunks, GeneratorType):
             return chunks
         return _made_in(frame, chunks)  # pyright: ignore[reportUnknownArgumentType]
@@ -36,7 +36,7 @@ def _around(original: Callable[..., Any]) -> Callable[..., Any]:
 def _around_async(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def stream(*args: Any, **kwargs: Any) -> Any:
-        chunks, frame = await original(*args, **kwargs), current_frame()
+        chunks, frame = await original(*args, **kwargs), frame_here()
         if frame.scope is None or not isinstance(chunks, AsyncGeneratorType):
             return chunks
         return _amade_in(frame, chunks)  # pyright: ignore[reportUnknownArgumentType]

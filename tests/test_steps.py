@@ -1,0 +1,250 @@
+"""Generators that are run step by step, each step in a context of its own: as a web server's thread pool does."""
+
+import asyncio
+import gc
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any
+
+import pytest
+from starlette.concurrency import iterate_in_threadpool
+
+import actguard
+from actguard import BudgetExceededError, BudgetGuard, BudgetWarning, context
+from actguard.context import OUTSIDE, current_frame
+from actguard.testing import LocalProvider
+
+pytestmark = pytest.mark.filterwarnings("error::actguard.BudgetWarning")
+
+SECONDS = 10
+HELLO: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 100}
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays() -> Iterator[None]:
+    yield
+    gc.collect()
+    assert (context.generators, current_frame()) == ({}, OUTSIDE)
+
+
+@pytest.fixture(params=["openai", "openai stream", "anthropic", "google", "google stream"])
+def ask(request: pytest.FixtureRequest, llm_provider: LocalProvider) -> Callable[[], object]:
+    openai, anthropic, google = llm_provider.openai(), llm_provider.anthropic(), llm_provider.google()
+    gemini: Any = {"model": "gemini-2.5-flash", "contents": "Hello!"}
+    claude: Any = {"model": "claude-sonnet-5", "messages": HELLO["messages"], "max_tokens": 100}
+    return {
+        "openai": lambda: openai.chat.completions.create(**HELLO),
+        "openai stream": lambda: list(openai.chat.completions.create(**HELLO, stream=True)),
+        "anthropic": lambda: anthropic.messages.create(**claude),
+        "google": lambda: google.models.generate_content(**gemini),
+        "google stream": lambda: list(google.models.generate_content_stream(**gemini)),
+    }[request.param]
+
+
+@pytest.fixture
+def say_hello(llm_provider: LocalProvider) -> Callable[[], None]:
+    client = llm_provider.openai()
+    return lambda: (client.chat.completions.create(**HELLO), None)[1]
+
+
+def apart(steps: Iterator[Any]) -> Iterator[Any]:
+    """Each step in a context that knows nothing of the one before."""
+    end = object()
+    while (item := copy_context().run(next, steps, end)) is not end:
+        yield item
+
+
+def test_every_step_counts_in_the_guard_around_it(ask: Callable[[], object], llm_provider: LocalProvider) -> None:
+    guard = BudgetGuard(usd_limit=1)
+
+    def agent() -> Iterator[int]:
+        with guard:
+            for number in range(4):
+                ask()
+                yield number
+        assert current_frame() is OUTSIDE
+
+    for _ in apart(agent()):
+        assert current_frame() is OUTSIDE
+
+    assert guard.calls == llm_provider.ledger.calls == 4
+    assert guard.usd_used == pytest.approx(float(llm_provider.ledger.total_usd), abs=1e-12)
+
+
+def test_a_limit_ends_a_later_step(say_hello: Callable[[], None], llm_provider: LocalProvider) -> None:
+    def agent() -> Iterator[int]:
+        with BudgetGuard(token_limit=60):
+            while True:
+                say_hello()
+                yield 1
+
+    with pytest.raises(BudgetExceededError):
+        list(apart(agent()))
+    assert llm_provider.ledger.calls < 5
+
+
+async def test_the_body_of_a_streaming_response_is_in_its_guard(
+    say_hello: Callable[[], None], llm_provider: LocalProvider
+) -> None:
+    guard = BudgetGuard(usd_limit=1)
+
+    def body() -> Iterator[str]:
+        with guard:
+            for _ in range(3):
+                say_hello()
+                yield "..."
+
+    assert [piece async for piece in iterate_in_threadpool(body())] == ["..."] * 3
+    assert guard.calls == llm_provider.ledger.calls == 3
+
+
+async def test_the_steps_of_an_asynchronous_generator_may_be_tasks_of_their_own(llm_provider: LocalProvider) -> None:
+    openai, google = llm_provider.async_openai(), llm_provider.google().aio
+    guard = BudgetGuard(usd_limit=1)
+
+    async def agent() -> AsyncIterator[int]:
+        async with guard:
+            await openai.chat.completions.create(**HELLO)
+            yield 1
+            await openai.chat.completions.create(**HELLO)
+            yield 2
+            await google.models.generate_content(model="gemini-2.5-flash", contents="Hello!")
+            stream = await google.models.generate_content_stream(model="gemini-2.5-flash", contents="Hello!")
+            assert [chunk async for chunk in stream]
+            yield 3
+
+    steps = agent()
+    for number in (1, 2, 3):
+        assert await asyncio.create_task(anext(steps)) == number  # type: ignore[arg-type]
+        assert current_frame() is OUTSIDE
+    with pytest.raises(StopAsyncIteration):
+        await asyncio.create_task(anext(steps))  # type: ignore[arg-type]
+
+    assert guard.calls == llm_provider.ledger.calls == 4
+
+
+def test_what_a_step_starts_and_tells_counts_too(say_hello: Callable[[], None]) -> None:
+    guard, inner = BudgetGuard(usd_limit=1), BudgetGuard(name="inner")
+
+    def agent() -> Iterator[None]:
+        with guard, ThreadPoolExecutor(1) as pool:
+            yield
+            thread = threading.Thread(target=say_hello)
+            thread.start()
+            thread.join(SECONDS)
+            yield
+            pool.submit(say_hello).result(SECONDS)
+            yield
+            with inner:
+                say_hello()
+                yield
+                say_hello()
+            yield
+            actguard.add_cost(name="search", usd=0.01)
+
+    for _ in apart(agent()):
+        assert current_frame() is OUTSIDE
+
+    assert (guard.calls, inner.calls) == (5, 2)
+    assert guard.usd_used > 0.01
+
+
+def test_threads_of_a_pool_that_a_step_has_started_serve_everybody(say_hello: Callable[[], None]) -> None:
+    pool, guard = ThreadPoolExecutor(1), BudgetGuard()
+
+    def agent() -> Iterator[None]:
+        with guard:
+            yield
+            pool.submit(say_hello).result(SECONDS)
+            yield
+
+    steps = apart(agent())
+    next(steps)
+    next(steps)
+    with pool:
+        pool.submit(say_hello).result(SECONDS)
+    assert list(steps) == []
+
+    assert guard.calls == 1
+
+
+def test_a_step_of_a_step_is_in_the_guard_around_both(say_hello: Callable[[], None]) -> None:
+    guard = BudgetGuard()
+
+    def tool() -> Iterator[None]:
+        say_hello()
+        yield
+        say_hello()
+
+    def agent() -> Iterator[None]:
+        with guard:
+            yield from tool()
+            yield from tool()
+
+    assert len(list(apart(agent()))) == 2
+    assert guard.calls == 4
+
+
+def test_what_runs_between_two_steps_is_outside(say_hello: Callable[[], None]) -> None:
+    guards = [BudgetGuard(), BudgetGuard()]
+
+    def agent(guard: BudgetGuard) -> Iterator[None]:
+        with guard:
+            for _ in range(2):
+                say_hello()
+                yield
+
+    for _ in zip(apart(agent(guards[0])), apart(agent(guards[1])), strict=True):
+        say_hello()
+
+    assert [guard.calls for guard in guards] == [2, 2]
+
+
+def test_a_guard_entered_around_the_steps_stays_in_force(say_hello: Callable[[], None]) -> None:
+    outer, guard = BudgetGuard(), BudgetGuard()
+
+    def agent() -> Iterator[None]:
+        with guard:
+            for _ in range(3):
+                say_hello()
+                yield
+
+    with outer:
+        assert len(list(agent())) == 3
+
+    assert (outer.calls, guard.calls) == (3, 3)
+
+
+def test_a_generator_that_is_dropped_in_the_middle_is_forgotten(say_hello: Callable[[], None]) -> None:
+    guard = BudgetGuard()
+
+    def agent() -> Iterator[None]:
+        with guard:
+            yield
+            yield
+
+    steps = apart(agent())
+    next(steps)
+    del steps
+    gc.collect()
+    say_hello()
+
+    assert guard.calls == 0
+
+
+def test_a_dependency_whose_guard_covers_nothing_says_so(say_hello: Callable[[], None]) -> None:
+    """A dependency that yields is no caller of the endpoint: nothing tells that it is its guard."""
+
+    def dependency() -> Iterator[BudgetGuard]:
+        with BudgetGuard(name="request", usd_limit=1) as guard:
+            yield guard
+
+    steps = dependency()
+    guard = copy_context().run(next, steps)
+    copy_context().run(say_hello)
+    with pytest.warns(BudgetWarning, match="Budget 'request' was entered in one context and left in another"):
+        copy_context().run(next, steps, None)
+
+    assert guard.calls == 0
