@@ -12,7 +12,18 @@ import pytest
 from starlette.concurrency import iterate_in_threadpool
 
 import actguard
-from actguard import BudgetExceededError, BudgetGuard, BudgetWarning, context
+from actguard import (
+    BudgetExceededError,
+    BudgetGuard,
+    BudgetWarning,
+    GuardError,
+    RequireFact,
+    context,
+    enforce,
+    max_attempts,
+    prove,
+    session,
+)
 from actguard.context import OUTSIDE, current_frame
 from actguard.testing import LocalProvider
 
@@ -149,6 +160,56 @@ def test_what_a_step_starts_and_tells_counts_too(say_hello: Callable[[], None]) 
 
     assert (guard.calls, inner.calls) == (5, 2)
     assert guard.usd_used > 0.01
+
+
+def test_runs_and_sessions_stay_in_force_too() -> None:
+    seen: list[Any] = []
+    client = actguard.Client(event_sinks=[seen.append])
+
+    @max_attempts(calls=3)
+    @enforce([RequireFact("mail_id", "mail")])
+    def delete(mail_id: str) -> str:
+        return mail_id
+
+    @prove("mail", "[].id")
+    def search() -> list[dict[str, str]]:
+        return [{"id": "m1"}]
+
+    def agent() -> Iterator[Any]:
+        with client.run(run_id="run_1"):
+            yield
+            with session():
+                yield search()
+                yield delete("m1")
+                with pytest.raises(GuardError):
+                    delete("m2")
+                yield
+            with pytest.raises(GuardError, match="session"):
+                search()
+            yield
+
+    for _ in apart(agent()):
+        assert current_frame() is OUTSIDE
+    client.close()
+
+    assert {event["run_id"] for event in seen} == {"run_1"}
+
+
+async def test_a_session_stays_in_force_in_asynchronous_steps() -> None:
+    @enforce([RequireFact("mail_id", "mail")])
+    async def delete(mail_id: str) -> str:
+        return mail_id
+
+    async def agent() -> AsyncIterator[str]:
+        async with session() as facts:
+            yield ""
+            facts.add_fact("mail", "m1")
+            yield await delete("m1")
+
+    steps = agent()
+    await asyncio.create_task(anext(steps))  # type: ignore[arg-type]
+    assert await asyncio.create_task(anext(steps)) == "m1"  # type: ignore[arg-type]
+    await asyncio.create_task(steps.aclose())  # type: ignore[attr-defined]
 
 
 def test_threads_of_a_pool_that_a_step_has_started_serve_everybody(say_hello: Callable[[], None]) -> None:

@@ -178,7 +178,9 @@ def note_generator(python: FrameType, entered: Frame) -> FrameType | None:
     return python
 
 
-def forget_generator(python: FrameType, entered: Frame) -> None:
+def forget_generator(python: FrameType | None, entered: Frame) -> None:
+    if python is None:
+        return
     noted = generators.get(python, [])
     noted[:] = [frame for frame in noted if frame is not entered]
     if not noted:
@@ -186,20 +188,31 @@ def forget_generator(python: FrameType, entered: Frame) -> None:
 
 
 def lost_frame() -> Frame | None:
-    """What the innermost generator that runs here has entered. Asked where no budget is in force."""
+    """What is in force here, and beside it what the innermost generator that runs here has entered and is not.
+
+    None: nothing was lost. To be asked where something is missing; looks at every caller.
+    """
     python: FrameType | None = caller()
-    while python is not None:
-        noted = generators.get(python)
-        if noted:
-            return noted[-1]
+    while python is not None and not generators.get(python):
         python = python.f_back
-    return None
+    if python is None:
+        return None
+    here, entered = _frame.get(), generators[python][-1]
+    if is_outside(here):
+        return entered
+    whole = Frame._make(inner or outer for inner, outer in zip(here, entered, strict=True))
+    return None if all(now is then for now, then in zip(whole, here, strict=True)) else whole
+
+
+def lost_outside() -> Frame | None:
+    """`lost_frame()`, where nothing at all is in force."""
+    return lost_frame() if is_outside(_frame.get()) else None
 
 
 def frame_here() -> Frame:
-    """`current_frame()`; where no budget is in force, what a generator that runs here has entered."""
+    """`current_frame()`, or what a generator that runs here has entered."""
     frame = _frame.get()
-    return (lost_frame() or frame) if frame.scope is None and generators and frame is not APART else frame
+    return (lost_frame() or frame) if generators and frame is not APART else frame
 
 
 # ---- elsewhere -------------------------------------------------------------------------------------------------------

@@ -243,9 +243,9 @@ class BudgetGuard(Readings):
         if index >= 0:
             entered, previous, generator = self._entries.pop(index)
             end_frame(entered, previous)
-            if generator is not None:
-                forget_generator(generator, entered)
-                lost = lost and not (here.scope is None and account is not None and account.calls)
+            forget_generator(generator, entered)
+            if generator is not None and here.scope is None:  # it has counted what it called itself
+                lost = lost and account is not None and not account.calls
         if self._entries:
             return [], lost
         reservations, self._reservations = self._reservations, []

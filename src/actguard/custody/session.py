@@ -13,11 +13,20 @@ import logging
 import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, NamedTuple, Self
 
 from actguard.budget.guard import before_first_call
-from actguard.context import Frame, current_frame, end_frame, enter_frame
+from actguard.context import (
+    Frame,
+    caller,
+    current_frame,
+    end_frame,
+    enter_frame,
+    forget_generator,
+    frame_here,
+    note_generator,
+)
 from actguard.custody.kinds import HEAD, LASTING, OWN, PLAN, own_kind
 from actguard.custody.life import Life, aio
 from actguard.custody.prompts import Prompt
@@ -53,12 +62,13 @@ _lock = threading.Lock()
 class _Entry:
     """One entry into a session."""
 
-    __slots__ = ("frame", "left", "previous", "session")
+    __slots__ = ("frame", "generator", "left", "previous", "session")
 
-    def __init__(self, session: "session", previous: Frame, frame: Frame) -> None:
+    def __init__(self, session: "session", previous: Frame, frame: Frame, python: FrameType) -> None:
         self.session = session
         self.previous = previous
         self.frame = frame
+        self.generator = note_generator(python, frame)
         self.left = False
 
 
@@ -104,14 +114,17 @@ class session:  # noqa: N801 - used as a word: `with session():`
         self._entries: list[_Entry] = []
 
     def __enter__(self) -> Self:
+        return self._enter(caller())
+
+    def _enter(self, python: FrameType) -> Self:
         for prepare in before_first_call:
             with contextlib.suppress(UnsupportedSDKError):  # it has seen to threads by then
                 prepare()
-        previous = current_frame()
+        previous = frame_here()
         life = self._join()
         frame = previous._replace(session=life)
         with _lock:
-            self._entries.append(_Entry(self, previous, frame))
+            self._entries.append(_Entry(self, previous, frame, python))
         enter_frame(frame)
         return self
 
@@ -126,7 +139,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
                 _left_behind(over, why)
 
     async def __aenter__(self) -> Self:
-        return self.__enter__()
+        return self._enter(caller())
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -246,6 +259,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
                 if self._life is life:
                     self._life = None
         end_frame(entry.frame, entry.previous)
+        forget_generator(entry.generator, entry.frame)
         return life if over and not life.shared else None
 
     def _end(self) -> Life:

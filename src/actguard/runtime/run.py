@@ -2,14 +2,24 @@
 
 import os
 import re
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Literal, Protocol, Self, get_args
 
 from actguard.budget.account import Account
 from actguard.budget.backing import Ask, Backing
 from actguard.budget.guard import BudgetGuard, before_first_call
 from actguard.budget.policy import text
-from actguard.context import Frame, Run, current_frame, end_frame, enter_frame
+from actguard.context import (
+    Frame,
+    Run,
+    caller,
+    current_frame,
+    end_frame,
+    enter_frame,
+    forget_generator,
+    frame_here,
+    note_generator,
+)
 from actguard.exceptions import (
     ActGuardUsageError,
     BudgetClientMismatchError,
@@ -58,10 +68,14 @@ class ClientRun:
         self.user_id = user_id
         self.run_id = run_id or f"run_{os.urandom(16).hex()}"
         self.thread_id = thread_id
-        self._entries: list[tuple[Frame, Frame]] = []
+        self._entries: list[tuple[Frame, Frame, FrameType | None]] = []
 
     def __enter__(self) -> Self:
-        frame = current_frame()
+        self._enter(caller())
+        return self
+
+    def _enter(self, python: FrameType) -> None:
+        frame = frame_here()
         if frame.run is not None and not _of_another_process(frame):
             raise NestedRuntimeContextError(_nested(frame))
         for prepare in before_first_call:  # what is started in a run carries it, whether or not a guard was entered yet
@@ -69,9 +83,8 @@ class ClientRun:
         backing = self.client.open_run(self.run_id, self.user_id)
         entered = frame._replace(run=Run(self.run_id, self.user_id, backing.emitter, backing, self.thread_id))
         enter_frame(entered)
-        self._entries.append((entered, frame))
+        self._entries.append((entered, frame, note_generator(python, entered)))
         backing.started()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -79,14 +92,16 @@ class ClientRun:
         if not self._entries:
             raise MissingRuntimeContextError(f"Run {self.run_id!r} is not entered, or was left already.")
         here = current_frame()
-        index = next((index for index, (entered, _) in enumerate(self._entries) if entered is here), -1)
-        entered, previous = self._entries.pop(index)
+        index = next((index for index, (entered, *_) in enumerate(self._entries) if entered is here), -1)
+        entered, previous, generator = self._entries.pop(index)
         end_frame(entered, previous)
+        forget_generator(generator, entered)
         assert entered.run is not None
         entered.run.backing.ended(error)
 
     async def __aenter__(self) -> Self:
-        return self.__enter__()
+        self._enter(caller())
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
