@@ -21,8 +21,9 @@ from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
 
-from actguard import BudgetGuard, Policy
+from actguard import BudgetGuard, Policy, exceptions
 from actguard.budget.policy import OPTIONS
+from actguard.budget.price_input import WORDS
 from actguard.testing import LocalProvider
 
 ROOT = Path(__file__).parent.parent
@@ -102,7 +103,7 @@ def test_the_manual_has_every_option_of_a_guard_with_its_default(root: Path) -> 
         name for name, parameter in signature.parameters.items() if parameter.kind is not parameter.VAR_KEYWORD
     ]
 
-    missing = {*parameters, *OPTIONS} - told.keys() - {"run_id"}
+    missing = {*parameters, *OPTIONS} - told.keys()
     wrong = {
         name: told[name]
         for name, default in ((field.name, field.default) for field in dataclasses.fields(Policy))
@@ -110,3 +111,28 @@ def test_the_manual_has_every_option_of_a_guard_with_its_default(root: Path) -> 
     }
 
     assert (missing, wrong) == (set(), {})
+
+
+def test_the_manual_has_everything_that_can_have_a_price(root: Path) -> None:
+    rows = re.findall(r"^\| for .*? \| (.*) \|", (root / "docs" / "prices.md").read_text(), re.MULTILINE)
+
+    assert sorted(re.findall(r"\w+", " ".join(rows))) == sorted(WORDS)
+
+
+def test_the_manual_has_every_error_where_it_stands_in_the_tree(root: Path) -> None:
+    tree = re.findall(r"^((?:│   |    )*)(?:[├└]── )?(\w+)", errors_tree(root), re.MULTILINE)
+    above: list[str] = ["Exception"]
+    told: dict[str, str] = {}
+    for indent, name in tree:
+        depth = len(indent) // 4 + (name != "ActGuardError")
+        told[name] = above[depth]
+        above[depth + 1 :] = [name]
+
+    errors = {getattr(exceptions, name) for name in exceptions.__all__}
+    assert told == {error.__name__: error.__bases__[0].__name__ for error in errors}
+
+
+def errors_tree(root: Path) -> str:
+    found = re.search(r"```\n(ActGuardError\n.*?)```", (root / "docs" / "errors.md").read_text(), re.DOTALL)
+    assert found
+    return found[1]
