@@ -273,7 +273,8 @@ class Client:
 
         Raises:
             ActGuardUsageError: a wrong argument, or the client has no gateway.
-            BudgetTransportError: it could not be reached: call again with the same arguments.
+            BudgetTransportError: it could not be reached: call again with the same arguments. Or, not `retryable`, it
+                refused the request.
         """
         remote = self._with_gateway()
         body, key = direct.settle_body(
