@@ -331,6 +331,7 @@ class BudgetGuard(Readings):
         """Count external spend, such as a paid search, like a call's.
 
         Raises:
+            ActGuardUsageError: the guard was never entered, or *name* is no text.
             ValueError: *usd* is negative or not finite.
             BudgetExceededError: a limit is passed now; the cost is counted nevertheless.
         """
@@ -349,7 +350,7 @@ class BudgetGuard(Readings):
             provider: by default the model's own.
 
         Raises:
-            ActGuardUsageError: *usage* is no `Usage` of counts.
+            ActGuardUsageError: the guard was never entered, or *usage* is no `Usage` of counts.
             ValueError: *usd* is negative or not finite.
             UnknownPriceError: no price is known, *usd* is not given, a dollar limit is active, and the policy for
                 models without a price is to refuse; nothing is counted.
