@@ -13,6 +13,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
 
+import actguard
 from actguard import BudgetGuard, Policy, exceptions
 from actguard.budget.policy import OPTIONS
 from actguard.budget.price_input import WORDS
@@ -117,6 +119,20 @@ def test_the_manual_has_everything_that_can_have_a_price(root: Path) -> None:
     rows = re.findall(r"^\| for .*? \| (.*) \|", (root / "docs" / "prices.md").read_text(), re.MULTILINE)
 
     assert sorted(re.findall(r"\w+", " ".join(rows))) == sorted(WORDS)
+
+
+def test_the_reference_has_every_public_name(root: Path) -> None:
+    named = set(re.findall(r"actguard\.(\w+)", (root / "docs" / "reference.md").read_text()))
+
+    assert set(actguard.__all__) - set(exceptions.__all__) <= named  # those are there together
+
+
+def test_the_manual_has_every_extra(root: Path) -> None:
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    page = (root / "docs" / "index.md").read_text()
+    table = page[page.index("| `pip install") :].partition("\n\n")[0]
+
+    assert set(re.findall(r"`(\w+)`(?=.*\|.*\|)", table)) - {"actguard"} == set(extras)
 
 
 def test_the_manual_has_every_error_where_it_stands_in_the_tree(root: Path) -> None:
