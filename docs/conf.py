@@ -14,6 +14,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
 
 html_theme = "furo"
 html_title = "actguard"
@@ -24,7 +25,12 @@ CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)(?=(\w?))")
 
 
 def markdown_code(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Docstrings mark code as Markdown does, with one backtick; what reads them here wants two."""
+    """Docstrings mark code as Markdown does, with one backtick; what reads them here wants two.
+
+    It also takes what stands before a colon in an attribute's first line for a type: an empty comment goes first.
+    """
+    if what in ("attribute", "property"):
+        lines[:0] = ["..", ""]
     text = CODE.sub(lambda found: f"``{found[1]}``" + ("\\ " if found[2] else ""), "\n".join(lines))
     lines[:] = text.split("\n")
 

@@ -13,6 +13,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +22,10 @@ from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
 
-from actguard import BudgetGuard, Policy
+import actguard
+from actguard import BudgetGuard, Policy, exceptions
 from actguard.budget.policy import OPTIONS
+from actguard.budget.price_input import WORDS
 from actguard.testing import LocalProvider
 
 ROOT = Path(__file__).parent.parent
@@ -102,7 +105,7 @@ def test_the_manual_has_every_option_of_a_guard_with_its_default(root: Path) -> 
         name for name, parameter in signature.parameters.items() if parameter.kind is not parameter.VAR_KEYWORD
     ]
 
-    missing = {*parameters, *OPTIONS} - told.keys() - {"run_id"}
+    missing = {*parameters, *OPTIONS} - told.keys()
     wrong = {
         name: told[name]
         for name, default in ((field.name, field.default) for field in dataclasses.fields(Policy))
@@ -110,3 +113,42 @@ def test_the_manual_has_every_option_of_a_guard_with_its_default(root: Path) -> 
     }
 
     assert (missing, wrong) == (set(), {})
+
+
+def test_the_manual_has_everything_that_can_have_a_price(root: Path) -> None:
+    rows = re.findall(r"^\| for .*? \| (.*) \|", (root / "docs" / "prices.md").read_text(), re.MULTILINE)
+
+    assert sorted(re.findall(r"\w+", " ".join(rows))) == sorted(WORDS)
+
+
+def test_the_reference_has_every_public_name(root: Path) -> None:
+    named = set(re.findall(r"actguard\.(\w+)", (root / "docs" / "reference.md").read_text()))
+
+    assert set(actguard.__all__) - set(exceptions.__all__) <= named  # those are there together
+
+
+def test_the_manual_has_every_extra(root: Path) -> None:
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    page = (root / "docs" / "index.md").read_text()
+    table = page[page.index("| `pip install") :].partition("\n\n")[0]
+
+    assert set(re.findall(r"`(\w+)`(?=.*\|.*\|)", table)) - {"actguard"} == set(extras)
+
+
+def test_the_manual_has_every_error_where_it_stands_in_the_tree(root: Path) -> None:
+    tree = re.findall(r"^((?:│   |    )*)(?:[├└]── )?(\w+)", errors_tree(root), re.MULTILINE)
+    above: list[str] = ["Exception"]
+    told: dict[str, str] = {}
+    for indent, name in tree:
+        depth = len(indent) // 4 + (name != "ActGuardError")
+        told[name] = above[depth]
+        above[depth + 1 :] = [name]
+
+    errors = {getattr(exceptions, name) for name in exceptions.__all__}
+    assert told == {error.__name__: error.__bases__[0].__name__ for error in errors}
+
+
+def errors_tree(root: Path) -> str:
+    found = re.search(r"```\n(ActGuardError\n.*?)```", (root / "docs" / "errors.md").read_text(), re.DOTALL)
+    assert found
+    return found[1]

@@ -14,7 +14,7 @@ import openai
 import pydantic
 import pytest
 
-from actguard import BudgetExceededError, BudgetGuard
+from actguard import BudgetExceededError, BudgetGuard, PriceBook
 from actguard.testing import LocalProvider, Reply, ToolCall
 
 MODEL = "gpt-4o"
@@ -227,6 +227,32 @@ def test_openrouter_is_charged_what_it_says_a_call_cost(llm_provider):
 
     assert guard.usd_used == 0.0123
     assert guard.tokens_used == llm_provider.ledger.tokens
+
+
+STATEMENTS: Any = {
+    "a price": lambda book, url: book.set("some/model", input=2.5, output=10),
+    "a pattern": lambda book, url: book.set("some/*", input=2.5, output=10),
+    "another model's": lambda book, url: book.set("some/model", same_as="gpt-4o"),
+    "a resolver": lambda book, url: book.resolver(lambda *call: {"input": 2.5, "output": 10}),
+    "a resolver that looks it up": lambda book, url: book.resolver(lambda *call: PriceBook().get("gpt-4o")),
+    "a host": lambda book, url: book.host(url, input=2.5, output=10),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_a_price_that_the_program_states_goes_before_the_cost_that_a_host_reports(llm_provider, statement, stream):
+    book = PriceBook()
+    STATEMENTS[statement](book, llm_provider.url)
+    llm_provider.reply(Reply(cost=Decimal("0.0123"), input_tokens=1_000, output_tokens=100))
+    client = openai.OpenAI(**llm_provider.openrouter_kwargs())
+
+    with BudgetGuard(usd_limit=1, prices=book) as guard:
+        reply = client.chat.completions.create(model="some/model", messages=MESSAGES, stream=stream)
+        list(reply)
+
+    assert guard.usd_used == 0.0035
+    assert not guard.estimated
 
 
 @pytest.mark.parametrize("stream", [False, True])

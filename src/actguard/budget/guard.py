@@ -54,7 +54,7 @@ class BudgetGuard(Readings):
     """A token and dollar budget around code that calls LLMs; `with` and `async with`.
 
     Args:
-        user_id: who spends; appears in errors and events.
+        user_id: who spends; appears in errors and events. None: as the guard or the run around it says.
         token_limit: tokens, input and output together; None for no limit.
         usd_limit: dollars; None for no limit.
         name: for messages, errors and breakdowns.
@@ -62,7 +62,7 @@ class BudgetGuard(Readings):
             the remainder buys. Otherwise the call that reaches the limit is completed, and the next one refused.
         on_warning: called once with the guard when `warn_at` of a limit is used (0.8 if not given), instead of a
             `BudgetWarning`.
-        prices: a PriceBook for this guard; `actguard.prices` if None.
+        prices: a PriceBook for this guard. None: that of the guard around it, else `actguard.prices`.
         run_id: the run to count in, where none is active, or that one's; None: the active one, else a new one.
         **options: see `actguard.Policy`: wait_timeout, warn_at, unmetered, unknown_price, unknown_host, unbounded,
             on_abort, lost_attempts, include_usage, bypass, default_max_output.
@@ -331,6 +331,7 @@ class BudgetGuard(Readings):
         """Count external spend, such as a paid search, like a call's.
 
         Raises:
+            ActGuardUsageError: the guard was never entered, or *name* is no text.
             ValueError: *usd* is negative or not finite.
             BudgetExceededError: a limit is passed now; the cost is counted nevertheless.
         """
@@ -349,7 +350,7 @@ class BudgetGuard(Readings):
             provider: by default the model's own.
 
         Raises:
-            ActGuardUsageError: *usage* is no `Usage` of counts.
+            ActGuardUsageError: the guard was never entered, or *usage* is no `Usage` of counts.
             ValueError: *usd* is negative or not finite.
             UnknownPriceError: no price is known, *usd* is not given, a dollar limit is active, and the policy for
                 models without a price is to refuse; nothing is counted.

@@ -1,6 +1,7 @@
 """Where a price comes from: what a program said of a model, then the public lists. Nothing is remembered here."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import cast
 
@@ -19,12 +20,17 @@ def stated_price(
     if override is not None:
         if override.card is not None:
             return Price(override.card, override.provider or provider, override.name, "override")
-        return _same_as(stated, catalog, provider, cast("str", override.same_as), context, at)
+        return _as_stated(_same_as(stated, catalog, provider, cast("str", override.same_as), context, at))
     for resolve in stated.resolvers:
         answer = resolve(provider, models[0], context)
         if answer is not None:
-            return answer if isinstance(answer, Price) else _price(answer, provider, models[0])
+            return _as_stated(answer if isinstance(answer, Price) else _price(answer, provider, models[0]))
     return None
+
+
+def _as_stated(price: Price | None) -> Price | None:
+    """*price* as the program's own word, from whatever list it was taken: it goes before what a provider reports."""
+    return replace(price, source="override") if price is not None and not price.stated else price
 
 
 def listed_price(

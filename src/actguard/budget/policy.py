@@ -42,8 +42,9 @@ class Policy:
         on_abort: what an early-ended stream is charged. "received": input and what arrived; "reserve": all that was set
             aside. None: "reserve" in strict mode (the provider may have generated more than arrived), else "received".
         lost_attempts: an attempt that was sent and not answered may have been billed: "charge" or "ignore" it.
-        include_usage: ask chat streams for their usage. "auto": where the host is known to understand the question.
-        bypass: what to do when a provider is called around the SDKs that are watched.
+        include_usage: ask chat streams for their usage. "auto": where the host is known to understand the question, or
+            is not known at all.
+        bypass: what to do when a provider is called around the SDKs that are watched: "warn", "block" or "allow".
         default_max_output: tokens to assume for the output of a call without a cap, to a model without a known maximum;
             in strict mode, the cap that such a call is given.
     """

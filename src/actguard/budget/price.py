@@ -174,6 +174,11 @@ class Price:
         return -(-max(band.output for band in self._make_bounds(frozenset())) // self._scale)
 
     @property
+    def stated(self) -> bool:
+        """Whether the program itself has said so, of the model or of its host."""
+        return self.source in ("override", "host")
+
+    @property
     def free(self) -> bool:
         """Whether everything it knows costs nothing."""
         return not (self._constant or any(terms for _, terms in self._bands))

@@ -268,7 +268,8 @@ class PriceBook:
 
     @property
     def unknown(self) -> "UnknownPolicy | Mapping[str, Amount]":
-        """What happens to a call whose price nobody knows: an `UnknownPolicy`, or prices for all of them, per million.
+        """What happens to a call whose price nobody knows: "refuse", "warn", "most_expensive" or "zero", or prices for
+        all such models, per million tokens: {"input": 5, "output": 25}.
 
         Set it to None to do as the parent does.
         """

@@ -89,7 +89,7 @@ class Readings:
 
     @property
     def by_model(self) -> dict[str, dict[str, Any]]:
-        """Per model: `calls`, `tokens`, `usd`, `usage`."""
+        """`calls`, `tokens`, `usd` and `usage` of each model, and of each cost that was added, by its name."""
         return {
             model: {
                 "calls": tally.calls,
@@ -102,7 +102,7 @@ class Readings:
 
     @property
     def calls(self) -> int:
-        """Calls that were billed, nested ones included."""
+        """Calls that were billed, nested ones included; a cost that was added is one, too."""
         return self._settled().calls + len(self._expected()) if self._account else 0
 
     @property
@@ -112,12 +112,12 @@ class Readings:
 
     @property
     def unmetered_calls(self) -> int:
-        """Calls that went through without any known usage."""
+        """Calls that went through without known usage or, under a dollar limit, without a price."""
         return self._settled().unmetered_calls if self._account else 0
 
     @property
     def exceeded(self) -> bool:
-        """Whether a call in this guard was refused, or passed a limit; until `extend`."""
+        """Whether a limit has refused a call in this guard, or was passed by one; until `extend`."""
         return self._account is not None and (
             self._account.standing_block() is not None or self._account.refused is not None
         )

@@ -12,6 +12,7 @@ def add_cost(*, name: str, usd: float) -> None:
     """Count external spend in the innermost active guard; without one, nothing happens.
 
     Raises:
+        ActGuardUsageError: *name* is no text.
         ValueError: *usd* is negative or not finite.
         BudgetExceededError: a limit is passed now; the cost is counted nevertheless.
     """

@@ -87,6 +87,6 @@ class Bill(NamedTuple):
     """The provider's id of the reply; a second bill with the same id adds nothing."""
     lines: tuple[Line, ...]
     reported_cost: int | None = None
-    """Pico-dollars, where the provider itself states the cost (OpenRouter); wins over any price of ours."""
+    """Pico-dollars, where the provider itself states the cost (OpenRouter); only a price that the program set wins."""
     final: bool = True
     """False while the provider has not finished (a background response still queued): nothing is settled yet."""

@@ -73,7 +73,10 @@ class _Entry:
 
 
 class session:  # noqa: N801 - used as a word: `with session():`
-    """Open a session; see the module.
+    """What is read in it may be used in it, and nowhere else; `with` and `async with`.
+
+    It may be entered again while it is open, and from any number of tasks and threads; its facts end when the last has
+    left.
 
     Args:
         id: its name; None: one that is generated.
@@ -162,10 +165,11 @@ class session:  # noqa: N801 - used as a word: `with session():`
         await aio(life.store, "facts_end", life.key)
 
     def trust_prompt(self, text: str, kinds: Iterable[str] | Mapping[str, Any] | None = None) -> None:
-        """Trust the values that the user names in *text* as much as the user; see `prompts.Prompt`.
+        """Trust the values that the user names in *text* as much as the user.
 
         Args:
-            text: the user's own words; nothing that was pasted or fetched.
+            text: the user's own words; nothing that was pasted or fetched. It names a value that stands in it as a
+                whole.
             kinds: the kinds that he may name; with patterns, what such a value looks like. None: all.
         """
         prompt = Prompt(text, kinds)

@@ -1,10 +1,10 @@
-"""Every error, one tree.
+"""Every error, one tree::
 
     ActGuardError
     ├── ActGuardToolError
     │   ├── ToolGuardError              a guard said no: the work was not done
     │   │   ├── RateLimitExceeded, CircuitOpenError, MaxAttemptsExceeded, IdempotencyError, LoopDetected, ...
-    │   │   └── BudgetExceededError     ...or was done, and paid, and is in `.response`
+    │   │   └── BudgetExceededError     ...or was done, and paid, and is in its response
     │   └── ToolExecutionError          the work was tried and failed
     │       └── ToolTimeoutError        ...in time; also a TimeoutError
     ├── ActGuardRuntimeError            the surroundings: context, gateway, stores, an SDK we cannot watch

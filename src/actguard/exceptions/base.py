@@ -146,7 +146,7 @@ class ActGuardRuntimeContextError(ActGuardRuntimeError):
 
 
 class ActGuardUsageError(ActGuardError):
-    """Wrong use of the API: names the argument and says what is allowed."""
+    """Wrong use of the API: `argument` names what is wrong, and the message says what is allowed."""
 
     default_code = "USAGE_ERROR"
 

@@ -118,7 +118,11 @@ class UnknownPriceError(ToolGuardError):
 
 
 class UnmeteredCallError(ToolGuardError):
-    """A billed call that cannot be metered was refused inside a guard with a limit (policy `unmetered="block"`)."""
+    """A billed call was refused before it was sent, because what it costs cannot be measured, or (strict) bounded.
+
+    `reason` tells which option decided: None, "deferred" and "process" are of `unmetered`, "bypass" and "unbounded" of
+    the options of these names.
+    """
 
     default_code = "UNMETERED_CALL"
 

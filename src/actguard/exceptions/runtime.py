@@ -60,21 +60,21 @@ class UnsupportedSDKError(ActGuardRuntimeError):
 
 
 class BudgetTransportError(ActGuardRuntimeError):
-    """The gateway could not be reached or did not answer in time."""
+    """The gateway could not be reached or did not answer in time; or, not `retryable`, it refused the request."""
 
     default_code = "BUDGET_TRANSPORT"
     default_retryable = True
 
 
 class MonitoringDegradedError(ActGuardRuntimeError):
-    """Events could not be delivered."""
+    """Events could not be delivered. For programs that want to raise it: actguard itself logs what is lost."""
 
     default_code = "MONITORING_DEGRADED"
     default_retryable = True
 
 
 class ActGuardPaymentRequired(ActGuardRuntimeError):  # noqa: N818 - the public name
-    """The account's prepaid balance does not cover the request (HTTP 402). Amounts as the gateway states them."""
+    """The account's prepaid balance does not cover the request (HTTP 402). Amounts are micro-dollars."""
 
     default_code = "PAYMENT_REQUIRED"
 

@@ -244,6 +244,8 @@ class Quote(Hold):
         for line in lines:
             model, usage, _ = line
             price, other = self._price_of_line(line, model == lines[0].model, lookup)
+            if price is not None and price.stated:
+                reported_cost = None  # what the program says goes before what the provider says
             pico, guess = _cost(price, usage)
             total += pico
             tokens += usage.tokens

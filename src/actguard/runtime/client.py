@@ -224,7 +224,8 @@ class Client:
 
         Raises:
             ActGuardUsageError: a wrong argument, or the client has no gateway, or is closed.
-            BudgetExceededError, ActGuardPaymentRequired: the gateway's decision.
+            BudgetExceededError: a shared budget has not enough left.
+            ActGuardPaymentRequired: the prepaid balance does not cover it.
             BudgetTransportError: it could not be reached, or refused the request. Whatever `on_gateway_error` says.
         """
         remote = self._open_with_gateway()
@@ -265,13 +266,15 @@ class Client:
         """Say what was spent of what `reserve_budget` set aside. Twice is once.
 
         Args:
-            usage_breakdown: entries as docs/runtime.md has them; without any, *more* names the model.
+            usage_breakdown: a mapping for each model: `provider`, `provider_model_id`, and its tokens, named as the
+                arguments here are. Without any, *more* names the model.
             **more: `provider`, `provider_model_id`, `cache_write_tokens_5m`, `final`, `seq`, and whatever else the
                 gateway knows.
 
         Raises:
             ActGuardUsageError: a wrong argument, or the client has no gateway.
-            BudgetTransportError: it could not be reached: call again with the same arguments.
+            BudgetTransportError: it could not be reached: call again with the same arguments. Or, not `retryable`, it
+                refused the request.
         """
         remote = self._with_gateway()
         body, key = direct.settle_body(
@@ -336,8 +339,8 @@ class Client:
     def close(self) -> None:
         """Deliver what waits, and let go of connections and threads. Twice is once.
 
-        Spend that cannot be delivered now stays on disk, and is by a later process. A call that was begun in a scope of
-        this client and runs on, such as a stream that nobody has closed, is charged as it stands.
+        Spend that cannot be delivered now stays on disk, and a later process delivers it. A call that was begun in a
+        scope of this client and runs on, such as a stream that nobody has closed, is charged as it stands.
         """
         if self._closed:
             return

@@ -43,7 +43,8 @@ class Config:
         on_gateway_error: when the gateway cannot be reached, or gives no sensible answer. "open": warn once, go on
             under the local limits, and deliver what was spent later. "closed": raise BudgetTransportError.
         event_mode: "off", "significant", or "verbose" for all of them.
-        event_sinks: where events go besides the gateway: callables, or sinks of `actguard.events.sinks`.
+        event_sinks: where events go besides the gateway: functions of one event, or objects with `write(events)` and
+            `close()`.
         events_file: a file to append events to, one JSON object a line.
         agent_id: names this agent in events; the gateway knows it by its key.
         flush_interval_ms: events wait at most so long for others to travel with.

@@ -10,15 +10,14 @@ from actguard.testing.http import Connection
 
 
 class Gate:
-    """Where requests wait, in the order they came.
+    """Where requests wait, in the order they came::
 
-    ```
-    with provider.hold() as gate:
-        start_fifty_calls()
-        gate.wait_for(50)       # all fifty are on the provider's side
-        gate.release(1)         # one gets its answer
-                                # leaving the block releases the rest
-    ```
+        with provider.hold() as gate:
+            start_fifty_calls()
+            gate.wait_for(50)       # all fifty are on the provider's side
+            gate.release(1)         # one gets its answer
+
+    Leaving the block releases the rest.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

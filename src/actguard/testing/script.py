@@ -114,7 +114,7 @@ Fault = HttpError | Reset | Lost | Cut | ErrorEvent | NotJSON
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One reply. What is left out follows the documented rule, so `Reply()` is a plain, sensible answer.
+    """One reply. What is left out has a sensible value, so `Reply()` is a plain answer.
 
     Counts are the provider-neutral truth, which the ledger bills; each wire renders them its own way.
     """
