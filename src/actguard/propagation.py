@@ -49,7 +49,7 @@ def observe(package: str, patches: Patching) -> None:
         patches.wrap(module.Thread, "start", _around_start)
     elif package == "gevent":
         greenlet = module.Greenlet
-        assert greenlet.gr_context  # a property of the class, or it says that it has none
+        _ = greenlet.gr_context  # or it says that it has none: nothing could be carried
         greenlet.add_spawn_callback(_spawned)
         patches.undo(functools.partial(greenlet.remove_spawn_callback, _spawned))
     else:
