@@ -160,7 +160,7 @@ def end_frame(entered: Frame, previous: Frame) -> None:
 
 _GENERATOR = 0x20 | 0x200  # co_flags: a generator, or an asynchronous one
 
-generators: dict[FrameType, list[Frame]] = {}
+generators: dict[FrameType, tuple[Frame, ...]] = {}
 """What generators have entered and not left, innermost last, by the Python frame of the generator. The thread pool of a
 web server runs each step in a context of its own, in which nothing of it is in force."""
 
@@ -174,16 +174,17 @@ def note_generator(python: FrameType, entered: Frame) -> FrameType | None:
     """Remember that *python* has entered *entered*, if it is a generator's: what `forget_generator` is to be given."""
     if not python.f_code.co_flags & _GENERATOR:
         return None
-    generators.setdefault(python, []).append(entered)
+    generators[python] = (*generators.get(python, ()), entered)
     return python
 
 
 def forget_generator(python: FrameType | None, entered: Frame) -> None:
     if python is None:
         return
-    noted = generators.get(python, [])
-    noted[:] = [frame for frame in noted if frame is not entered]
-    if not noted:
+    left = tuple(frame for frame in generators.get(python, ()) if frame is not entered)
+    if left:
+        generators[python] = left
+    else:
         generators.pop(python, None)
 
 
@@ -193,14 +194,15 @@ def lost_frame() -> Frame | None:
     None: nothing was lost. To be asked where something is missing; looks at every caller.
     """
     python: FrameType | None = caller()
-    while python is not None and not generators.get(python):
+    noted: tuple[Frame, ...] = ()
+    while python is not None and not (noted := generators.get(python, ())):
         python = python.f_back
-    if python is None:
+    if not noted:
         return None
-    here, entered = _frame.get(), generators[python][-1]
+    here, entered = _frame.get(), noted[-1]
     if is_outside(here):
         return entered
-    whole = Frame._make(inner or outer for inner, outer in zip(here, entered, strict=True))
+    whole = Frame._make(outer if inner is None else inner for inner, outer in zip(here, entered, strict=True))
     return None if all(now is then for now, then in zip(whole, here, strict=True)) else whole
 
 
