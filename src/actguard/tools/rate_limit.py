@@ -23,7 +23,7 @@ from actguard.stores.protocol import Algorithm, Limit, OverLimit, RateGive, Rate
 from actguard.tools.scope import Scope, check_scope, counted, described, key_maker, key_prefix, own_name
 
 _LIMIT = re.compile(
-    r"\s*(\d{1,15})\s*/\s*(?:(\d{1,15}(?:\.\d{1,15})?)\s*)?(s|sec|second|m|min|minute|h|hour|d|day)s?\s*"
+    r"\s*(\d{1,15})\s*/\s*(?:(\d{1,15}(?:\.\d{1,15})?)\s*)?(s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?)\s*"
 )
 _LARGEST = 1 << 53
 """Whoever may call more often may call as often as he likes; stores reckon with floats."""
