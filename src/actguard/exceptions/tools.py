@@ -8,7 +8,7 @@ from actguard.exceptions.base import ToolExecutionError, ToolGuardError, seconds
 
 
 class RateLimitExceeded(ToolGuardError):  # noqa: N818 - the public name
-    """Too many calls in the period; `retry_after` says when there is room again: never (`inf`) for a call that costs more
+    """Too many calls in the period; `retry_after` says when there is room again: never (`inf`) for one that costs more
     than fits."""
 
     default_code = "RATE_LIMIT_EXCEEDED"

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from actguard.context import current_frame
 from actguard.exceptions import (
-    ActGuardToolError,
     ActGuardUsageError,
     DuplicateIdempotencyKey,
     IdempotencyInProgress,
@@ -37,7 +36,7 @@ from actguard.pipeline.guard import (
     parameters,
     positive,
 )
-from actguard.pipeline.outcome import is_steering
+from actguard.pipeline.outcome import is_steering, is_unstarted
 from actguard.pipeline.target import Target
 from actguard.stores.protocol import (
     Begun,
@@ -239,7 +238,7 @@ class Idempotent(Decorator):
             if error is None:
                 kept = results.keep(ending.result, ending.awaited, codec)
                 return fast_new(IdempotencyDone, (step.key, owner, ttl_s, kept))  # type: ignore[no-any-return]
-            if isinstance(error, self.safe_exceptions) or is_steering(error) or _never_started(error, target):
+            if isinstance(error, self.safe_exceptions) or is_steering(error) or is_unstarted(error, target):
                 return IdempotencyRelease(step.key, owner)
             return IdempotencyLost(step.key, owner, ttl_s, type(error).__qualname__)
 
@@ -290,10 +289,6 @@ def _lease_lost(report: Report) -> ToolGuardError | None:
     if not isinstance(report, IdempotencyDone | IdempotencyLost | IdempotencyRelease):
         return None
     return ToolGuardError("another call holds this key by now.", "LEASE_LOST", reason="lease_lost")
-
-
-def _never_started(error: BaseException, target: Target) -> bool:
-    return isinstance(error, ActGuardToolError) and error.unstarted == target.tool_id
 
 
 def _recourse(guard: Idempotent, target: Target, codec: Codec | None) -> Callable[..., bool]:

@@ -99,6 +99,7 @@ class Timeout(Decorator):
             wrap=lambda body: _wrapped(self, target, body),
             watch=lambda body, tell: watched(body, target, self.seconds, lambda runs: tell(_late(self, target, runs))),
             bound_s=self.seconds,
+            refuses_late=self.max_orphans is not None or self.executor is not None,
         )
 
     def around(self, target: Target, wrapper: Callable[..., Any]) -> Callable[..., Any]:
