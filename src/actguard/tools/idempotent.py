@@ -95,7 +95,7 @@ class Idempotent(Decorator):
     """Run the function once for each key.
 
     Args:
-        ttl_s: how long a key is remembered, from the end of its call.
+        ttl_s: seconds that a key is remembered, from the end of its call, however that came out. Then it is a new one.
         on_duplicate: what a further call with the key does, once the first succeeded: "return" its result, "raise",
             or "wait" for it first if it is still running, and then return its result.
         key: "arg": in the argument *key_arg*; "derived": made of the function, its arguments and the run; or a callable
@@ -106,21 +106,22 @@ class Idempotent(Decorator):
         fingerprint: what a further call must agree in: "args" (all arguments), some by name, or None: nothing.
         scope: how far a key reaches: the "run", the custody "session", or "global".
         safe_exceptions: after one of these nothing was done, and the key is free again.
-        lease_s: how long a running call is believed in without a sign of life; with a store shared by processes only.
+        lease_s: seconds that a running call is believed in without a sign of life, in a store that processes share.
         codec: how results are written to a store that keeps text: "json", "pickle", or two functions. Unpickling runs
             code: only for a store that nobody else writes to.
         reconcile: gets the key and the call's arguments by name when nobody knows how a call came out, and says
             `Executed(result)`, `NotExecuted()` or `StillUnknown()`.
-        wait_s: how long "wait" waits.
+        wait_s: seconds that "wait" waits.
         durable: a file (SQLite) that keeps the records beyond this process. Instead of `store`.
 
     Raises:
         MissingIdempotencyKeyError: the call has no key.
         IdempotencyInProgress: the first call is still running.
-        DuplicateIdempotencyKey: it succeeded, and on_duplicate="raise".
+        DuplicateIdempotencyKey: it succeeded, and on_duplicate="raise", or its result could not be kept.
         IdempotencyOutcomeUnknown: it was started, and nobody knows whether it took effect.
         IdempotencyPayloadMismatch: it had other arguments.
-        MissingRuntimeContextError: outside a run.
+        MissingRuntimeContextError: outside a run, or a session, if that is how far a key reaches.
+        InvalidIdempotentToolError: where it is written: the function takes no key, or is a generator.
     """
 
     kind: ClassVar[str] = "idempotent"

@@ -54,6 +54,7 @@ class Timeout(Decorator):
 
     Raises:
         ToolTimeoutError: it took longer. Also a TimeoutError; a TimeoutError of the function's own stays what it is.
+        TooManyOrphansError: on a call while *max_orphans* still run.
     """
 
     kind: ClassVar[str] = "timeout"
