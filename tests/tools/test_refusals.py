@@ -54,12 +54,20 @@ def test_a_rate_says_how_much_and_when(clock):
 
 @pytest.mark.parametrize(
     ("wait", "said"),
-    [(0.0421, "0.0421"), (59.96, "60"), (99.96, "100"), (999.7, "1000"), (3600.0, "3600"), (86_399.6, "86400")],
+    [
+        (0.0421, "0.0421 seconds"),
+        (0.9996, "1 second"),
+        (59.96, "60 seconds"),
+        (99.96, "100 seconds"),
+        (999.7, "1000 seconds"),
+        (3600.0, "3600 seconds"),
+        (86_399.6, "86400 seconds"),
+    ],
 )
 def test_a_wait_is_told_in_plain_figures(wait, said):
     error = RateLimitExceeded(tool="look", limit=3, period=86_400.0, retry_after=wait)
-    assert str(error) == f"look may be called 3 times in 86400 seconds; again in {said} seconds."
-    assert error.to_prompt().endswith(f"or call it again in {said} seconds.")
+    assert str(error) == f"look may be called 3 times in 86400 seconds; again in {said}."
+    assert error.to_prompt().endswith(f"or call it again in {said}.")
 
 
 @pytest.mark.parametrize(

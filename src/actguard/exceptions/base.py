@@ -25,7 +25,7 @@ def times(count: int) -> str:
 
 def seconds(seconds: float) -> str:
     figures = f"{seconds:.3g}" if seconds < 100 else f"{seconds:.0f}"  # and no 3.6e+03
-    return "1 second" if seconds == 1 else f"{figures} seconds"
+    return "1 second" if figures == "1" else f"{figures} seconds"
 
 
 class ActGuardError(Exception):
