@@ -27,7 +27,7 @@ class NoRepeat(Decorator):
 
     Args:
         max_identical: how many. The order in which arguments are written does not matter.
-        window: seconds after which a call that was not repeated is forgotten; None: never in this run.
+        window: seconds after which a call that was not repeated is forgotten; None: a day.
         args: what makes calls the same: "canonical", all arguments; the names of those to leave out; or a callable that
             gets the call's arguments and returns what to compare.
         compare_results: a call that came out otherwise than the one before starts the count anew: polling that sees
