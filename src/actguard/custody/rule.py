@@ -20,7 +20,16 @@ from actguard.stores.facts import Known, Need, Refused, Spend
 
 
 class Denial(NamedTuple):
-    """A no, without anything of what the call said: it is read by the model, and logged."""
+    """A no, without anything of what the call said: it is read by the model, and logged.
+
+    Args:
+        code: as in `GuardError.code`; one of your own, such as "OFFICE_HOURS".
+        message: why, without a full stop.
+        argument: which argument it is about.
+        reason: short lower-case cause, where one code has several.
+        hint: what to do instead, for the model.
+        facts: more about it, for `GuardError.details`.
+    """
 
     code: str
     message: str

@@ -27,6 +27,7 @@ class NoSecret(Rule):
         arg: the argument, or a path into it.
         kinds: kinds of facts that `prove` names: "password", "api_key".
         hint: what to do instead, for the model.
+        optional: a call without the argument is fine, and so is an element of it that is not there.
     """
 
     arg: str
