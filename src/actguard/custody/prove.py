@@ -110,7 +110,7 @@ def prove(
         on_too_many: with more of them, "block" raises, "truncate" takes the first ones, "skip" takes none.
         on_error: with a result that is not as *extract* says, "raise", or "skip": nothing is proved.
         trust: "field" for what the system behind the tool says, "text" for what others may have written (which also
-            marks the session, see `NotAfter`), "user"; or a function of each value.
+            marks the session, see `NotAfter`), "user"; or a function of each value, which marks nothing.
         when: of the result: whether it proves anything.
         normalize: how spellings are evened out; the same as in `RequireFact`.
         source: the name of the tool, if it is to be another.
