@@ -577,7 +577,7 @@ def test_orphans_may_be_bounded():
     for _ in range(2):
         with pytest.raises(actguard.ToolTimeoutError):
             hang()
-    with pytest.raises(actguard.TooManyOrphansError):
+    with pytest.raises(actguard.TooManyOrphansError, match="hang as may: 2"):
         hang()
     gate.set()
     actguard.shutdown()
