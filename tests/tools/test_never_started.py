@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import actguard
-from actguard import IdempotencyOutcomeUnknown, Threshold, ToolTimeoutError, session, timeout, tool
+from actguard import IdempotencyOutcomeUnknown, RateLimitExceeded, Threshold, ToolTimeoutError, session, timeout, tool
 from actguard.exceptions import TimeoutUsageError, ToolGuardError, TooManyOrphansError
 from actguard.tools import timeout as timed
 
@@ -166,6 +166,28 @@ async def test_a_coroutine_that_a_timeout_refuses_counts_nowhere(run):
         await pay(False)
         with pytest.raises(ToolGuardError):
             await pay(False)
+
+
+def test_a_function_that_wraps_one_of_its_own_name_was_called(run):
+    def refused():
+        raise AssertionError
+
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    refused.__module__, refused.__qualname__ = "shop", "pay"
+    inner = timeout(1, executor=pool)(refused)
+
+    def outer():
+        return inner()
+
+    outer.__module__, outer.__qualname__ = "shop", "pay"
+    pay = tool(rate_limit="1/h", max_attempts=5)(outer)
+
+    with pytest.raises(ToolGuardError) as first:
+        pay()
+    assert first.value.code == "NO_THREAD"
+    with pytest.raises(RateLimitExceeded):
+        pay()
 
 
 def test_a_body_that_ran_is_not_taken_for_one_that_did_not(run):

@@ -103,7 +103,6 @@ class Plan:
         late = any(part.refuses_late for part in live)  # then receipts are kept, which one in a straight line may not
         alone = len(takers) == 1 and not (watched or self.checks or self.afters or self.starters or late)
         self.single = single(takers[0], only.store, self.lined) if only is not None and alone else None
-        # Several steps there, and nothing else before the body.
         self.makers: tuple[Callable[[Args, Kwargs], Step], ...] = tuple(
             part.step for part in takers if part.step is not None
         )
@@ -315,7 +314,8 @@ class Plan:
 
     def close(self, call: Call, ending: Ending) -> Asking:
         """Write down how the body came out. What cannot be written now is written later: the result stands."""
-        unmade = isinstance(ending.error, ToolGuardError) and is_unstarted(ending.error, self.target)
+        error = ending.error
+        unmade = self.bound_s < inf and isinstance(error, ToolGuardError) and is_unstarted(error, self.target)
         for held, reports in call.reports(ending, unmade=unmade):
             yield from self._tell_store(held, reports)
         yield from undone(call.undos if unmade else ())
