@@ -43,7 +43,7 @@ class RateLimit(Decorator):
             then evenly, so many in each *period*. "fixed": so many in each window of the clock, up to twice as many
             across its border.
         burst: calls that "gcra" lets through at once; None: *max_calls*.
-        cost: how many calls this one counts for: a number, or a callable that gets the call's arguments.
+        cost: how many calls this one counts for, 1 or more: a number, or a callable that gets the call's arguments.
         limits: several limits at once, such as "10/s;100/min", instead of *max_calls* and *period*. A call that one of
             them refuses counts in none.
         name: shares the count between all functions with the same name and limits. None: each function has its own.
