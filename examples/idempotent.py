@@ -1,4 +1,4 @@
-"""A payment that is asked for twice, also by two processes: it is made once, and the file remembers it."""
+"""A payment that is asked for twice: it is made once, and a file remembers it, also for other processes."""
 
 import tempfile
 from pathlib import Path

@@ -437,7 +437,9 @@ def test_p21_a_read_may_say_how_often(here: session) -> None:
     reading("x", max_uses=2)
 
     assert wanting()("x") == wanting()("x") == "written"
-    assert refused("MISSING_FACT", wanting(), "x").reason == "used"
+    used_up = refused("MISSING_FACT", wanting(), "x")
+    assert used_up.reason == "used"
+    assert "was used as often as it may be" in str(used_up)  # which was twice
 
 
 def test_p21_a_fact_can_be_revoked(here: session) -> None:

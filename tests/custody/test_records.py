@@ -2,12 +2,13 @@
 
 import collections
 import dataclasses
+from functools import partial
 
 import pydantic
 import pytest
 
 import actguard
-from actguard import AllowRegex, BlockRegex, RequireFact, enforce, prove, session
+from actguard import AllowRegex, BlockRegex, NoSecret, OneOf, RequireFact, UrlHost, enforce, prove, session
 from actguard.exceptions import PolicyViolationError
 
 
@@ -136,12 +137,40 @@ def test_a_text_whose_letters_are_seen_is_one_however_odd():
         assert len(here.facts()) == 5
 
 
+URL = "https://ours.example/"
+
+
 @pytest.mark.parametrize("nothing", [[], {}, [None], [[], {}], None])
-def test_what_must_have_a_form_must_be_there(nothing):
-    write = enforce([AllowRegex("to", r"[a-z]+")])(lambda to: "written")
-    perhaps = enforce([AllowRegex("to", r"[a-z]+", optional=True)])(lambda to: "written")
+@pytest.mark.parametrize(("rule", "right"), [(AllowRegex, r"[a-z:/.]+"), (UrlHost, "ours.example")])
+def test_what_must_have_a_form_must_be_there(rule, right, nothing):
+    write = enforce([rule("to", right)])(lambda to: "written")
+    perhaps = enforce([rule("to", right, optional=True)])(lambda to: "written")
     with session():
         with pytest.raises(PolicyViolationError) as missing:
             write(nothing)
         assert missing.value.code == "MISSING_ARGUMENT"
-        assert perhaps(nothing) == write(["bob"]) == "written"
+        assert perhaps(nothing) == write([URL]) == "written"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        partial(AllowRegex, "to", r"[a-z:/.]+"),
+        partial(BlockRegex, "to", "evil"),
+        partial(UrlHost, "to", "ours.example"),
+        partial(OneOf, "to", [URL]),
+        partial(RequireFact, "to", "link"),
+        partial(NoSecret, "to", "password", optional=False),
+    ],
+    ids=lambda rule: rule.func.__name__,
+)
+def test_each_element_of_a_list_must_be_there(rule):
+    write = enforce([rule()])(lambda to: "written")
+    perhaps = enforce([rule(optional=True)])(lambda to: "written")
+    with session() as here:
+        here.add_fact("link", URL)
+        for some in ([URL, None], (None, URL), [None, None]):
+            with pytest.raises(PolicyViolationError) as missing:
+                write(some)
+            assert missing.value.code == "MISSING_ARGUMENT"
+            assert perhaps(some) == write([URL, URL]) == "written"

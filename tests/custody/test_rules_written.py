@@ -56,7 +56,7 @@ from tests.custody.calls import refusal, tool
             "when=None, normalize=None, source=None, max_uses=None, **options)",
         ),
         (enforce, "(rules, **options)"),
-        (actguard.track, "(*, untrusted=False, **options)"),
+        (actguard.track, "(function=None, /, *, untrusted=False, **options)"),
         (session, "(id=None, scope=None, *, prompt=None, store=None, shared=False)"),
     ],
 )

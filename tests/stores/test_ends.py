@@ -1,31 +1,32 @@
-"""Whatever order keys are added in, they are taken in the order in which they end."""
+"""Whatever order keys are added in, each is taken when it is over, and the one that ends first before all others."""
 
 from math import inf
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from actguard.stores.ends import Ends
 
 KINDS = ("rate", "counter", "idempotency")
-ADDED = st.tuples(st.sampled_from([0.0, 0.5, 1.0, 2.0, 60.0]), st.sampled_from(KINDS), st.sampled_from("abc"))
+ADDED = st.tuples(st.sampled_from([0.0, 0.5, 1.0, 2.0, 60.0]), st.sampled_from(KINDS))
 
 
 @given(st.lists(st.one_of(ADDED, st.just(None)), max_size=60))
-def test_they_are_taken_as_from_a_sorted_list(turns):
-    ends, known, now = Ends(), [], 0.0
-    for turn in turns:
+@example([(0.5, "rate"), (1.0, "rate"), (0.5, "rate")])  # the last one ends before one that stands in a line
+def test_the_first_one_is_taken_first(turns):
+    ends, known, now = Ends(), {}, 0.0
+    for place, turn in enumerate(turns):
         if turn is not None:
-            lasts, kind, key = turn
-            ends.add(now + lasts, kind, key)
-            known.append((now + lasts, kind, key))
+            lasts, kind = turn
+            ends.add(now + lasts, kind, f"key {place}")
+            known[kind, f"key {place}"] = now + lasts
             now += 0.25
         elif known:
-            first = min(known)[0]
+            first = min(known.values())
             assert ends.next == first
             assert ends.take(first - 0.01, 9) is None
             taken(ends, known, first, 1)
-        assert ends.next == min((end for end, _, _ in known), default=inf)
+        assert ends.next == min(known.values(), default=inf)
         assert len(ends) == len(known)
     while known:
         taken(ends, known, ends.next + 1.0, 3)
@@ -34,13 +35,22 @@ def test_they_are_taken_as_from_a_sorted_list(turns):
 
 
 def taken(ends, known, now, most):
-    """Takes some, which are those of their kind that end first, and the first of all among them."""
+    """Takes some that are over, all of one kind, and the first of all before the others."""
+    first = min(known.values())
     kind, keys = ends.take(now, most)
-    over = sorted(end for end, other, _ in known if other == kind and end <= now)
-    assert over[0] == min(known)[0]
-    assert 1 <= len(keys) <= most
-    for key, end in zip(keys, over, strict=False):
-        known.remove((end, kind, key))
+    over = [known.pop((kind, key)) for key in keys]
+    assert 1 <= len(over) <= most
+    assert over[0] == first
+    assert over == sorted(over)
+    assert over[-1] <= now
+
+
+def test_a_key_that_was_added_twice_is_taken_twice():
+    ends = Ends()
+    for end in (2.0, 1.0):
+        ends.add(end, "rate", "a")
+    assert ends.take(3.0, 9) == ends.take(3.0, 9) == ("rate", ["a"])
+    assert not ends
 
 
 def test_those_of_one_kind_are_taken_together():

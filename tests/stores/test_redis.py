@@ -218,15 +218,27 @@ def test_what_is_over_goes_without_being_asked_for(store: RedisStore, beside: An
     assert beside.dbsize() == 0
 
 
-def test_a_full_server_takes_no_new_key_and_forgets_none(own_redis: RedisServer) -> None:
+@pytest.mark.parametrize(
+    "new",
+    [
+        CounterTake("b", 1, 60),
+        RateTake("b", (Limit(1, 60.0),)),
+        RateTake("b", (Limit(1, 60.0, "gcra"),)),
+        RateTake("b", (Limit(1, 60.0, "fixed"),)),
+        IdempotencyBegin("b", "me", 60.0, 60.0),
+    ],
+    ids=["attempts", "sliding", "gcra", "fixed", "record"],
+)
+def test_a_full_server_takes_no_new_key_and_forgets_none(own_redis: RedisServer, new: Any) -> None:
     store = RedisStore(own_redis.url)
     store.admit([CounterTake("a", 1, 60)])
     with redis.Redis.from_url(own_redis.url) as beside:
         beside.config_set("maxmemory", "1mb")
 
         with pytest.raises(StoreFullError, match="no memory left"):
-            store.admit([CounterTake("b", 1, 60)])
+            store.admit([new])
         beside.config_set("maxmemory", "0")
+        assert not beside.keys("*b*")
     assert store.admit([CounterTake("a", 1, 60)]) == Refused(0, UsedUp(1, 1))
     store.close()
 

@@ -1,6 +1,7 @@
 """A call that a timeout could not even begin has done nothing: its key is free again."""
 
 import asyncio
+import contextlib
 import os
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import actguard
-from actguard import IdempotencyOutcomeUnknown, ToolTimeoutError, timeout, tool
+from actguard import IdempotencyOutcomeUnknown, RateLimitExceeded, Threshold, ToolTimeoutError, session, timeout, tool
 from actguard.exceptions import TimeoutUsageError, ToolGuardError, TooManyOrphansError
 from actguard.tools import timeout as timed
 
@@ -111,6 +112,82 @@ async def test_too_many_coroutines_that_hang_too(run):
     gate.set()
     await asyncio.sleep(0.01)
     assert await pay("b") == "paid"
+
+
+@pytest.mark.parametrize(
+    "guards",
+    [
+        {"rate_limit": "2/h"},
+        {"max_attempts": 2},
+        {"no_repeat": {"max_identical": 2, "args": ["hangs"], "tell": False}},
+        {"policy": [Threshold("amount", 10, cumulative=(60, 20))]},
+        {"rate_limit": "2/h", "max_attempts": 2, "concurrency": 2},
+        {"policy": [Threshold("amount", 10, cumulative=(60, 20))], "rate_limit": "2/h", "max_attempts": 2},
+    ],
+    ids=lambda guards: "+".join(guards),
+)
+def test_what_a_timeout_refuses_counts_nowhere(run, guards):
+    gate, ended = threading.Event(), threading.Event()
+
+    @tool(timeout={"seconds": 1, "max_orphans": 1, "on_orphan": lambda result: ended.set()}, **guards)
+    def pay(hangs, amount=10):
+        return hangs and gate.wait(20)
+
+    with session():
+        with pytest.raises(ToolTimeoutError):
+            pay(True)
+        for _ in range(5):
+            with pytest.raises(TooManyOrphansError):
+                pay(False)
+        gate.set()
+        assert ended.wait(20)
+        assert pay(False) is False
+        with pytest.raises(ToolGuardError):
+            pay(False)
+
+
+async def test_a_coroutine_that_a_timeout_refuses_counts_nowhere(run):
+    gate, ended = asyncio.Event(), asyncio.Event()
+    limits = {"seconds": 0.01, "grace": 0, "max_orphans": 1, "on_orphan": lambda result: ended.set()}
+
+    @tool(timeout=limits, rate_limit="2/h", policy=[Threshold("amount", 10, cumulative=(60, 20))])
+    async def pay(hangs, amount=10):
+        while hangs and not gate.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await gate.wait()
+
+    async with session():
+        with pytest.raises(ToolTimeoutError):
+            await pay(True)
+        refused = [await asyncio.gather(pay(False), return_exceptions=True) for _ in range(5)]
+        gate.set()
+        assert [type(error) for (error,) in refused] == [TooManyOrphansError] * 5
+        await ended.wait()
+        await pay(False)
+        with pytest.raises(ToolGuardError):
+            await pay(False)
+
+
+def test_a_function_that_wraps_one_of_its_own_name_was_called(run):
+    def refused():
+        raise AssertionError
+
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    refused.__module__, refused.__qualname__ = "shop", "pay"
+    inner = timeout(1, executor=pool)(refused)
+
+    def outer():
+        return inner()
+
+    outer.__module__, outer.__qualname__ = "shop", "pay"
+    pay = tool(rate_limit="1/h", max_attempts=5)(outer)
+
+    with pytest.raises(ToolGuardError) as first:
+        pay()
+    assert first.value.code == "NO_THREAD"
+    with pytest.raises(RateLimitExceeded):
+        pay()
 
 
 def test_a_body_that_ran_is_not_taken_for_one_that_did_not(run):

@@ -53,6 +53,24 @@ def test_a_rate_says_how_much_and_when(clock):
 
 
 @pytest.mark.parametrize(
+    ("wait", "said"),
+    [
+        (0.0421, "0.0421 seconds"),
+        (0.9996, "1 second"),
+        (59.96, "60 seconds"),
+        (99.96, "100 seconds"),
+        (999.7, "1000 seconds"),
+        (3600.0, "3600 seconds"),
+        (86_399.6, "86400 seconds"),
+    ],
+)
+def test_a_wait_is_told_in_plain_figures(wait, said):
+    error = RateLimitExceeded(tool="look", limit=3, period=86_400.0, retry_after=wait)
+    assert str(error) == f"look may be called 3 times in 86400 seconds; again in {said}."
+    assert error.to_prompt().endswith(f"or call it again in {said}.")
+
+
+@pytest.mark.parametrize(
     ("limits", "calls", "seconds"),
     [("2/s", 2, 1), ("2/sec", 2, 1), ("3/2s", 3, 2), ("1/m", 1, 60), ("1/2minutes", 1, 120), ("1/h", 1, 3600)],
 )
@@ -76,6 +94,7 @@ def test_a_price_that_never_fits_or_is_none_is_refused(clock):
     with pytest.raises(RateLimitExceeded) as caught:
         send(6)
     assert (caught.value.limit, caught.value.retryable, caught.value.retry_after) == (5, False, float("inf"))
+    assert caught.value.to_prompt() == "send was not run: it asks for more than is ever allowed; ask for less."
     for items in (0, -1, 100):
         with pytest.raises(ToolGuardError) as wrong:
             send(items)

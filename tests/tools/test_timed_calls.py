@@ -259,3 +259,18 @@ def test_a_generator_that_runs_on_its_consumer_s_thread_cannot_be_left() -> None
     with pytest.raises(TimeoutUsageError) as wrong:
         timeout(5)(items)
     assert wrong.value.argument == "seconds"
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_call_that_was_given_less_time_by_one_around_it_says_how_much(pooled):
+    gate, pool = threading.Event(), ThreadPoolExecutor(1)
+    elsewhere = {"executor": pool} if pooled else {}
+    inner = timeout(20, **elsewhere)(lambda: gate.wait(5))
+    outer = timeout(0.05, thread="none")(lambda: inner())
+
+    error = refused(outer)
+
+    gate.set()
+    pool.shutdown()
+    assert 0 < error.timeout_s <= 0.05
+    assert "20 seconds" not in str(error)

@@ -14,6 +14,7 @@ from actguard.exceptions import MissingIdempotencyKeyError, TimeoutUsageError
 limit: Any = actguard.rate_limit
 once: Any = actguard.idempotent
 unrepeated: Any = actguard.no_repeat
+tracked: Any = actguard.track
 
 
 def test_a_bare_guard_guards_with_its_defaults() -> None:
@@ -45,6 +46,27 @@ def test_bare_guards_stack_on_methods_and_coroutines() -> None:
         with pytest.raises(MissingIdempotencyKeyError):
             asyncio.run(Mail().send("hi", idempotency_key=""))
         assert Mail.read() == "read"
+
+
+def test_a_tracked_tool_counts_as_run() -> None:
+    @tracked
+    def ask(question: str) -> str:
+        return "yes"
+
+    listed = tracked(lambda: ["mail"], untrusted=True)
+
+    @actguard.enforce([actguard.RequireTool(before="ask"), actguard.NotAfter()])
+    def send() -> str:
+        return "sent"
+
+    with actguard.session():
+        with pytest.raises(actguard.GuardError):
+            send()
+        assert ask("May I?") == "yes"
+        assert send() == "sent"
+        assert listed() == ["mail"]
+        with pytest.raises(actguard.GuardError):
+            send()
 
 
 def test_a_guard_may_be_called_with_the_function_and_its_options() -> None:

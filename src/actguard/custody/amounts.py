@@ -24,7 +24,7 @@ class Threshold(Rule):
         arg: the argument, or a path into it: `amount`, `items[].amount`.
         max: the most that one call may say.
         min: the least; None: as little as it likes. A sum needs 0 or more.
-        cumulative: (period, total): in any *period* seconds of a session, no more than *total* altogether.
+        cumulative: (period, total): in any *period* seconds of a session, no more than *total* in all calls of a tool.
         optional: a call without the argument is fine, and so is an element of it that is not there.
         hint: what to do instead, for the model.
     """

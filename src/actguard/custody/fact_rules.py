@@ -36,7 +36,7 @@ _WHY: Final[dict[Refused, str]] = {
     "source": "was not returned by a tool that may say so",
     "trust": "comes from a source that is not trusted enough",
     "age": "was read too long ago",
-    "used": "was used already, and may be used only once",
+    "used": "was used as often as it may be",
     "record": "belongs to another record",
     "present": "is known",
 }

@@ -7,7 +7,7 @@ is handed on. What cannot be looked through, or is too much, is an error that ca
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args, overload
 
 from actguard.custody.extract import Extract, Reader, extracts_of
 from actguard.custody.guard import known_options
@@ -18,6 +18,8 @@ from actguard.exceptions import ActGuardUsageError
 from actguard.pipeline.decorate import Decorator
 from actguard.pipeline.guard import Guard, Part, called, choice, positive, whole
 from actguard.pipeline.target import Target
+
+F = TypeVar("F")
 
 OnTooMany = Literal["block", "truncate", "skip"]
 OnError = Literal["raise", "skip"]
@@ -108,7 +110,7 @@ def prove(
         on_too_many: with more of them, "block" raises, "truncate" takes the first ones, "skip" takes none.
         on_error: with a result that is not as *extract* says, "raise", or "skip": nothing is proved.
         trust: "field" for what the system behind the tool says, "text" for what others may have written (which also
-            marks the session, see `NotAfter`), "user"; or a function of each value.
+            marks the session, see `NotAfter`), "user"; or a function of each value, which marks nothing.
         when: of the result: whether it proves anything.
         normalize: how spellings are evened out; the same as in `RequireFact`.
         source: the name of the tool, if it is to be another.
@@ -134,15 +136,21 @@ def prove(
     )
 
 
-def track(*, untrusted: bool = False, **options: Any) -> Track:
+@overload
+def track(function: F, /, *, untrusted: bool = False, **options: Any) -> F: ...
+@overload
+def track(*, untrusted: bool = False, **options: Any) -> Track: ...
+def track(function: Any = None, /, *, untrusted: bool = False, **options: Any) -> Any:
     """Remember in the session that the tool ran, for `RequireTool`; and, if what it returns was written by others, for
     `NotAfter`.
 
     Args:
+        function: the tool, where this is written without parentheses.
         untrusted: its results come from outside.
         options: as every guard has them.
     """
     known_options("track", options)
     if not isinstance(untrusted, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ActGuardUsageError(f"untrusted must be True or False, not {untrusted!r}", argument="untrusted")
-    return Track(untrusted=untrusted, **options)
+    guard = Track(untrusted=untrusted, **options)
+    return guard if function is None else guard(function)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from actguard.custody.paths import EACH, follow, parse
-from actguard.custody.values import Unfit, a, is_list
+from actguard.custody.values import Unfit, a, bounded, is_list
 from actguard.exceptions import ActGuardUsageError
 from actguard.pipeline.arguments import MISSING, Getter, getter, named_arguments
 from actguard.pipeline.target import Target
@@ -20,7 +20,16 @@ from actguard.stores.facts import Known, Need, Refused, Spend
 
 
 class Denial(NamedTuple):
-    """A no, without anything of what the call said: it is read by the model, and logged."""
+    """A no, without anything of what the call said: it is read by the model, and logged.
+
+    Args:
+        code: as in `GuardError.code`; one of your own, such as "OFFICE_HOURS".
+        message: why, without a full stop.
+        argument: which argument it is about.
+        reason: short lower-case cause, where one code has several.
+        hint: what to do instead, for the model.
+        facts: more about it, for `GuardError.details`.
+    """
 
     code: str
     message: str
@@ -99,13 +108,13 @@ class Several(tuple[Any, ...]):
 
 
 def lacks(value: Any) -> bool:
-    """Whether one of several ends leads to nothing."""
-    return isinstance(value, Several) and any(end is MISSING for end in value)
+    """Whether an element of a list, or one of several ends, is not there."""
+    return is_list(value) and any(part is MISSING or part is None for part in bounded(value))
 
 
 def given(value: Any) -> Any:
-    """*value*, without the ends that lead to nothing."""
-    return Several(end for end in value if end is not MISSING) if lacks(value) else value
+    """*value*, without the elements that are not there."""
+    return Several(part for part in value if part is not MISSING and part is not None) if lacks(value) else value
 
 
 def _deep(first: Getter, steps: tuple[str, ...]) -> Getter:

@@ -27,6 +27,7 @@ class NoSecret(Rule):
         arg: the argument, or a path into it.
         kinds: kinds of facts that `prove` names: "password", "api_key".
         hint: what to do instead, for the model.
+        optional: a call without the argument is fine, and so is an element of it that is not there.
     """
 
     arg: str
@@ -47,12 +48,14 @@ class NoSecret(Rule):
 
     def ask(self, call: Call) -> Denial | Question | None:
         value = call.value(self.arg)
-        if value is MISSING or (not self.optional and lacks(value)):
+        if value is MISSING:
             return None if self.optional else missing(self, self.arg)
-        secrets = [secret for fact in call.session.known(self.lists) if (secret := _plain(fact))]
-        if not secrets:
-            return None
         try:
+            if not self.optional and lacks(value):
+                return missing(self, self.arg)
+            secrets = [secret for fact in call.session.known(self.lists) if (secret := _plain(fact))]
+            if not secrets:
+                return None
             for text in strings(given(value), joined=True):
                 if len(text) > _LONGEST:
                     raise Unfit("a text in it is too long")

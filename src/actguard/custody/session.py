@@ -180,7 +180,16 @@ class session:  # noqa: N801 - used as a word: `with session():`
     def add_fact(
         self, kind: str, value: Any, trust: Trust = "user", *, ttl: float = LASTING, max_uses: int | None = None
     ) -> None:
-        """State a fact that no tool read. Raises SessionUsageError if *value* is none."""
+        """State a fact that no tool read.
+
+        Args:
+            trust: "user", as of what the program or the user says; "field" or "text" for less.
+            ttl: seconds that it lives, a week if it is not said, and no longer than the session.
+            max_uses: calls that may use it; None: as many as like.
+
+        Raises:
+            SessionUsageError: the session is not open, or *value* is no fact.
+        """
         life = self._open()
         life.store.facts_put(life.key, _stated(kind, value, trust, ttl, max_uses))
 
@@ -217,7 +226,11 @@ class session:  # noqa: N801 - used as a word: `with session():`
         return _shown(await aio(life.store, "facts_list", life.key, kinds))
 
     def plan(self, tools: Iterable[Any]) -> None:
-        """Say which tools this task may call, before anything untrusted is read: what `InPlan` asks for."""
+        """Say which tools this task may call, before anything untrusted is read: what `InPlan` asks for.
+
+        Args:
+            tools: their names, or the functions; instead of those that were planned before.
+        """
         life = self._open()
         planned = _planned(tools)
         life.store.facts_revoke(life.key, PLAN)

@@ -51,10 +51,12 @@ class _TextRule(Rule):
 
     def ask(self, call: Call) -> Denial | Question | None:
         value = call.value(self.arg)
-        if value is MISSING or (not self.optional and lacks(value)):
+        if value is MISSING:
             return None if self.optional else missing(self, self.arg)
         empty = self.allows and not self.optional
         try:
+            if not self.optional and lacks(value):
+                return missing(self, self.arg)
             for text in strings(given(value), joined=self.joins):
                 empty = False
                 if len(text) > self.max_length:
@@ -228,6 +230,7 @@ class UrlHost(_TextRule):
     optional: bool = field(default=False, kw_only=True)
     max_length: int = field(default=8_192, kw_only=True)
     hint: str = field(default="", kw_only=True)
+    allows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._check_options()

@@ -54,11 +54,11 @@ def _comparable(value: Any, depth: int) -> Any:
     if isinstance(value, int | float | Decimal):
         return _number(value)
     if isinstance(value, Mapping):
-        return ("mapping", *sorted(_pair(key, held, depth) for key, held in _bounded(value.items())))
+        return ("mapping", *sorted(_pair(key, held, depth) for key, held in bounded(value.items())))
     if isinstance(value, Set):
-        return ("set", *sorted(keys.encode(_comparable(held, depth + 1)) for held in _bounded(value)))
+        return ("set", *sorted(keys.encode(_comparable(held, depth + 1)) for held in bounded(value)))
     if isinstance(value, Sequence):
-        return tuple(_comparable(held, depth + 1) for held in _bounded(value))
+        return tuple(_comparable(held, depth + 1) for held in bounded(value))
     try:
         keys.encode(value)
     except (TypeError, ValueError):
@@ -79,7 +79,12 @@ def _number(value: float | Decimal) -> int | Decimal:
     return int(exact) if exact == exact.to_integral_value() and exact.copy_abs() < 10**30 else exact
 
 
-def _bounded(values: Any) -> Iterator[Any]:
+def bounded(values: Any) -> Iterator[Any]:
+    """The parts of a value that may have any number of them.
+
+    Raises:
+        Unfit: they are too many to look at.
+    """
     for count, value in enumerate(values):
         if count >= MOST_PARTS:
             raise Unfit("too many parts")
@@ -162,7 +167,7 @@ def strings(value: Any, *, joined: bool = False) -> Iterator[str]:
         elif isinstance(held, bytearray | memoryview):
             yield _text(bytes(held))  # pyright: ignore[reportUnknownArgumentType]
         elif isinstance(held, Sequence | Set):
-            inner = list(_bounded(held))
+            inner = list(bounded(held))
             if joined and len(inner) > 1 and all(isinstance(part, str) for part in inner):
                 yield " ".join(inner)
             waiting.extend((part, depth + 1) for part in reversed(inner))

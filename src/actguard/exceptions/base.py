@@ -24,7 +24,8 @@ def times(count: int) -> str:
 
 
 def seconds(seconds: float) -> str:
-    return "1 second" if seconds == 1 else f"{seconds:.3g} seconds"
+    figures = f"{seconds:.3g}" if seconds < 100 else f"{seconds:.0f}"  # and no 3.6e+03
+    return "1 second" if figures == "1" else f"{figures} seconds"
 
 
 class ActGuardError(Exception):
@@ -116,7 +117,7 @@ class ActGuardToolError(ActGuardError):
     guard: str | None = None
     """The guard that said so: "rate_limit", ..."""
     retry_after: float | None = None
-    """Seconds until the same call may succeed; None: nobody knows, or never."""
+    """Seconds until the same call may succeed; infinite: never; None: nobody knows, or never."""
     unstarted: str | None = None
     """The function that was not even begun, by its id: a call of it has done nothing. None: it was, or nobody knows."""
 

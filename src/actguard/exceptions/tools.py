@@ -1,13 +1,15 @@
 """Tool guards that said no, and tools that failed."""
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from actguard.exceptions.base import ToolExecutionError, ToolGuardError, seconds, times, unmistakable
 
 
 class RateLimitExceeded(ToolGuardError):  # noqa: N818 - the public name
-    """Too many calls in the period; `retry_after` says when there is room again."""
+    """Too many calls in the period; `retry_after` says when there is room again: never (`inf`) for one that costs more
+    than fits."""
 
     default_code = "RATE_LIMIT_EXCEEDED"
     default_retryable = True
@@ -38,6 +40,8 @@ class RateLimitExceeded(ToolGuardError):  # noqa: N818 - the public name
         self.limit, self.period, self.remaining, self.scope = limit, period, remaining, scope
 
     def to_prompt(self) -> str:
+        if self.retry_after == inf:
+            return unmistakable(f"{self.tool} was not run: it asks for more than is ever allowed; ask for less.")
         return unmistakable(
             f"{self.tool} was not run: it was called too often; go on without it, "
             f"or call it again in {seconds(self.retry_after or 0.0)}."

@@ -7,7 +7,7 @@ from actguard.pipeline.guard import Args, Ending, Kwargs, OnStoreError, Part, Un
 from actguard.stores.fallback import Standby
 from actguard.stores.protocol import Report, Step, Unguarded
 from actguard.stores.store import Store
-from actguard.stores.undo import REFUSALS
+from actguard.stores.undo import REFUSALS, undoing
 
 
 class Ask(NamedTuple):
@@ -55,19 +55,21 @@ class Call:
         self.held: list[Held] = []
         self.undos: list[Undo] = []
 
-    def reports(self, ending: Ending) -> list[tuple[Held, list[Report]]]:
-        """What has to be told to whom, now that the body has ended."""
+    def reports(self, ending: Ending, *, unmade: bool = False) -> list[tuple[Held, list[Report]]]:
+        """What has to be told to whom, now that the body has ended; *unmade*: it was refused before it began."""
         told: list[tuple[Held, list[Report]]] = []
         for held in self.held:
             reports: list[Report] = []
             for part, step, receipt in zip(held.group.parts, held.steps, held.receipts, strict=True):
-                if part.report is None or type(receipt) in SILENT:
+                if (part.report is None and not unmade) or type(receipt) in SILENT:
                     continue
                 if ending.error is None and (
                     part.quiet_success or (type(ending.result) in part.quiet and receipt.quiet)
                 ):
                     continue
-                report = part.report(step, receipt, ending)
+                report = part.report(step, receipt, ending) if part.report else None
+                if report is None and unmade:
+                    report = undoing(step, receipt)
                 if report is not None:
                     reports.append(report)
             if reports:

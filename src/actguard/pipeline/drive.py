@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from functools import partial
 from typing import Any
 
-from actguard.pipeline.call import Ask
+from actguard.pipeline.call import Ask, Asking
 from actguard.pipeline.guard import Ending, Undo
 from actguard.pipeline.outcome import is_neutral
 
@@ -53,7 +54,13 @@ def shielded(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any
     return lambda *args: asyncio.shield(asyncio.ensure_future(call(*args)))
 
 
-async def maybe_await(undo: Undo) -> None:
+def undone(undos: Sequence[Undo]) -> Asking:
+    """Carry out *undos*, the last one first."""
+    for undo in reversed(undos):
+        yield Ask(undo, partial(_maybe_await, undo), ())
+
+
+async def _maybe_await(undo: Undo) -> None:
     """Carry out *undo*, whichever kind it is of."""
     result = undo()
     if hasattr(result, "__await__"):

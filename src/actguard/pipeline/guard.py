@@ -109,6 +109,8 @@ class Part(Generic[S]):
     """Calls that wait for the same key are let in in the order in which they came."""
     bound_s: float = inf
     """The guard gives the body so long; a call does not wait longer than that to begin it."""
+    refuses_late: bool = False
+    """`wrap` may refuse in the place of the body, when other guards have taken what they then are given back."""
     recourse: Callable[[Args, Kwargs, S, Refusal, Store], bool] | None = None
     """Asked once for each call that is refused: whether it put something right, so that it is worth asking again."""
     wrap: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None

@@ -7,7 +7,8 @@ known by name, so that no framework is imported.
 
 import sys
 
-from actguard.exceptions import ToolGuardError
+from actguard.exceptions import ActGuardToolError, ToolGuardError
+from actguard.pipeline.target import Target
 
 _STEERING = frozenset(
     {
@@ -45,6 +46,11 @@ def is_steering(error: BaseException) -> bool:
     """Whether a framework raised *error* to steer: the call is not over, it will be made again."""
     # A class may say anything of its module, also nothing.
     return any((str(base.__module__).partition(".")[0], base.__name__) in _STEERING for base in type(error).__mro__)
+
+
+def is_unstarted(error: BaseException | None, target: Target) -> bool:
+    """Whether *error* says that this call of *target* was not even begun."""
+    return isinstance(error, ActGuardToolError) and error.unstarted == target.tool_id
 
 
 def is_cancelled(error: BaseException) -> bool:

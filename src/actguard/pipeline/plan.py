@@ -13,9 +13,10 @@ from typing import Any, Protocol, cast
 from actguard.exceptions import ActGuardUsageError, ToolGuardError
 from actguard.pipeline.at_once import AnswersAtOnce, several, single
 from actguard.pipeline.call import SILENT, Ask, Asking, Call, Group, Held
-from actguard.pipeline.drive import in_thread, maybe_await, shielded
+from actguard.pipeline.drive import in_thread, shielded, undone
 from actguard.pipeline.groups import groups, watched_part
 from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part
+from actguard.pipeline.outcome import is_unstarted
 from actguard.pipeline.settings import Settings
 from actguard.pipeline.target import Target
 from actguard.pipeline.telling import tell_blocked, tell_failed, tell_observed
@@ -99,9 +100,9 @@ class Plan:
         self.lined = any(part.lined for part in takers)
         self.bound_s = min((part.bound_s for part in live if id(part) not in watched), default=inf)
         only = self.groups[0] if len(self.groups) == 1 and self.groups[0].standby is None else None
-        alone = len(takers) == 1 and not (watched or self.checks or self.afters or self.starters)
+        late = any(part.refuses_late for part in live)  # then receipts are kept, which one in a straight line may not
+        alone = len(takers) == 1 and not (watched or self.checks or self.afters or self.starters or late)
         self.single = single(takers[0], only.store, self.lined) if only is not None and alone else None
-        # Several steps there, and nothing else before the body.
         self.makers: tuple[Callable[[Args, Kwargs], Step], ...] = tuple(
             part.step for part in takers if part.step is not None
         )
@@ -115,7 +116,8 @@ class Plan:
             (index, part.report, part.quiet) for index, part in enumerate(takers) if part.report is not None
         )
         self.direct = only is not None and not (watched or self.checks or self.starters)
-        self.several = several(takers, only.store) if only is not None and self.direct and not self.lined else None
+        straight = self.direct and not (self.lined or late)
+        self.several = several(takers, only.store) if only is not None and straight else None
         self.finish = _finisher(only.store) if only is not None else _never
 
         # No step at all, and checks, if any, that can be made at once: a timeout, or custody with facts in memory.
@@ -306,15 +308,17 @@ class Plan:
             ]
             if reports:
                 yield from self._tell_store(held, reports)
-        for undo in reversed(call.undos):
-            yield Ask(undo, partial(maybe_await, undo), ())
+        yield from undone(call.undos)
 
     # ---- after the body ----
 
     def close(self, call: Call, ending: Ending) -> Asking:
         """Write down how the body came out. What cannot be written now is written later: the result stands."""
-        for held, reports in call.reports(ending):
+        error = ending.error
+        unmade = self.bound_s < inf and isinstance(error, ToolGuardError) and is_unstarted(error, self.target)
+        for held, reports in call.reports(ending, unmade=unmade):
             yield from self._tell_store(held, reports)
+        yield from undone(call.undos if unmade else ())
 
     def abandon(self, call: Call, ending: Ending) -> None:
         """`close`, at a time that is nobody's: without waiting for anything."""

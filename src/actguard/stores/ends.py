@@ -36,7 +36,7 @@ class Ends:
             self.next = end
 
     def take(self, now: float, most: int) -> tuple[Kind, list[str]] | None:
-        """Those of one kind that end by *now*, the first ones first, at most *most*, and not here any more."""
+        """Some of one kind that end by *now*, at most *most*, the first of all before the others; not here any more."""
         heap = self._heap
         if not heap or heap[0][0] > now:
             return None

@@ -50,18 +50,19 @@ class CircuitBreaker(Decorator):
     counts, nor makes good for failures before it.
 
     Args:
-        name: of the dependency. All functions with the same name share one circuit, and must agree about it.
+        name: of the dependency. All functions with the same name share one circuit, and must agree on when it opens and
+            closes.
         max_fails: failures in a row that open the circuit.
         reset_timeout: seconds that it stays open.
         fail_on: kinds of failures that count.
         ignore_on: kinds that do not, whatever *fail_on* says of others.
-        failure_rate: opens the circuit at this share of failures instead, among the calls of the last *window* seconds,
-            if there were *min_calls* at least.
+        failure_rate: opens the circuit at this share of failures instead (0.5: half of them), among the calls of the
+            last *window* seconds (None: 60), if there were *min_calls* at least (None: 10).
         slow_call_s: a call that took longer counts as a failure, though it succeeded.
         half_open_probes: how many calls may try at once.
         successes_to_close: how many of them must succeed.
         backoff: each time in a row that a probe fails, the circuit stays open this many times longer, up to
-            *max_open_s*.
+            *max_open_s* (None: an hour, or *reset_timeout* if that is longer).
         probe_lease_s: a probe that has not come back by then is given up, and its place is free again.
         classify: gets the exception, returns its `FailureKind`, or None for the usual one.
         is_failure: gets the exception and decides alone.

@@ -84,7 +84,13 @@ class Circuits:
         return _first([each.circuit(key, known.rules) for each in _places(known, store)])
 
     def force(self, name: str, state: BreakerState, scope: Any = None, *, store: Store | None = None) -> None:
-        """Put the circuit into *state*; "forced_open", "disabled" and "observe" last until the next time."""
+        """Put the circuit into *state*; "forced_open", "disabled" and "observe" last until the next time.
+
+        Args:
+            state: "closed", "open", "half_open"; "forced_open" lets no call pass, "disabled" and "observe" let all
+                pass, and "observe" counts.
+            scope, store: as in `state`.
+        """
         known, key = self._of(name), _key(name, scope)
         _check_state(state)
         for each in _places(known, store):

@@ -25,7 +25,13 @@ class IdempotencyRecords:
     def list(
         self, prefix: str = "", *, state: State | None = None, limit: int = 100, store: Store | None = None
     ) -> list[IdempotencyRecord]:
-        """Records whose key starts with *prefix*; an error's `.record` is a whole one."""
+        """Records whose key starts with *prefix*; an error's `.record` is a whole one.
+
+        Args:
+            state: "in_progress", "done" or "unknown"; None: any.
+            limit: so many at most, in no order.
+            store: where they are kept; None: where `actguard.configure` says.
+        """
         return _or_configured(store).list_idempotency(_prefix(prefix, state, limit), state=state, limit=limit)
 
     def resolve(
@@ -40,7 +46,11 @@ class IdempotencyRecords:
         """Say what became of a call whose outcome is unknown. False when it is not (or no longer) unknown.
 
         Args:
+            key: an error's `.record`, or a record's `.key`.
+            outcome: `Executed(result)`: further calls get it; `NotExecuted()`: the next one is made.
+            ttl_s: seconds that the result is kept.
             codec: the guard's own, which will read the result.
+            store: as in `list`.
         """
         kept = _or_configured(store)
         return kept.resolve_idempotency(

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from actguard.context import current_frame
 from actguard.exceptions import (
-    ActGuardToolError,
     ActGuardUsageError,
     DuplicateIdempotencyKey,
     IdempotencyInProgress,
@@ -37,7 +36,7 @@ from actguard.pipeline.guard import (
     parameters,
     positive,
 )
-from actguard.pipeline.outcome import is_steering
+from actguard.pipeline.outcome import is_steering, is_unstarted
 from actguard.pipeline.target import Target
 from actguard.stores.protocol import (
     Begun,
@@ -96,7 +95,7 @@ class Idempotent(Decorator):
     """Run the function once for each key.
 
     Args:
-        ttl_s: how long a key is remembered, from the end of its call.
+        ttl_s: seconds that a key is remembered, from the end of its call, however that came out. Then it is a new one.
         on_duplicate: what a further call with the key does, once the first succeeded: "return" its result, "raise",
             or "wait" for it first if it is still running, and then return its result.
         key: "arg": in the argument *key_arg*; "derived": made of the function, its arguments and the run; or a callable
@@ -107,21 +106,22 @@ class Idempotent(Decorator):
         fingerprint: what a further call must agree in: "args" (all arguments), some by name, or None: nothing.
         scope: how far a key reaches: the "run", the custody "session", or "global".
         safe_exceptions: after one of these nothing was done, and the key is free again.
-        lease_s: how long a running call is believed in without a sign of life; with a store shared by processes only.
+        lease_s: seconds that a running call is believed in without a sign of life, in a store that processes share.
         codec: how results are written to a store that keeps text: "json", "pickle", or two functions. Unpickling runs
             code: only for a store that nobody else writes to.
         reconcile: gets the key and the call's arguments by name when nobody knows how a call came out, and says
             `Executed(result)`, `NotExecuted()` or `StillUnknown()`.
-        wait_s: how long "wait" waits.
+        wait_s: seconds that "wait" waits.
         durable: a file (SQLite) that keeps the records beyond this process. Instead of `store`.
 
     Raises:
         MissingIdempotencyKeyError: the call has no key.
         IdempotencyInProgress: the first call is still running.
-        DuplicateIdempotencyKey: it succeeded, and on_duplicate="raise".
+        DuplicateIdempotencyKey: it succeeded, and on_duplicate="raise", or its result could not be kept.
         IdempotencyOutcomeUnknown: it was started, and nobody knows whether it took effect.
         IdempotencyPayloadMismatch: it had other arguments.
-        MissingRuntimeContextError: outside a run.
+        MissingRuntimeContextError: outside a run, or a session, if that is how far a key reaches.
+        InvalidIdempotentToolError: where it is written: the function takes no key, or is a generator.
     """
 
     kind: ClassVar[str] = "idempotent"
@@ -239,7 +239,7 @@ class Idempotent(Decorator):
             if error is None:
                 kept = results.keep(ending.result, ending.awaited, codec)
                 return fast_new(IdempotencyDone, (step.key, owner, ttl_s, kept))  # type: ignore[no-any-return]
-            if isinstance(error, self.safe_exceptions) or is_steering(error) or _never_started(error, target):
+            if isinstance(error, self.safe_exceptions) or is_steering(error) or is_unstarted(error, target):
                 return IdempotencyRelease(step.key, owner)
             return IdempotencyLost(step.key, owner, ttl_s, type(error).__qualname__)
 
@@ -290,10 +290,6 @@ def _lease_lost(report: Report) -> ToolGuardError | None:
     if not isinstance(report, IdempotencyDone | IdempotencyLost | IdempotencyRelease):
         return None
     return ToolGuardError("another call holds this key by now.", "LEASE_LOST", reason="lease_lost")
-
-
-def _never_started(error: BaseException, target: Target) -> bool:
-    return isinstance(error, ActGuardToolError) and error.unstarted == target.tool_id
 
 
 def _recourse(guard: Idempotent, target: Target, codec: Codec | None) -> Callable[..., bool]:

@@ -39,7 +39,7 @@ class MaxAttempts(Decorator):
 
     Raises:
         MaxAttemptsExceeded: on a further call.
-        MissingRuntimeContextError: on a call outside a run.
+        MissingRuntimeContextError: on a call outside a run, or outside a session if that is what counts.
     """
 
     kind: ClassVar[str] = "max_attempts"

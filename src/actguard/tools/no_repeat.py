@@ -27,16 +27,16 @@ class NoRepeat(Decorator):
 
     Args:
         max_identical: how many. The order in which arguments are written does not matter.
-        window: seconds after which a call that was not repeated is forgotten; None: never in this run.
+        window: seconds after which a call that was not repeated is forgotten; None: a day.
         args: what makes calls the same: "canonical", all arguments; the names of those to leave out; or a callable that
             gets the call's arguments and returns what to compare.
-        compare_results: only calls that came out the same as the one before are the same: polling that sees something
-            change repeats nothing.
+        compare_results: a call that came out otherwise than the one before starts the count anew: polling that sees
+            something change repeats nothing.
         exempt: gets the call's arguments; True for a call that may repeat itself (polling).
         tell: False raises on the first call too many.
 
     Raises:
-        LoopDetected: see above.
+        LoopDetected: on the second call too many; on the first one, if *tell* is False or the tool is a generator.
         MissingRuntimeContextError: on a call outside a run.
     """
 

@@ -41,7 +41,7 @@ class Orphans:
     def check(self) -> None:
         if self._most is not None and self.count >= self._most:
             raise unstarted(
-                TooManyOrphansError(f"{self.count} calls of {self._target.name} hang, and no more may."), self._target
+                TooManyOrphansError(f"As many calls of {self._target.name} hang as may: {self.count}."), self._target
             )
 
     def add(self) -> None:

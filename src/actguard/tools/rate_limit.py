@@ -23,7 +23,7 @@ from actguard.stores.protocol import Algorithm, Limit, OverLimit, RateGive, Rate
 from actguard.tools.scope import Scope, check_scope, counted, described, key_maker, key_prefix, own_name
 
 _LIMIT = re.compile(
-    r"\s*(\d{1,15})\s*/\s*(?:(\d{1,15}(?:\.\d{1,15})?)\s*)?(s|sec|second|m|min|minute|h|hour|d|day)s?\s*"
+    r"\s*(\d{1,15})\s*/\s*(?:(\d{1,15}(?:\.\d{1,15})?)\s*)?(s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?)\s*"
 )
 _LARGEST = 1 << 53
 """Whoever may call more often may call as often as he likes; stores reckon with floats."""
@@ -40,12 +40,13 @@ class RateLimit(Decorator):
         scope: whom to count apart: a parameter's name, a path such as "ctx.user.id" or "run.user_id", a callable that
             gets the call's arguments, or a tuple of these. None: all calls together.
         algorithm: "sliding": in no window of *period*, wherever it begins, are there more. "gcra": *burst* at once,
-            then evenly. "fixed": so many in each window of the clock, up to twice as many across its border.
+            then evenly, so many in each *period*. "fixed": so many in each window of the clock, up to twice as many
+            across its border.
         burst: calls that "gcra" lets through at once; None: *max_calls*.
-        cost: how many calls this one counts for: a number, or a callable that gets the call's arguments.
+        cost: how many calls this one counts for, 1 or more: a number, or a callable that gets the call's arguments.
         limits: several limits at once, such as "10/s;100/min", instead of *max_calls* and *period*. A call that one of
             them refuses counts in none.
-        name: shares the count between all functions with the same name. None: each function has its own.
+        name: shares the count between all functions with the same name and limits. None: each function has its own.
         wait: seconds a call may wait for room before it is refused; calls of one process get it in the order in which
             they came. No longer than a `timeout` around the call leaves, or one on the same function gives: a call that
             could not begin in time is refused at once.
@@ -53,6 +54,7 @@ class RateLimit(Decorator):
 
     Raises:
         RateLimitExceeded: on a call without room; `retry_after` says when there is some.
+        ScopeValueError: on a call without a value for *scope*, or with one that has no stable text.
     """
 
     kind: ClassVar[str] = "rate_limit"

@@ -54,6 +54,7 @@ class Timeout(Decorator):
 
     Raises:
         ToolTimeoutError: it took longer. Also a TimeoutError; a TimeoutError of the function's own stays what it is.
+        TooManyOrphansError: on a call while *max_orphans* still run.
     """
 
     kind: ClassVar[str] = "timeout"
@@ -99,6 +100,7 @@ class Timeout(Decorator):
             wrap=lambda body: _wrapped(self, target, body),
             watch=lambda body, tell: watched(body, target, self.seconds, lambda runs: tell(_late(self, target, runs))),
             bound_s=self.seconds,
+            refuses_late=self.max_orphans is not None or self.executor is not None,
         )
 
     def around(self, target: Target, wrapper: Callable[..., Any]) -> Callable[..., Any]:
@@ -138,11 +140,14 @@ def _wrapped(guard: Timeout, target: Target, body: Callable[..., Any]) -> Callab
     return _timed_in_thread(guard, target, body, orphans)
 
 
-def _error(guard: Timeout, target: Target, *, started: bool = True, still_running: bool = False) -> ToolTimeoutError:
+def _error(
+    guard: Timeout, target: Target, given: float | None = None, *, started: bool = True, still_running: bool = False
+) -> ToolTimeoutError:
+    """given: how long it had, where that was not for this guard to say."""
     run = current_frame().run
     return ToolTimeoutError(
         tool_name=target.name,
-        timeout_s=guard.seconds,
+        timeout_s=guard.seconds if given is None else given,
         run_id=None if run is None else run.run_id,
         started=started,
         still_running=still_running,
@@ -156,8 +161,8 @@ def _late(guard: Timeout, target: Target, runs: bool) -> ToolTimeoutError:
     return error
 
 
-def _left(guard: Timeout, target: Target, *, started: bool) -> ActGuardToolError:
-    error = _error(guard, target, started=started, still_running=started)
+def _left(guard: Timeout, target: Target, given: float, *, started: bool) -> ActGuardToolError:
+    error = _error(guard, target, given, started=started, still_running=started)
     return error if started else unstarted(error, target)
 
 
@@ -166,11 +171,12 @@ def _no_thread(target: Target, why: RuntimeError) -> ActGuardToolError:
     return unstarted(ToolGuardError(message, "NO_THREAD", retryable=True), target)
 
 
-def _until(seconds: float) -> float:
-    """The deadline of a call that begins now: its own, or that of a timed call around it, if that is nearer."""
-    deadline = time.monotonic() + seconds
+def _until(seconds: float) -> tuple[float, float]:
+    """The deadline of a call that begins now, its own or a nearer one of a call around it, and how far away it is."""
+    now = time.monotonic()
+    deadline = now + seconds
     outer = _deadline.get()
-    return deadline if outer is None or outer > deadline else outer
+    return (deadline, seconds) if outer is None or outer > deadline else (outer, max(0.0, outer - now))
 
 
 # ---- asynchronous functions ---------------------------------------------------------------------------------------
@@ -183,7 +189,7 @@ def _timed_async(guard: Timeout, target: Target, body: Callable[..., Any], orpha
     async def timed(*args: Any, **kwargs: Any) -> Any:
         if bounded:
             orphans.check()
-        token = _deadline.set(_until(seconds))
+        token = _deadline.set(_until(seconds)[0])
         try:
             return await Bounded(body(*args, **kwargs), alarms, grace, orphans.ended)
         except Overrun as overrun:
@@ -205,7 +211,7 @@ def _timed_generator(guard: Timeout, target: Target, body: Callable[..., Any]) -
 
     def timed(*args: Any, **kwargs: Any) -> Any:
         end = asyncio.get_running_loop().time() + guard.seconds
-        deadline = _until(guard.seconds)
+        deadline, _ = _until(guard.seconds)
 
         async def in_time(asked: Awaitable[Any]) -> Any:
             clock = asyncio.timeout_at(end)
@@ -231,7 +237,7 @@ def _timed_generator(guard: Timeout, target: Target, body: Callable[..., Any]) -
 def _timed_in_thread(guard: Timeout, target: Target, body: Callable[..., Any], orphans: Orphans) -> Callable[..., Any]:
     def timed(*args: Any, **kwargs: Any) -> Any:
         orphans.check()
-        deadline = _until(guard.seconds)
+        deadline, given = _until(guard.seconds)
         token = _deadline.set(deadline)
         try:
             job = Job(body, args, kwargs)
@@ -247,14 +253,14 @@ def _timed_in_thread(guard: Timeout, target: Target, body: Callable[..., Any], o
             orphans.leave(job)
             raise
         if not ended and orphans.leave(job):
-            raise _left(guard, target, started=job.started)
+            raise _left(guard, target, given, started=job.started)
         job.carry_context()
         try:
             result = job.outcome()
         except ActGuardToolError as inner:
             inner.unstarted = None
             raise
-        return _bounded_further(guard, target, result, deadline, orphans)
+        return _bounded_further(guard, target, result, (deadline, given), orphans)
 
     return timed
 
@@ -264,7 +270,7 @@ def _timed_in_pool(
 ) -> Callable[..., Any]:
     def timed(*args: Any, **kwargs: Any) -> Any:
         orphans.check()
-        deadline = _until(guard.seconds)
+        deadline, given = _until(guard.seconds)
         token = _deadline.set(deadline)
         try:
             context = contextvars.copy_context()
@@ -282,33 +288,33 @@ def _timed_in_pool(
             orphans.leave_in_pool(future)
             raise
         if not ended and orphans.leave_in_pool(future):
-            raise _left(guard, target, started=not future.cancelled())
+            raise _left(guard, target, given, started=not future.cancelled())
         try:
             result = future.result()
         except ActGuardToolError as inner:
             inner.unstarted = None
             raise
-        return _bounded_further(guard, target, result, deadline, orphans)
+        return _bounded_further(guard, target, result, (deadline, given), orphans)
 
     return timed
 
 
 def _timed_here(guard: Timeout, target: Target, body: Callable[..., Any], orphans: Orphans) -> Callable[..., Any]:
     def timed(*args: Any, **kwargs: Any) -> Any:
-        deadline = _until(guard.seconds)
+        deadline, given = _until(guard.seconds)
         token = _deadline.set(deadline)
         try:
             result = body(*args, **kwargs)
         finally:
             _deadline.reset(token)
         if time.monotonic() > deadline:
-            raise _error(guard, target)
-        return _bounded_further(guard, target, result, deadline, orphans)
+            raise _error(guard, target, given)
+        return _bounded_further(guard, target, result, (deadline, given), orphans)
 
     return timed
 
 
-def _bounded_further(guard: Timeout, target: Target, result: Any, deadline: float, orphans: Orphans) -> Any:
+def _bounded_further(guard: Timeout, target: Target, result: Any, until: tuple[float, float], orphans: Orphans) -> Any:
     """*result*, or, if it is something to wait for, itself with what is left of the time."""
     kind: type[Any] = type(result)  # pyright: ignore[reportUnknownVariableType]
     if not hasattr(kind, "__await__"):
@@ -318,13 +324,14 @@ def _bounded_further(guard: Timeout, target: Target, result: Any, deadline: floa
         return await result
 
     async def timed() -> Any:
+        deadline, given = until
         try:
             alarms = Alarms(max(0.0, deadline - time.monotonic()))
             return await Bounded(body(), alarms, guard.grace, orphans.ended)
         except Overrun as overrun:
             if overrun.still_running:
                 orphans.add()
-            error = _error(guard, target, still_running=overrun.still_running)
+            error = _error(guard, target, given, still_running=overrun.still_running)
         raise error
 
     return timed()

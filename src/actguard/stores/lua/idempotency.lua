@@ -26,8 +26,9 @@ function takes.i(step)
   local key, owner, ttl, lease, fingerprint = KEYS[step[2]], step[4], step[5], step[6], step[7]
   local state, holder, known, left, text = record(key)
   if not state then
-    call('DEL', key)
+    -- First what needs memory: a server without any refuses it, unless the script has written before.
     call('HSET', key, 'state', 'in_progress', 'owner', owner, 'lease', digits(now + lease), 'ttl', digits(ttl))
+    call('HDEL', key, 'print', 'text')
     if fingerprint then
       call('HSET', key, 'print', fingerprint)
     end
