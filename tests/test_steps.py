@@ -5,6 +5,7 @@ import gc
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from contextvars import copy_context
 from typing import Any
 
@@ -276,6 +277,115 @@ def test_a_guard_entered_around_the_steps_stays_in_force(say_hello: Callable[[],
         assert len(list(agent())) == 3
 
     assert (outer.calls, guard.calls) == (3, 3)
+
+
+def test_a_limit_of_a_step_holds_inside_a_guard_around_all_steps(ask: Callable[[], object]) -> None:
+    """As of a middleware, of which every step's context is a copy."""
+    outer, guard, inner = BudgetGuard(), BudgetGuard(usd_limit=1), BudgetGuard()
+
+    def agent() -> Iterator[None]:
+        with guard:
+            for _ in range(2):
+                ask()
+                yield
+            with inner:
+                ask()
+                yield
+                ask()
+
+    with outer:
+        assert len(list(apart(agent()))) == 3
+
+    assert (outer.calls, guard.calls, inner.calls) == (4, 4, 2)
+
+
+def test_a_session_of_a_step_holds_inside_a_run_around_all_steps() -> None:
+    @enforce([RequireFact("mail_id", "mail")])
+    def delete(mail_id: str) -> str:
+        return mail_id
+
+    def agent() -> Iterator[str]:
+        with session() as facts:
+            facts.add_fact("mail", "m1")
+            yield ""
+            yield delete("m1")
+
+    with actguard.Client() as client, client.run():
+        assert list(apart(agent())) == ["", "m1"]
+
+
+def test_a_stream_from_before_the_steps_counts_where_it_was_asked_for(
+    say_hello: Callable[[], None], llm_provider: LocalProvider
+) -> None:
+    google, outer, guard = llm_provider.google(), BudgetGuard(), BudgetGuard()
+
+    def agent(stream: Iterator[Any]) -> Iterator[Any]:
+        with guard:
+            yield from stream
+            say_hello()
+
+    with outer:
+        stream = google.models.generate_content_stream(model="gemini-2.5-flash", contents="Hello!")
+        assert list(apart(agent(stream)))
+
+    assert (outer.calls, guard.calls) == (2, 1)
+
+
+@contextmanager
+def budget(guard: BudgetGuard) -> Iterator[None]:
+    with guard:
+        yield
+
+
+@asynccontextmanager
+async def abudget(guard: BudgetGuard) -> AsyncIterator[None]:
+    async with guard:
+        yield
+
+
+@pytest.mark.parametrize("manager", [budget, lambda guard: guard], ids=["helper", "guard"])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_who_enters_by_means_of_contextlib_has_entered_it(
+    manager: Callable[[BudgetGuard], Any], stacked: bool, say_hello: Callable[[], None]
+) -> None:
+    guard = BudgetGuard()
+
+    def agent() -> Iterator[None]:
+        with ExitStack() as stack:
+            if stacked:
+                stack.enter_context(manager(guard))
+            with nullcontext() if stacked else manager(guard):
+                for _ in range(3):
+                    say_hello()
+                    yield
+
+    assert len(list(apart(agent()))) == 3
+    assert guard.calls == 3
+
+
+@pytest.mark.parametrize("manager", [abudget, lambda guard: guard], ids=["helper", "guard"])
+@pytest.mark.parametrize("stacked", [False, True])
+async def test_who_enters_by_means_of_contextlib_in_a_task_has_entered_it(
+    manager: Callable[[BudgetGuard], Any], stacked: bool, llm_provider: LocalProvider
+) -> None:
+    openai, guard = llm_provider.async_openai(), BudgetGuard()
+
+    async def agent() -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if stacked:
+                await stack.enter_async_context(manager(guard))
+            async with nullcontext() if stacked else manager(guard):
+                for _ in range(3):
+                    await openai.chat.completions.create(**HELLO)
+                    yield
+
+    steps = agent()
+    for _ in range(3):
+        await asyncio.create_task(anext(steps))  # type: ignore[arg-type]
+    with pytest.raises(StopAsyncIteration):
+        await asyncio.create_task(anext(steps))  # type: ignore[arg-type]
+
+    assert guard.calls == 3
 
 
 def test_a_generator_that_is_dropped_in_the_middle_is_forgotten(say_hello: Callable[[], None]) -> None:

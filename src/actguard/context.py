@@ -159,10 +159,11 @@ def end_frame(entered: Frame, previous: Frame) -> None:
 # ---- generators that are run step by step ----------------------------------------------------------------------------
 
 _GENERATOR = 0x20 | 0x200  # co_flags: a generator, or an asynchronous one
+_CONTEXTLIB = contextmanager.__code__.co_filename
 
-generators: dict[FrameType, tuple[Frame, ...]] = {}
-"""What generators have entered and not left, innermost last, by the Python frame of the generator. The thread pool of a
-web server runs each step in a context of its own, in which nothing of it is in force."""
+generators: dict[FrameType, tuple[tuple[Frame, Frame], ...]] = {}
+"""What generators have entered and not left, innermost last, and what was around it, by their Python frames. The thread
+pool of a web server runs each step in a context of its own, in which nothing of it is in force."""
 
 
 def caller() -> FrameType:
@@ -170,45 +171,50 @@ def caller() -> FrameType:
     return sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
 
 
-def note_generator(python: FrameType, entered: Frame) -> FrameType | None:
-    """Remember that *python* has entered *entered*, if it is a generator's: what `forget_generator` is to be given."""
-    if not python.f_code.co_flags & _GENERATOR:
-        return None
-    generators[python] = (*generators.get(python, ()), entered)
-    return python
+def note_generator(python: FrameType, entered: Frame, around: Frame) -> tuple[FrameType, ...]:
+    """Remember that *python* has entered *entered*, if it is a generator's: what `forget_generator` is to be given.
+
+    Who enters by means of contextlib, through an `ExitStack` or a `@contextmanager` of his own, has entered it too.
+    """
+    noted: list[FrameType] = []
+    last: FrameType | None = python
+    while last is not None:
+        if last.f_code.co_flags & _GENERATOR:
+            generators[last] = (*generators.get(last, ()), (entered, around))
+            noted.append(last)
+        back = last.f_back
+        by_contextlib = _CONTEXTLIB in (last.f_code.co_filename, None if back is None else back.f_code.co_filename)
+        last = back if by_contextlib else None
+    return tuple(noted)
 
 
-def forget_generator(python: FrameType | None, entered: Frame) -> None:
-    if python is None:
-        return
-    left = tuple(frame for frame in generators.get(python, ()) if frame is not entered)
-    if left:
-        generators[python] = left
-    else:
-        generators.pop(python, None)
+def forget_generator(noted: tuple[FrameType, ...], entered: Frame) -> None:
+    for python in noted:
+        left = tuple(pair for pair in generators.get(python, ()) if pair[0] is not entered)
+        if left:
+            generators[python] = left
+        else:
+            generators.pop(python, None)
 
 
 def lost_frame() -> Frame | None:
     """What is in force here, and beside it what the innermost generator that runs here has entered and is not.
 
-    None: nothing was lost. To be asked where something is missing; looks at every caller.
+    None: nothing was lost. To be asked where something was entered by a generator; looks at every caller.
     """
     python: FrameType | None = caller()
-    noted: tuple[Frame, ...] = ()
+    noted: tuple[tuple[Frame, Frame], ...] = ()
     while python is not None and not (noted := generators.get(python, ())):
         python = python.f_back
     if not noted:
         return None
-    here, entered = _frame.get(), noted[-1]
-    if is_outside(here):
+    here, entered = _frame.get(), noted[-1][0]
+    if here is entered:
+        return None
+    if is_outside(here) or any(here is around for _, around in noted):
         return entered
     whole = Frame._make(outer if inner is None else inner for inner, outer in zip(here, entered, strict=True))
     return None if all(now is then for now, then in zip(whole, here, strict=True)) else whole
-
-
-def lost_outside() -> Frame | None:
-    """`lost_frame()`, where nothing at all is in force."""
-    return lost_frame() if is_outside(_frame.get()) else None
 
 
 def frame_here() -> Frame:

@@ -62,13 +62,13 @@ _lock = threading.Lock()
 class _Entry:
     """One entry into a session."""
 
-    __slots__ = ("frame", "generator", "left", "previous", "session")
+    __slots__ = ("frame", "left", "noted", "previous", "session")
 
     def __init__(self, session: "session", previous: Frame, frame: Frame, python: FrameType) -> None:
         self.session = session
         self.previous = previous
         self.frame = frame
-        self.generator = note_generator(python, frame)
+        self.noted = note_generator(python, frame, previous)
         self.left = False
 
 
@@ -263,7 +263,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
                 if self._life is life:
                     self._life = None
         end_frame(entry.frame, entry.previous)
-        forget_generator(entry.generator, entry.frame)
+        forget_generator(entry.noted, entry.frame)
         return life if over and not life.shared else None
 
     def _end(self) -> Life:

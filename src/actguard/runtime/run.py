@@ -68,7 +68,7 @@ class ClientRun:
         self.user_id = user_id
         self.run_id = run_id or f"run_{os.urandom(16).hex()}"
         self.thread_id = thread_id
-        self._entries: list[tuple[Frame, Frame, FrameType | None]] = []
+        self._entries: list[tuple[Frame, Frame, tuple[FrameType, ...]]] = []
 
     def __enter__(self) -> Self:
         self._enter(caller())
@@ -83,7 +83,7 @@ class ClientRun:
         backing = self.client.open_run(self.run_id, self.user_id)
         entered = frame._replace(run=Run(self.run_id, self.user_id, backing.emitter, backing, self.thread_id))
         enter_frame(entered)
-        self._entries.append((entered, frame, note_generator(python, entered)))
+        self._entries.append((entered, frame, note_generator(python, entered, frame)))
         backing.started()
 
     def __exit__(
@@ -93,9 +93,9 @@ class ClientRun:
             raise MissingRuntimeContextError(f"Run {self.run_id!r} is not entered, or was left already.")
         here = current_frame()
         index = next((index for index, (entered, *_) in enumerate(self._entries) if entered is here), -1)
-        entered, previous, generator = self._entries.pop(index)
+        entered, previous, noted = self._entries.pop(index)
         end_frame(entered, previous)
-        forget_generator(generator, entered)
+        forget_generator(noted, entered)
         assert entered.run is not None
         entered.run.backing.ended(error)
 
