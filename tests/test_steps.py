@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextma
 from contextvars import copy_context
 from typing import Any
 
+import httpx2
 import pytest
 from starlette.concurrency import iterate_in_threadpool
 
@@ -19,6 +20,7 @@ from actguard import (
     BudgetWarning,
     GuardError,
     RequireFact,
+    UnmeteredCallError,
     context,
     enforce,
     max_attempts,
@@ -386,6 +388,32 @@ async def test_who_enters_by_means_of_contextlib_in_a_task_has_entered_it(
         await asyncio.create_task(anext(steps))  # type: ignore[arg-type]
 
     assert guard.calls == 3
+
+
+def test_events_tools_that_yield_and_uncounted_ways_out_meet_what_a_step_has_entered(
+    say_hello: Callable[[], None],
+) -> None:
+    seen: list[Any] = []
+    client = actguard.Client(event_sinks=[seen.append])
+
+    @max_attempts(calls=3)
+    def search() -> Iterator[str]:
+        yield "found"
+
+    def agent() -> Iterator[None]:
+        with client.run(), BudgetGuard(usd_limit=1, bypass="block"):
+            yield
+            actguard.emit_event("order", "placed")
+            assert list(search()) == ["found"]
+            with pytest.raises(UnmeteredCallError):
+                httpx2.post("https://api.openai.com/v1/chat/completions", json=HELLO)
+            say_hello()
+            yield
+
+    assert len(list(apart(agent()))) == 2
+    client.close()
+
+    assert "order.placed" in [f"{event['category']}.{event['name']}" for event in seen]
 
 
 def test_a_generator_that_is_dropped_in_the_middle_is_forgotten(say_hello: Callable[[], None]) -> None:

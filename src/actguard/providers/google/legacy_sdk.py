@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from actguard.budget.account import Account
-from actguard.context import arun_in, current_frame, generators, lost_frame, run_in
+from actguard.context import arun_in, current_frame, frame_here, generators, lost_frame, run_in
 from actguard.providers.call import Call, current_call
 from actguard.providers.gate import aadmit, admit, unmetered
 from actguard.providers.google.chunks import ChunkTap
@@ -105,7 +105,7 @@ def _around_agenerate(original: Callable[..., Any]) -> Callable[..., Any]:
 def _around_embed(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def embed(service: Any, *args: Any, **kwargs: Any) -> Any:
-        account = current_frame().scope
+        account = frame_here().scope
         if account is not None:
             assert isinstance(account, Account)
             unmetered(account, f"{WIRE.name} embed_content through google.generativeai")

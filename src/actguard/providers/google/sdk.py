@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Any, NamedTuple, cast
 
 from actguard.budget.account import Account
-from actguard.context import arun_in, current_frame, generators, lost_frame, run_in
+from actguard.context import arun_in, current_frame, frame_here, generators, lost_frame, run_in
 from actguard.providers.body import is_object
 from actguard.providers.call import Call, current_call, deferred
 from actguard.providers.counting import new
@@ -227,7 +227,7 @@ def _around_astream(original: Callable[..., Any]) -> Callable[..., Any]:
 def _around_connect(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def connect(live: Any, *args: Any, **kwargs: Any) -> Any:
-        account = current_frame().scope
+        account = frame_here().scope
         if account is None:
             return original(live, *args, **kwargs)
         assert isinstance(account, Account)
