@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from contextvars import copy_context
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import httpx2
@@ -230,6 +231,53 @@ def test_threads_of_a_pool_that_a_step_has_started_serve_everybody(say_hello: Ca
     with pool:
         pool.submit(say_hello).result(SECONDS)
     assert list(steps) == []
+
+    assert guard.calls == 1
+
+
+@pytest.mark.parametrize("make", [ThreadPoolExecutor, ThreadPool])
+def test_a_thread_that_has_made_a_step_is_free_for_others(
+    make: Callable[[int], Any], say_hello: Callable[[], None]
+) -> None:
+    """As `run_in_executor(None, next, steps)` makes it: in the context of the thread."""
+    guard = BudgetGuard()
+
+    def agent() -> Iterator[None]:
+        with guard:
+            for _ in range(3):
+                say_hello()
+                yield
+
+    def run(pool: Any, *work: Any) -> None:
+        if isinstance(pool, ThreadPoolExecutor):
+            pool.submit(*work).result(SECONDS)
+        else:
+            pool.apply(work[0], work[1:])
+
+    steps = agent()
+    with make(1) as first, make(1) as second:
+        for pool in (first, second, first, second):
+            run(pool, next, steps, None)
+            run(first, say_hello)
+            run(second, say_hello)
+
+    assert guard.calls == 3
+
+
+async def test_what_a_later_step_sends_to_a_thread_counts(say_hello: Callable[[], None]) -> None:
+    guard = BudgetGuard()
+
+    async def agent() -> AsyncIterator[None]:
+        async with guard:
+            yield
+            await asyncio.to_thread(say_hello)
+            yield
+
+    steps = agent()
+    for _ in range(2):
+        await asyncio.create_task(anext(steps))  # type: ignore[arg-type]
+    await asyncio.to_thread(say_hello)
+    await asyncio.create_task(steps.aclose())  # type: ignore[attr-defined]
 
     assert guard.calls == 1
 

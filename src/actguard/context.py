@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -122,6 +122,11 @@ def is_over(worker: Worker) -> bool:
     return task is None or bool(task.done())
 
 
+def frame_in(context: Context) -> Frame:
+    """`current_frame()`, of what runs in *context*."""
+    return context.get(_frame, OUTSIDE)
+
+
 def leave_frame(token: Token[Frame], entered: Frame, previous: Frame) -> None:
     """Undo `enter_frame`, also from a context that is not the one it was entered in.
 
@@ -166,6 +171,11 @@ generators: dict[FrameType, tuple[tuple[Frame, Frame], ...]] = {}
 pool of a web server runs each step in a context of its own, in which nothing of it is in force."""
 
 
+stained: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+"""Threads on which a generator has entered something outside of everything. Where the step ran in the thread's own
+context, that is in force there until it is left, for whatever the thread does between two steps."""
+
+
 def caller() -> FrameType:
     """The Python frame that has called whoever asks."""
     return sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
@@ -185,6 +195,8 @@ def note_generator(python: FrameType, entered: Frame, around: Frame) -> tuple[Fr
         back = last.f_back
         by_contextlib = _CONTEXTLIB in (last.f_code.co_filename, None if back is None else back.f_code.co_filename)
         last = back if by_contextlib else None
+    if noted and is_outside(around) and (thread := threading.current_thread()) is not threading.main_thread():
+        stained.add(thread)
     return tuple(noted)
 
 
