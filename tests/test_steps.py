@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from contextvars import copy_context
+from itertools import zip_longest
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
@@ -312,6 +313,27 @@ def test_what_runs_between_two_steps_is_outside(say_hello: Callable[[], None]) -
         say_hello()
 
     assert [guard.calls for guard in guards] == [2, 2]
+
+
+def test_generators_that_share_a_guard_a_session_and_a_run_leave_their_own_entries(
+    say_hello: Callable[[], None],
+) -> None:
+    client, guard, facts = actguard.Client(), BudgetGuard(), session()
+    run = client.run()
+
+    def agent(steps: int) -> Iterator[None]:
+        with run, facts, guard:
+            for _ in range(steps):
+                say_hello()
+                yield
+        assert context.frame_here() is OUTSIDE
+        say_hello()
+
+    for _ in zip_longest(*(apart(agent(steps)) for steps in (1, 3, 2))):
+        say_hello()
+    client.close()
+
+    assert guard.calls == 6
 
 
 def test_a_guard_entered_around_the_steps_stays_in_force(say_hello: Callable[[], None]) -> None:

@@ -7,7 +7,7 @@ consistent view for as long as it needs it.
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, Token
 from types import FrameType
@@ -207,6 +207,21 @@ def forget_generator(noted: tuple[FrameType, ...], entered: Frame) -> None:
             generators[python] = left
         else:
             generators.pop(python, None)
+
+
+def entry_here(entered: Sequence[Frame]) -> int:
+    """Which of these entries, oldest first, the running code is about to leave; -1: there is none.
+
+    The one that is in force here; else the last one of a generator that runs here; else the last one of all.
+    """
+    here, python = [_frame.get()], caller() if generators else None
+    while True:
+        for index in range(len(entered) - 1, -1, -1):
+            if any(entered[index] is frame for frame in here):
+                return index
+        if python is None:
+            return len(entered) - 1
+        here, python = [frame for frame, _ in generators.get(python, ())], python.f_back
 
 
 def lost_frame() -> Frame | None:

@@ -31,6 +31,7 @@ from actguard.context import (
     current_frame,
     end_frame,
     enter_frame,
+    entry_here,
     forget_generator,
     frame_here,
     note_generator,
@@ -237,11 +238,7 @@ class BudgetGuard(Readings):
         lost = not _is_inside(account, here)
         if lost and account is not None and _is_inside(account, frame_here()):
             lost = not account.calls  # by a generator that counts what it calls itself, and has called nothing
-        for index in range(len(self._entries) - 1, -1, -1):
-            if self._entries[index][0] is here:
-                break
-        else:
-            index = len(self._entries) - 1
+        index = entry_here([entered for entered, *_ in self._entries])
         if index >= 0:
             entered, previous, noted = self._entries.pop(index)
             end_frame(entered, previous)

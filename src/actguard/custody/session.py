@@ -20,9 +20,9 @@ from actguard.budget.guard import before_first_call
 from actguard.context import (
     Frame,
     caller,
-    current_frame,
     end_frame,
     enter_frame,
+    entry_here,
     forget_generator,
     frame_here,
     note_generator,
@@ -245,14 +245,10 @@ class session:  # noqa: N801 - used as a word: `with session():`
 
     def _leave(self) -> Life | None:
         """Undo the innermost entry of the running code; the life, if it is over with that."""
-        here = current_frame()
         with _lock:
-            entry = next((entry for entry in reversed(self._entries) if entry.frame is here), None)
-            if entry is None:  # left elsewhere than it was entered, or in another order
-                if not self._entries:
-                    raise SessionUsageError(f"session {self.id!r} was left more often than it was entered")
-                entry = self._entries[-1]
-            self._entries.remove(entry)
+            if not self._entries:
+                raise SessionUsageError(f"session {self.id!r} was left more often than it was entered")
+            entry = self._entries.pop(entry_here([entry.frame for entry in self._entries]))
             life: Life = entry.frame.session
             life.entries -= 1
             over = life.entries == 0 and not life.ended

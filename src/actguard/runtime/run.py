@@ -13,9 +13,9 @@ from actguard.context import (
     Frame,
     Run,
     caller,
-    current_frame,
     end_frame,
     enter_frame,
+    entry_here,
     forget_generator,
     frame_here,
     note_generator,
@@ -91,8 +91,7 @@ class ClientRun:
     ) -> None:
         if not self._entries:
             raise MissingRuntimeContextError(f"Run {self.run_id!r} is not entered, or was left already.")
-        here = current_frame()
-        index = next((index for index, (entered, *_) in enumerate(self._entries) if entered is here), -1)
+        index = entry_here([entered for entered, *_ in self._entries])
         entered, previous, noted = self._entries.pop(index)
         end_frame(entered, previous)
         forget_generator(noted, entered)
