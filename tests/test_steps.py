@@ -300,6 +300,29 @@ def test_a_step_of_a_step_is_in_the_guard_around_both(say_hello: Callable[[], No
     assert guard.calls == 4
 
 
+def test_steps_in_steps_are_in_all_guards_around_them(say_hello: Callable[[], None]) -> None:
+    outer, guard, inner = BudgetGuard(), BudgetGuard(), BudgetGuard()
+
+    def tool() -> Iterator[None]:
+        with inner:
+            for _ in range(3):
+                say_hello()
+                yield
+
+    def agent() -> Iterator[None]:
+        with guard:
+            steps = apart(tool())
+            next(steps)
+            yield
+            yield from steps
+            say_hello()
+
+    with outer:
+        assert len(list(apart(agent()))) == 3
+
+    assert (outer.calls, guard.calls, inner.calls) == (4, 4, 3)
+
+
 def test_what_runs_between_two_steps_is_outside(say_hello: Callable[[], None]) -> None:
     guards = [BudgetGuard(), BudgetGuard()]
 

@@ -166,7 +166,9 @@ def end_frame(entered: Frame, previous: Frame) -> None:
 _GENERATOR = 0x20 | 0x200  # co_flags: a generator, or an asynchronous one
 _CONTEXTLIB = contextmanager.__code__.co_filename
 
-generators: dict[FrameType, tuple[tuple[Frame, Frame], ...]] = {}
+_Noted = tuple[tuple[Frame, Frame], ...]
+
+generators: dict[FrameType, _Noted] = {}
 """What generators have entered and not left, innermost last, and what was around it, by their Python frames. The thread
 pool of a web server runs each step in a context of its own, in which nothing of it is in force."""
 
@@ -229,17 +231,25 @@ def lost_frame() -> Frame | None:
 
     None: nothing was lost. To be asked where something was entered by a generator; looks at every caller.
     """
+    here = _frame.get()
     python: FrameType | None = caller()
-    noted: tuple[tuple[Frame, Frame], ...] = ()
-    while python is not None and not (noted := generators.get(python, ())):
+    entered: Frame | None = None
+    around: list[Frame] = []  # what was entered last, and then what was around that, from one to the next
+    while python is not None:
+        if python in generators:
+            noted: _Noted = generators.get(python, ())
+            for inner, outer in reversed(noted):
+                if entered is None:
+                    entered, around = inner, [inner]
+                    if here is entered or is_outside(here):
+                        return None if here is entered else entered
+                if any(inner is frame for frame in around):
+                    around.append(outer)
+                    if here is outer:
+                        return entered
         python = python.f_back
-    if not noted:
+    if entered is None:
         return None
-    here, entered = _frame.get(), noted[-1][0]
-    if here is entered:
-        return None
-    if is_outside(here) or any(here is around for _, around in noted):
-        return entered
     whole = Frame._make(outer if inner is None else inner for inner, outer in zip(here, entered, strict=True))
     return None if all(now is then for now, then in zip(whole, here, strict=True)) else whole
 
