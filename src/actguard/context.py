@@ -7,7 +7,7 @@ consistent view for as long as it needs it.
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, Token
 from types import FrameType
@@ -211,18 +211,24 @@ def forget_generator(noted: tuple[FrameType, ...], entered: Frame) -> None:
             generators.pop(python, None)
 
 
-def entry_here(entered: Sequence[Frame]) -> int:
-    """Which of these entries, oldest first, the running code is about to leave; -1: there is none.
+Entry = tuple[Frame, Frame, tuple[FrameType, ...]]
+"""What was entered, what was in force around it, and the generators that have noted it."""
+
+
+def take_entry(entries: list[Entry]) -> Entry | None:
+    """Take out of *entries*, oldest first, the one that the running code leaves; None: there is none.
 
     The one that is in force here; else the last one of a generator that runs here; else the last one of all.
     """
     here, python = [_frame.get()], caller() if generators else None
     while True:
-        for index in range(len(entered) - 1, -1, -1):
-            if any(entered[index] is frame for frame in here):
-                return index
+        for index in range(len(entries) - 1, -1, -1):
+            for frame in here:
+                # The collector may close a generator at any time, which takes its own entry out.
+                if index < len(entries) and entries[index][0] is frame:
+                    return entries.pop(index)
         if python is None:
-            return len(entered) - 1
+            return entries.pop() if entries else None
         here, python = [frame for frame, _ in generators.get(python, ())], python.f_back
 
 

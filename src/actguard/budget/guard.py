@@ -25,16 +25,17 @@ from actguard.budget.readings import Readings
 from actguard.budget.reported import count_cost, count_usage
 from actguard.budget.usage import Usage
 from actguard.context import (
+    Entry,
     Frame,
     Run,
     caller,
     current_frame,
     end_frame,
     enter_frame,
-    entry_here,
     forget_generator,
     frame_here,
     note_generator,
+    take_entry,
 )
 from actguard.exceptions import (
     ActGuardUsageError,
@@ -111,7 +112,7 @@ class BudgetGuard(Readings):
         self._book = prices
         self._account: Account | None = None
         self._reservations: list[Reservation] = []
-        self._entries: list[tuple[Frame, Frame, tuple[FrameType, ...]]] = []
+        self._entries: list[Entry] = []
         self._coming_and_going = threading.RLock()  # the collector may close a generator inside it, which leaves too
 
     # ---- entering and leaving ----
@@ -238,9 +239,9 @@ class BudgetGuard(Readings):
         lost = not _is_inside(account, here)
         if lost and account is not None and _is_inside(account, frame_here()):
             lost = not account.calls  # by a generator that counts what it calls itself, and has called nothing
-        index = entry_here([entered for entered, *_ in self._entries])
-        if index >= 0:
-            entered, previous, noted = self._entries.pop(index)
+        entry = take_entry(self._entries)
+        if entry is not None:
+            entered, previous, noted = entry
             end_frame(entered, previous)
             forget_generator(noted, entered)
         if self._entries:

@@ -18,14 +18,14 @@ from typing import Any, NamedTuple, Self
 
 from actguard.budget.guard import before_first_call
 from actguard.context import (
-    Frame,
+    Entry,
     caller,
     end_frame,
     enter_frame,
-    entry_here,
     forget_generator,
     frame_here,
     note_generator,
+    take_entry,
 )
 from actguard.custody.kinds import HEAD, LASTING, OWN, PLAN, own_kind
 from actguard.custody.life import Life, aio
@@ -56,20 +56,7 @@ class KnownFact(NamedTuple):
 
 _lives: dict[tuple[int, str], Life] = {}
 """Lives that are open in this process, by store and by name, which is a session's id in its scope."""
-_lock = threading.Lock()
-
-
-class _Entry:
-    """One entry into a session."""
-
-    __slots__ = ("frame", "left", "noted", "previous", "session")
-
-    def __init__(self, session: "session", previous: Frame, frame: Frame, python: FrameType) -> None:
-        self.session = session
-        self.previous = previous
-        self.frame = frame
-        self.noted = note_generator(python, frame, previous)
-        self.left = False
+_lock = threading.RLock()  # the collector may close a generator inside it, which leaves too
 
 
 class session:  # noqa: N801 - used as a word: `with session():`
@@ -114,7 +101,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
         self._store: FactStore | None = store
         self._shared = shared
         self._life: Life | None = None
-        self._entries: list[_Entry] = []
+        self._entries: list[Entry] = []
 
     def __enter__(self) -> Self:
         return self._enter(caller())
@@ -127,7 +114,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
         life = self._join()
         frame = previous._replace(session=life)
         with _lock:
-            self._entries.append(_Entry(self, previous, frame, python))
+            self._entries.append((frame, previous, note_generator(python, frame, previous)))
         enter_frame(frame)
         return self
 
@@ -246,10 +233,11 @@ class session:  # noqa: N801 - used as a word: `with session():`
     def _leave(self) -> Life | None:
         """Undo the innermost entry of the running code; the life, if it is over with that."""
         with _lock:
-            if not self._entries:
+            entry = take_entry(self._entries)
+            if entry is None:
                 raise SessionUsageError(f"session {self.id!r} was left more often than it was entered")
-            entry = self._entries.pop(entry_here([entry.frame for entry in self._entries]))
-            life: Life = entry.frame.session
+            entered, previous, noted = entry
+            life: Life = entered.session
             life.entries -= 1
             over = life.entries == 0 and not life.ended
             if life.entries == 0:
@@ -258,8 +246,8 @@ class session:  # noqa: N801 - used as a word: `with session():`
                     del _lives[id(life.store), life.name]
                 if self._life is life:
                     self._life = None
-        end_frame(entry.frame, entry.previous)
-        forget_generator(entry.noted, entry.frame)
+        end_frame(entered, previous)
+        forget_generator(noted, entered)
         return life if over and not life.shared else None
 
     def _end(self) -> Life:

@@ -10,15 +10,16 @@ from actguard.budget.backing import Ask, Backing
 from actguard.budget.guard import BudgetGuard, before_first_call
 from actguard.budget.policy import text
 from actguard.context import (
+    Entry,
     Frame,
     Run,
     caller,
     end_frame,
     enter_frame,
-    entry_here,
     forget_generator,
     frame_here,
     note_generator,
+    take_entry,
 )
 from actguard.exceptions import (
     ActGuardUsageError,
@@ -68,7 +69,7 @@ class ClientRun:
         self.user_id = user_id
         self.run_id = run_id or f"run_{os.urandom(16).hex()}"
         self.thread_id = thread_id
-        self._entries: list[tuple[Frame, Frame, tuple[FrameType, ...]]] = []
+        self._entries: list[Entry] = []
 
     def __enter__(self) -> Self:
         self._enter(caller())
@@ -89,10 +90,10 @@ class ClientRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if not self._entries:
+        entry = take_entry(self._entries)
+        if entry is None:
             raise MissingRuntimeContextError(f"Run {self.run_id!r} is not entered, or was left already.")
-        index = entry_here([entered for entered, *_ in self._entries])
-        entered, previous, noted = self._entries.pop(index)
+        entered, previous, noted = entry
         end_frame(entered, previous)
         forget_generator(noted, entered)
         assert entered.run is not None
