@@ -509,6 +509,33 @@ def test_events_tools_that_yield_and_uncounted_ways_out_meet_what_a_step_has_ent
     assert "order.placed" in [f"{event['category']}.{event['name']}" for event in seen]
 
 
+def test_the_collector_may_close_a_generator_while_its_guard_and_session_are_entered_and_left() -> None:
+    guard, facts = BudgetGuard(), session()
+
+    def agent() -> Iterator[None]:
+        itself = [(yield)]
+        with facts, guard:
+            yield
+        assert itself
+
+    threshold = gc.get_threshold()
+    try:
+        for often in range(1, 120):
+            steps: Any = agent()
+            next(steps)
+            gc.set_threshold(10_000)
+            copy_context().run(steps.send, steps)
+            del steps
+            gc.set_threshold(often, 1, 1)
+            with facts, guard:
+                pass
+    finally:
+        gc.set_threshold(*threshold)
+    gc.collect()
+    with guard, facts:
+        pass
+
+
 def test_a_generator_that_is_dropped_in_the_middle_is_forgotten(say_hello: Callable[[], None]) -> None:
     guard = BudgetGuard()
 

@@ -215,21 +215,30 @@ Entry = tuple[Frame, Frame, tuple[FrameType, ...]]
 """What was entered, what was in force around it, and the generators that have noted it."""
 
 
-def take_entry(entries: list[Entry]) -> Entry | None:
-    """Take out of *entries*, oldest first, the one that the running code leaves; None: there is none.
+def take_entry(entries: list[Entry], python: FrameType) -> Entry | None:
+    """Take out of *entries*, oldest first, the one that *python* leaves; None: there is none.
 
-    The one that is in force here; else the last one of a generator that runs here; else the last one of all.
+    Its own, if it is a generator's, which may be closed in the midst of anything; else the one that is in force here;
+    else the last one of a generator that runs here; else the last one of all.
     """
-    here, python = [_frame.get()], caller() if generators else None
-    while True:
-        for index in range(len(entries) - 1, -1, -1):
-            for frame in here:
-                # The collector may close a generator at any time, which takes its own entry out.
-                if index < len(entries) and entries[index][0] is frame:
-                    return entries.pop(index)
-        if python is None:
-            return entries.pop() if entries else None
-        here, python = [frame for frame, _ in generators.get(python, ())], python.f_back
+    entry = _taken(entries, _noted_by(python)) or _taken(entries, [_frame.get()])
+    above = python.f_back if generators else None
+    while entry is None and above is not None:
+        entry, above = _taken(entries, _noted_by(above)), above.f_back
+    return entry or (entries.pop() if entries else None)
+
+
+def _noted_by(python: FrameType) -> list[Frame]:
+    return [frame for frame, _ in generators.get(python, ())]
+
+
+def _taken(entries: list[Entry], frames: list[Frame]) -> Entry | None:
+    for index in range(len(entries) - 1, -1, -1):
+        for frame in frames:
+            # The collector may close a generator at any time, which takes its own entry out.
+            if index < len(entries) and entries[index][0] is frame:
+                return entries.pop(index)
+    return None
 
 
 def lost_frame() -> Frame | None:

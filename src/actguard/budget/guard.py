@@ -129,7 +129,7 @@ class BudgetGuard(Readings):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with self._coming_and_going:
-            reservations, lost = self._leave()
+            reservations, lost = self._leave(caller())
         try:
             self._close(error, lost)
         finally:
@@ -148,7 +148,7 @@ class BudgetGuard(Readings):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with self._coming_and_going:
-            reservations, lost = self._leave()
+            reservations, lost = self._leave(caller())
         try:
             self._close(error, lost)
         finally:
@@ -228,7 +228,7 @@ class BudgetGuard(Readings):
             listener=parent.listener if parent else None,
         )
 
-    def _leave(self) -> tuple[list[Reservation], bool]:
+    def _leave(self, python: FrameType) -> tuple[list[Reservation], bool]:
         """Leave the last entry.
 
         Returns:
@@ -239,7 +239,7 @@ class BudgetGuard(Readings):
         lost = not _is_inside(account, here)
         if lost and account is not None and _is_inside(account, frame_here()):
             lost = not account.calls  # by a generator that counts what it calls itself, and has called nothing
-        entry = take_entry(self._entries)
+        entry = take_entry(self._entries, python)
         if entry is not None:
             entered, previous, noted = entry
             end_frame(entered, previous)

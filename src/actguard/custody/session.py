@@ -121,7 +121,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        over = self._leave()
+        over = self._leave(caller())
         if over is not None:
             try:
                 over.store.facts_end(over.key)
@@ -134,7 +134,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        over = self._leave()
+        over = self._leave(caller())
         if over is not None:
             try:
                 await aio(over.store, "facts_end", over.key)
@@ -230,10 +230,10 @@ class session:  # noqa: N801 - used as a word: `with session():`
             self._life = life
         return life
 
-    def _leave(self) -> Life | None:
+    def _leave(self, python: FrameType) -> Life | None:
         """Undo the innermost entry of the running code; the life, if it is over with that."""
         with _lock:
-            entry = take_entry(self._entries)
+            entry = take_entry(self._entries, python)
             if entry is None:
                 raise SessionUsageError(f"session {self.id!r} was left more often than it was entered")
             entered, previous, noted = entry

@@ -90,7 +90,10 @@ class ClientRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        entry = take_entry(self._entries)
+        self._leave(caller(), error)
+
+    def _leave(self, python: FrameType, error: BaseException | None) -> None:
+        entry = take_entry(self._entries, python)
         if entry is None:
             raise MissingRuntimeContextError(f"Run {self.run_id!r} is not entered, or was left already.")
         entered, previous, noted = entry
@@ -106,7 +109,7 @@ class ClientRun:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.__exit__(kind, error, traceback)
+        self._leave(caller(), error)
 
     def __repr__(self) -> str:
         return f"<ClientRun {self.run_id!r}{' (active)' if self._entries else ''}>"
