@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import gevent
 import gevent.pool
+import gevent.threadpool
 import pytest
 
 import actguard
@@ -41,6 +42,15 @@ def test_a_greenlet_runs_in_the_guard_that_it_was_spawned_in() -> None:
         ]
 
     assert [greenlet.get() for greenlet in spawned] == [guard.account] * 5
+
+
+def test_work_on_the_native_threads_of_gevent_is_carried_and_forgotten() -> None:
+    threads = gevent.get_hub().threadpool
+    with BudgetGuard() as guard, gevent.threadpool.ThreadPoolExecutor(1) as executor:
+        seen = [threads.spawn(look).get(), threads.apply(look), executor.submit(look).result()]
+
+    assert seen == [guard.account] * 3
+    assert threads.spawn(look).get() is None
 
 
 def test_a_greenlet_from_outside_never_sees_a_guard() -> None:

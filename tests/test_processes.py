@@ -323,6 +323,31 @@ def test_a_process_started_inside_a_guard_is_told_wherever_it_calls(
     assert llm_provider.ledger.calls == 2
 
 
+@pytest.mark.parametrize("method", [*multiprocessing.get_all_start_methods()][:2])
+def test_a_process_that_a_later_step_of_a_generator_starts_is_told(
+    tmp_path: Path, llm_provider: LocalProvider, method: str
+) -> None:
+    results = run(
+        tmp_path,
+        llm_provider,
+        f"""
+        from contextvars import copy_context
+        context = multiprocessing.get_context({method!r})
+        def agent():
+            with BudgetGuard(usd_limit=1):
+                work.say_hello()
+                yield
+                start(context, work.told)
+                yield
+        steps = agent()
+        for _ in range(2):
+            copy_context().run(next, steps)
+        """,
+    )
+
+    assert results == [["UnmeteredCallError", "process"]]
+
+
 def test_a_process_started_outside_is_free(tmp_path: Path, llm_provider: LocalProvider) -> None:
     results = run(
         tmp_path,

@@ -5,9 +5,13 @@ import gc
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from contextvars import copy_context
+from itertools import zip_longest
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
+import httpx2
 import pytest
 from starlette.concurrency import iterate_in_threadpool
 
@@ -18,6 +22,7 @@ from actguard import (
     BudgetWarning,
     GuardError,
     RequireFact,
+    UnmeteredCallError,
     context,
     enforce,
     max_attempts,
@@ -231,6 +236,53 @@ def test_threads_of_a_pool_that_a_step_has_started_serve_everybody(say_hello: Ca
     assert guard.calls == 1
 
 
+@pytest.mark.parametrize("make", [ThreadPoolExecutor, ThreadPool])
+def test_a_thread_that_has_made_a_step_is_free_for_others(
+    make: Callable[[int], Any], say_hello: Callable[[], None]
+) -> None:
+    """As `run_in_executor(None, next, steps)` makes it: in the context of the thread."""
+    guard = BudgetGuard()
+
+    def agent() -> Iterator[None]:
+        with guard:
+            for _ in range(3):
+                say_hello()
+                yield
+
+    def run(pool: Any, *work: Any) -> None:
+        if isinstance(pool, ThreadPoolExecutor):
+            pool.submit(*work).result(SECONDS)
+        else:
+            pool.apply(work[0], work[1:])
+
+    steps = agent()
+    with make(1) as first, make(1) as second:
+        for pool in (first, second, first, second):
+            run(pool, next, steps, None)
+            run(first, say_hello)
+            run(second, say_hello)
+
+    assert guard.calls == 3
+
+
+async def test_what_a_later_step_sends_to_a_thread_counts(say_hello: Callable[[], None]) -> None:
+    guard = BudgetGuard()
+
+    async def agent() -> AsyncIterator[None]:
+        async with guard:
+            yield
+            await asyncio.to_thread(say_hello)
+            yield
+
+    steps = agent()
+    for _ in range(2):
+        await asyncio.create_task(anext(steps))  # type: ignore[arg-type]
+    await asyncio.to_thread(say_hello)
+    await asyncio.create_task(steps.aclose())  # type: ignore[attr-defined]
+
+    assert guard.calls == 1
+
+
 def test_a_step_of_a_step_is_in_the_guard_around_both(say_hello: Callable[[], None]) -> None:
     guard = BudgetGuard()
 
@@ -248,6 +300,29 @@ def test_a_step_of_a_step_is_in_the_guard_around_both(say_hello: Callable[[], No
     assert guard.calls == 4
 
 
+def test_steps_in_steps_are_in_all_guards_around_them(say_hello: Callable[[], None]) -> None:
+    outer, guard, inner = BudgetGuard(), BudgetGuard(), BudgetGuard()
+
+    def tool() -> Iterator[None]:
+        with inner:
+            for _ in range(3):
+                say_hello()
+                yield
+
+    def agent() -> Iterator[None]:
+        with guard:
+            steps = apart(tool())
+            next(steps)
+            yield
+            yield from steps
+            say_hello()
+
+    with outer:
+        assert len(list(apart(agent()))) == 3
+
+    assert (outer.calls, guard.calls, inner.calls) == (4, 4, 3)
+
+
 def test_what_runs_between_two_steps_is_outside(say_hello: Callable[[], None]) -> None:
     guards = [BudgetGuard(), BudgetGuard()]
 
@@ -263,6 +338,27 @@ def test_what_runs_between_two_steps_is_outside(say_hello: Callable[[], None]) -
     assert [guard.calls for guard in guards] == [2, 2]
 
 
+def test_generators_that_share_a_guard_a_session_and_a_run_leave_their_own_entries(
+    say_hello: Callable[[], None],
+) -> None:
+    client, guard, facts = actguard.Client(), BudgetGuard(), session()
+    run = client.run()
+
+    def agent(steps: int) -> Iterator[None]:
+        with run, facts, guard:
+            for _ in range(steps):
+                say_hello()
+                yield
+        assert context.frame_here() is OUTSIDE
+        say_hello()
+
+    for _ in zip_longest(*(apart(agent(steps)) for steps in (1, 3, 2))):
+        say_hello()
+    client.close()
+
+    assert guard.calls == 6
+
+
 def test_a_guard_entered_around_the_steps_stays_in_force(say_hello: Callable[[], None]) -> None:
     outer, guard = BudgetGuard(), BudgetGuard()
 
@@ -276,6 +372,168 @@ def test_a_guard_entered_around_the_steps_stays_in_force(say_hello: Callable[[],
         assert len(list(agent())) == 3
 
     assert (outer.calls, guard.calls) == (3, 3)
+
+
+def test_a_limit_of_a_step_holds_inside_a_guard_around_all_steps(ask: Callable[[], object]) -> None:
+    """As of a middleware, of which every step's context is a copy."""
+    outer, guard, inner = BudgetGuard(), BudgetGuard(usd_limit=1), BudgetGuard()
+
+    def agent() -> Iterator[None]:
+        with guard:
+            for _ in range(2):
+                ask()
+                yield
+            with inner:
+                ask()
+                yield
+                ask()
+
+    with outer:
+        assert len(list(apart(agent()))) == 3
+
+    assert (outer.calls, guard.calls, inner.calls) == (4, 4, 2)
+
+
+def test_a_session_of_a_step_holds_inside_a_run_around_all_steps() -> None:
+    @enforce([RequireFact("mail_id", "mail")])
+    def delete(mail_id: str) -> str:
+        return mail_id
+
+    def agent() -> Iterator[str]:
+        with session() as facts:
+            facts.add_fact("mail", "m1")
+            yield ""
+            yield delete("m1")
+
+    with actguard.Client() as client, client.run():
+        assert list(apart(agent())) == ["", "m1"]
+
+
+def test_a_stream_from_before_the_steps_counts_where_it_was_asked_for(
+    say_hello: Callable[[], None], llm_provider: LocalProvider
+) -> None:
+    google, outer, guard = llm_provider.google(), BudgetGuard(), BudgetGuard()
+
+    def agent(stream: Iterator[Any]) -> Iterator[Any]:
+        with guard:
+            yield from stream
+            say_hello()
+
+    with outer:
+        stream = google.models.generate_content_stream(model="gemini-2.5-flash", contents="Hello!")
+        assert list(apart(agent(stream)))
+
+    assert (outer.calls, guard.calls) == (2, 1)
+
+
+@contextmanager
+def budget(guard: BudgetGuard) -> Iterator[None]:
+    with guard:
+        yield
+
+
+@asynccontextmanager
+async def abudget(guard: BudgetGuard) -> AsyncIterator[None]:
+    async with guard:
+        yield
+
+
+@pytest.mark.parametrize("manager", [budget, lambda guard: guard], ids=["helper", "guard"])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_who_enters_by_means_of_contextlib_has_entered_it(
+    manager: Callable[[BudgetGuard], Any], stacked: bool, say_hello: Callable[[], None]
+) -> None:
+    guard = BudgetGuard()
+
+    def agent() -> Iterator[None]:
+        with ExitStack() as stack:
+            if stacked:
+                stack.enter_context(manager(guard))
+            with nullcontext() if stacked else manager(guard):
+                for _ in range(3):
+                    say_hello()
+                    yield
+
+    assert len(list(apart(agent()))) == 3
+    assert guard.calls == 3
+
+
+@pytest.mark.parametrize("manager", [abudget, lambda guard: guard], ids=["helper", "guard"])
+@pytest.mark.parametrize("stacked", [False, True])
+async def test_who_enters_by_means_of_contextlib_in_a_task_has_entered_it(
+    manager: Callable[[BudgetGuard], Any], stacked: bool, llm_provider: LocalProvider
+) -> None:
+    openai, guard = llm_provider.async_openai(), BudgetGuard()
+
+    async def agent() -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if stacked:
+                await stack.enter_async_context(manager(guard))
+            async with nullcontext() if stacked else manager(guard):
+                for _ in range(3):
+                    await openai.chat.completions.create(**HELLO)
+                    yield
+
+    steps = agent()
+    for _ in range(3):
+        await asyncio.create_task(anext(steps))  # type: ignore[arg-type]
+    with pytest.raises(StopAsyncIteration):
+        await asyncio.create_task(anext(steps))  # type: ignore[arg-type]
+
+    assert guard.calls == 3
+
+
+def test_events_tools_that_yield_and_uncounted_ways_out_meet_what_a_step_has_entered(
+    say_hello: Callable[[], None],
+) -> None:
+    seen: list[Any] = []
+    client = actguard.Client(event_sinks=[seen.append])
+
+    @max_attempts(calls=3)
+    def search() -> Iterator[str]:
+        yield "found"
+
+    def agent() -> Iterator[None]:
+        with client.run(), BudgetGuard(usd_limit=1, bypass="block"):
+            yield
+            actguard.emit_event("order", "placed")
+            assert list(search()) == ["found"]
+            with pytest.raises(UnmeteredCallError):
+                httpx2.post("https://api.openai.com/v1/chat/completions", json=HELLO)
+            say_hello()
+            yield
+
+    assert len(list(apart(agent()))) == 2
+    client.close()
+
+    assert "order.placed" in [f"{event['category']}.{event['name']}" for event in seen]
+
+
+def test_the_collector_may_close_a_generator_while_its_guard_and_session_are_entered_and_left() -> None:
+    guard, facts = BudgetGuard(), session()
+
+    def agent() -> Iterator[None]:
+        itself = [(yield)]
+        with facts, guard:
+            yield
+        assert itself
+
+    threshold = gc.get_threshold()
+    try:
+        for often in range(1, 120):
+            steps: Any = agent()
+            next(steps)
+            gc.set_threshold(10_000)
+            copy_context().run(steps.send, steps)
+            del steps
+            gc.set_threshold(often, 1, 1)
+            with facts, guard:
+                pass
+    finally:
+        gc.set_threshold(*threshold)
+    gc.collect()
+    with guard, facts:
+        pass
 
 
 def test_a_generator_that_is_dropped_in_the_middle_is_forgotten(say_hello: Callable[[], None]) -> None:

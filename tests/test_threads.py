@@ -627,6 +627,21 @@ def test_items_that_a_thread_pool_takes_when_it_needs_them_are_made_in_the_guard
     assert seen == [guard.account] * 3
 
 
+def test_items_of_any_iterable_are_made_in_the_guard(look: Callable[..., None], seen: list[BudgetScope | None]) -> None:
+    class Items:
+        def __iter__(self) -> Iterator[int]:
+            look()
+            yield 1
+            look()
+
+    with ThreadPool(1) as pool, BudgetGuard() as guard:
+        assert list(pool.imap(str, Items())) == list(pool.imap_unordered(str, Items(), 2)) == ["1"]
+        with pytest.raises(TypeError, match="not iterable"):
+            next(pool.imap(str, 5))  # type: ignore[arg-type]
+
+    assert seen == [guard.account] * 4
+
+
 def test_what_work_on_a_thread_pool_returns_and_raises_passes_through() -> None:
     def fail(item: int) -> None:
         raise KeyError(item)
@@ -696,6 +711,7 @@ def test_uninstall_leaves_no_trace() -> None:
 
 def test_outside_of_everything_the_work_itself_is_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
     submitted: list[Any] = []
+    monkeypatch.setattr(propagation, "stained", ())
     actguard.uninstall()
     monkeypatch.setattr(ThreadPoolExecutor, "submit", lambda pool, work: submitted.append(work))
     actguard.install()

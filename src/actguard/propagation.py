@@ -6,6 +6,7 @@ empty one, and the thread of a pool keeps the one it was born with, so all are g
     Thread.start                the thread runs in the frame it was started in: `Timer` and subclasses too
     Greenlet.start              and so does the greenlet: `gevent.spawn`, `gevent.pool`
     ThreadPoolExecutor.submit   one piece of work does, whichever thread runs it: `map` and `run_in_executor` too
+    gevent's ThreadPool.spawn   and on native threads beside greenlets
 
 The pools of multiprocessing are `providers/pools.py`'s.
 
@@ -23,14 +24,17 @@ from typing import Any, Protocol
 
 from actguard.context import (
     APART,
+    OUTSIDE,
     Frame,
     current_frame,
     enter_frame,
     frame_here,
+    frame_in,
     is_outside,
     leave_frame,
     open_streams,
     piece_of_work,
+    stained,
 )
 
 
@@ -52,6 +56,8 @@ def observe(package: str, patches: Patching) -> None:
         _ = greenlet.gr_context  # or it says that it has none: nothing could be carried
         greenlet.add_spawn_callback(_spawned)
         patches.undo(functools.partial(greenlet.remove_spawn_callback, _spawned))
+    elif package == "gevent.threadpool":
+        patches.wrap(module.ThreadPool, "spawn", around_submit)
     else:
         patches.wrap(module.ThreadPoolExecutor, "submit", around_submit)
 
@@ -85,10 +91,15 @@ def around_submit(
     def submit(executor: Any, work: Any, /, *args: Any, **kwargs: Any) -> Any:
         frame = frame_here()
         if is_outside(frame):
+            if stained and carried is carrying and _context_of(work) is None:
+                work = carrying(OUTSIDE, work)
             return original(executor, work, *args, **kwargs)
-        if not _brings_its_context(work):
+        brought = _context_of(work)
+        if brought is None:
             work = carried(frame, work)
         elif carried is carrying:
+            if frame_in(brought) is current_frame() is not frame:  # a copy of this one, in which something was lost
+                brought.run(enter_frame, frame)
             work = functools.partial(_alone, work)
         token = enter_frame(APART)
         try:
@@ -159,7 +170,8 @@ def _inherits(thread: threading.Thread) -> bool:
     return bool(getattr(sys.flags, "thread_inherit_context", 0)) or getattr(thread, "_context", None) is not None
 
 
-def _brings_its_context(work: Any) -> bool:
-    """Whether *work* runs in a context of its own, as `asyncio.to_thread`'s does."""
+def _context_of(work: Any) -> Context | None:
+    """The context of its own that *work* runs in, as `asyncio.to_thread`'s does."""
     called = work.func if type(work) is functools.partial else work
-    return type(getattr(called, "__self__", None)) is Context
+    context = getattr(called, "__self__", None)
+    return context if type(context) is Context else None

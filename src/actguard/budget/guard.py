@@ -25,6 +25,7 @@ from actguard.budget.readings import Readings
 from actguard.budget.reported import count_cost, count_usage
 from actguard.budget.usage import Usage
 from actguard.context import (
+    Entry,
     Frame,
     Run,
     caller,
@@ -34,6 +35,7 @@ from actguard.context import (
     forget_generator,
     frame_here,
     note_generator,
+    take_entry,
 )
 from actguard.exceptions import (
     ActGuardUsageError,
@@ -110,7 +112,7 @@ class BudgetGuard(Readings):
         self._book = prices
         self._account: Account | None = None
         self._reservations: list[Reservation] = []
-        self._entries: list[tuple[Frame, Frame, FrameType | None]] = []
+        self._entries: list[Entry] = []
         self._coming_and_going = threading.RLock()  # the collector may close a generator inside it, which leaves too
 
     # ---- entering and leaving ----
@@ -127,7 +129,7 @@ class BudgetGuard(Readings):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with self._coming_and_going:
-            reservations, lost = self._leave()
+            reservations, lost = self._leave(caller())
         try:
             self._close(error, lost)
         finally:
@@ -146,7 +148,7 @@ class BudgetGuard(Readings):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with self._coming_and_going:
-            reservations, lost = self._leave()
+            reservations, lost = self._leave(caller())
         try:
             self._close(error, lost)
         finally:
@@ -157,7 +159,7 @@ class BudgetGuard(Readings):
         for prepare in before_first_call:
             prepare()
         frame = frame_here()
-        if self._account is not None and self._account in (frame.scope.chain if frame.scope else ()):
+        if _is_inside(self._account, frame):
             raise NestedBudgetGuardError("This guard is already active here; make a new BudgetGuard to nest one.")
         run, forked = frame.run, frame.scope is not None and _parent(frame) is None
         if self._run_id is not None and run is not None and run.run_id != self._run_id and not forked:
@@ -203,7 +205,7 @@ class BudgetGuard(Readings):
         self._account = account
         entered = frame._replace(run=frame.run or Run(account.run_id, self.user_id), scope=account)
         enter_frame(entered)
-        self._entries.append((entered, frame, note_generator(python, entered)))
+        self._entries.append((entered, frame, note_generator(python, entered, frame)))
 
     def _open(self, frame: Frame) -> Account:
         parent = _parent(frame)
@@ -226,7 +228,7 @@ class BudgetGuard(Readings):
             listener=parent.listener if parent else None,
         )
 
-    def _leave(self) -> tuple[list[Reservation], bool]:
+    def _leave(self, python: FrameType) -> tuple[list[Reservation], bool]:
         """Leave the last entry.
 
         Returns:
@@ -234,18 +236,14 @@ class BudgetGuard(Readings):
         """
         here = current_frame()
         account = self._account
-        lost = account not in (here.scope.chain if here.scope else ())
-        for index in range(len(self._entries) - 1, -1, -1):
-            if self._entries[index][0] is here:
-                break
-        else:
-            index = len(self._entries) - 1
-        if index >= 0:
-            entered, previous, generator = self._entries.pop(index)
+        lost = not _is_inside(account, here)
+        if lost and account is not None and _is_inside(account, frame_here()):
+            lost = not account.calls  # by a generator that counts what it calls itself, and has called nothing
+        entry = take_entry(self._entries, python)
+        if entry is not None:
+            entered, previous, noted = entry
             end_frame(entered, previous)
-            forget_generator(generator, entered)
-            if generator is not None and here.scope is None:  # it has counted what it called itself
-                lost = lost and account is not None and not account.calls
+            forget_generator(noted, entered)
         if self._entries:
             return [], lost
         reservations, self._reservations = self._reservations, []
@@ -362,6 +360,10 @@ class BudgetGuard(Readings):
         if self._account is None:
             raise ActGuardUsageError("enter the guard first: with guard: ...")
         return self._account
+
+
+def _is_inside(account: Account | None, frame: Frame) -> bool:
+    return frame.scope is not None and account in frame.scope.chain
 
 
 def _parent(frame: Frame) -> Account | None:

@@ -18,14 +18,14 @@ from typing import Any, NamedTuple, Self
 
 from actguard.budget.guard import before_first_call
 from actguard.context import (
-    Frame,
+    Entry,
     caller,
-    current_frame,
     end_frame,
     enter_frame,
     forget_generator,
     frame_here,
     note_generator,
+    take_entry,
 )
 from actguard.custody.kinds import HEAD, LASTING, OWN, PLAN, own_kind
 from actguard.custody.life import Life, aio
@@ -56,20 +56,7 @@ class KnownFact(NamedTuple):
 
 _lives: dict[tuple[int, str], Life] = {}
 """Lives that are open in this process, by store and by name, which is a session's id in its scope."""
-_lock = threading.Lock()
-
-
-class _Entry:
-    """One entry into a session."""
-
-    __slots__ = ("frame", "generator", "left", "previous", "session")
-
-    def __init__(self, session: "session", previous: Frame, frame: Frame, python: FrameType) -> None:
-        self.session = session
-        self.previous = previous
-        self.frame = frame
-        self.generator = note_generator(python, frame)
-        self.left = False
+_lock = threading.RLock()  # the collector may close a generator inside it, which leaves too
 
 
 class session:  # noqa: N801 - used as a word: `with session():`
@@ -114,7 +101,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
         self._store: FactStore | None = store
         self._shared = shared
         self._life: Life | None = None
-        self._entries: list[_Entry] = []
+        self._entries: list[Entry] = []
 
     def __enter__(self) -> Self:
         return self._enter(caller())
@@ -127,14 +114,14 @@ class session:  # noqa: N801 - used as a word: `with session():`
         life = self._join()
         frame = previous._replace(session=life)
         with _lock:
-            self._entries.append(_Entry(self, previous, frame, python))
+            self._entries.append((frame, previous, note_generator(python, frame, previous)))
         enter_frame(frame)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        over = self._leave()
+        over = self._leave(caller())
         if over is not None:
             try:
                 over.store.facts_end(over.key)
@@ -147,7 +134,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        over = self._leave()
+        over = self._leave(caller())
         if over is not None:
             try:
                 await aio(over.store, "facts_end", over.key)
@@ -256,17 +243,14 @@ class session:  # noqa: N801 - used as a word: `with session():`
             self._life = life
         return life
 
-    def _leave(self) -> Life | None:
+    def _leave(self, python: FrameType) -> Life | None:
         """Undo the innermost entry of the running code; the life, if it is over with that."""
-        here = current_frame()
         with _lock:
-            entry = next((entry for entry in reversed(self._entries) if entry.frame is here), None)
-            if entry is None:  # left elsewhere than it was entered, or in another order
-                if not self._entries:
-                    raise SessionUsageError(f"session {self.id!r} was left more often than it was entered")
-                entry = self._entries[-1]
-            self._entries.remove(entry)
-            life: Life = entry.frame.session
+            entry = take_entry(self._entries, python)
+            if entry is None:
+                raise SessionUsageError(f"session {self.id!r} was left more often than it was entered")
+            entered, previous, noted = entry
+            life: Life = entered.session
             life.entries -= 1
             over = life.entries == 0 and not life.ended
             if life.entries == 0:
@@ -275,8 +259,8 @@ class session:  # noqa: N801 - used as a word: `with session():`
                     del _lives[id(life.store), life.name]
                 if self._life is life:
                     self._life = None
-        end_frame(entry.frame, entry.previous)
-        forget_generator(entry.generator, entry.frame)
+        end_frame(entered, previous)
+        forget_generator(noted, entered)
         return life if over and not life.shared else None
 
     def _end(self) -> Life:

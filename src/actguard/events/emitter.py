@@ -6,7 +6,7 @@ It goes to the run that the code is in. Outside a run, or in one that nobody lis
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from actguard.context import current_frame
+from actguard.context import frame_here
 from actguard.events.catalog import GATEWAYS_OWN
 from actguard.events.envelope import COUNTS, FIELDS
 from actguard.exceptions import ActGuardError, ReportingContractError
@@ -28,7 +28,7 @@ def emit(category: str, name: str, payload: Mapping[str, Any], **fields: Any) ->
         payload: what is particular to this kind of event; never secrets, never a tool's arguments.
         fields: keys of the envelope, such as `tool_name`, `outcome`, `scope_id`.
     """
-    run = current_frame().run
+    run = frame_here().run
     if run is not None and run.emitter is not None:
         run.emitter.emit(category, name, payload, fields)
 

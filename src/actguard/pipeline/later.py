@@ -6,6 +6,7 @@ from functools import partial
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
+from actguard.context import arun_in, generators, lost_frame, run_in
 from actguard.pipeline.call import Call
 from actguard.pipeline.drive import adrive, clock, drive, failing
 from actguard.pipeline.guard import Ending
@@ -55,7 +56,9 @@ def generator(function: Planned) -> Callable[..., Any]:
 
     def guarded(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         plan = function.plan or function.compile()
-        call = drive(plan.open(args, kwargs))
+        lost = lost_frame() if generators else None
+        opening = plan.open(args, kwargs)
+        call = drive(opening) if lost is None else run_in(lost, drive, opening)
         begun = clock() if plan.timed else 0.0
         return (yield from _generated(plan, call, partial(plan.body, *args, **kwargs), begun))
 
@@ -91,7 +94,9 @@ def async_generator(function: Planned) -> Callable[..., Any]:
 
     async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         plan = function.plan or function.compile()
-        call = await adrive(plan.open(args, kwargs))
+        lost = lost_frame() if generators else None
+        opening = plan.open(args, kwargs)
+        call = await (adrive(opening) if lost is None else arun_in(lost, adrive, opening))
         begun = clock() if plan.timed else 0.0
         items = _async_generated(plan, call, partial(plan.body, *args, **kwargs), begun)
         asked: Awaitable[Any] = items.__anext__()

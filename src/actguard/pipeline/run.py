@@ -8,7 +8,7 @@ functions with all that a call needs at hand.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from actguard.context import arun_in, current_frame, generators, lost_outside, run_in
+from actguard.context import arun_in, current_frame, generators, lost_frame, run_in
 from actguard.exceptions import ToolGuardError
 from actguard.pipeline.at_once import Several, Single, Tell
 from actguard.pipeline.call import Call, Held
@@ -30,7 +30,7 @@ def wrapper(function: Planned) -> Callable[..., Any]:
 
 def _sync(function: Planned) -> Callable[..., Any]:
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        if generators and (lost := lost_outside()) is not None:
+        if generators and (lost := lost_frame()) is not None:
             return run_in(lost, function.call, args, kwargs)
         return function.call(args, kwargs)
 
@@ -215,7 +215,7 @@ def _sync_body(plan: Plan, call: Call) -> Any:
 
 def _async(function: Planned) -> Callable[..., Any]:
     async def guarded(*args: Any, **kwargs: Any) -> Any:
-        if generators and (lost := lost_outside()) is not None:
+        if generators and (lost := lost_frame()) is not None:
             return await arun_in(lost, guarded, *args, **kwargs)
         plan = function.plan or function.compile()
         if plan.single is None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from actguard.context import current_frame
+from actguard.context import frame_here
 from actguard.events.emitter import emit
 from actguard.exceptions import ActGuardToolError
 from actguard.pipeline.guard import Part
@@ -26,7 +26,7 @@ def tell_failed(target: Target, part: Part[Any], error: ActGuardToolError) -> No
 
 def tell_ended(target: Target, error: BaseException | None, neutral: bool) -> None:
     """The body came out: well, or with an *error*, which is nobody's failure if it is *neutral*."""
-    run = current_frame().run
+    run = frame_here().run
     if run is None or run.emitter is None:
         return
     if error is None:
@@ -36,7 +36,7 @@ def tell_ended(target: Target, error: BaseException | None, neutral: bool) -> No
 
 
 def _tell(name: str, outcome: str, target: Target, part: Part[Any], error: ActGuardToolError) -> None:
-    run = current_frame().run
+    run = frame_here().run
     if run is not None and run.emitter is not None:
         payload = {"guard": part.guard.kind, "code": error.code, "retry_after": error.retry_after}
         if error.reason:

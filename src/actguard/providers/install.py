@@ -61,6 +61,7 @@ LIBRARIES = (
     Library("threading", "actguard.propagation"),
     Library("concurrent.futures.thread", "actguard.propagation"),
     Library("gevent", "actguard.propagation"),
+    Library("gevent.threadpool", "actguard.propagation"),
     Library("concurrent.futures.process", "actguard.providers.processes"),
     Library("loky.process_executor", "actguard.providers.processes"),
     Library("joblib.externals.loky.process_executor", "actguard.providers.processes"),

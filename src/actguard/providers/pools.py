@@ -8,10 +8,10 @@ Their workers serve everybody, so they start outside, whoever makes the pool.
 
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from actguard.context import APART, Frame, frame_here, inside, is_outside
+from actguard.context import APART, OUTSIDE, Frame, frame_here, inside, is_outside, stained
 from actguard.propagation import Patching, carrying
 from actguard.providers.processes import noticed
 
@@ -46,6 +46,8 @@ def _around(threads: type[Any], original: _Method) -> _Method:
         frame = frame_here()
         if not is_outside(frame):
             func = carrying(frame, func) if isinstance(pool, threads) else noticed(frame, func)
+        elif stained and isinstance(pool, threads):
+            func = carrying(OUTSIDE, func)
         return original(pool, func, *args, **kwargs)
 
     return pooled
@@ -58,14 +60,16 @@ def _around_imap(around: Callable[[_Method], _Method], original: _Method) -> _Me
     @functools.wraps(original)
     def pooled(pool: Any, func: _Method, iterable: Any, *args: Any, **kwargs: Any) -> Any:
         frame = frame_here()
-        if isinstance(iterable, Iterator) and not is_outside(frame):
-            iterable = _made_in(frame, iterable)  # pyright: ignore[reportUnknownArgumentType]
+        if not is_outside(frame):
+            iterable = _made_in(frame, iterable)
         return handed_in(pool, func, iterable, *args, **kwargs)
 
     return pooled
 
 
-def _made_in(frame: Frame, items: Iterator[Any]) -> Iterator[Any]:
+def _made_in(frame: Frame, iterable: Iterable[Any]) -> Iterator[Any]:
+    with inside(frame):
+        items = iter(iterable)
     while True:
         with inside(frame):
             item = next(items, _END)

@@ -21,7 +21,7 @@ from actguard.budget.account import Account, BudgetWarning, label
 from actguard.budget.admission import Admission
 from actguard.budget.policy import Policy, Reaction
 from actguard.budget.pricing import prices
-from actguard.context import Frame, Run, current_frame, enter_frame
+from actguard.context import Frame, Run, enter_frame, frame_here
 from actguard.exceptions import UnmeteredCallError, UnsupportedSDKError
 from actguard.propagation import Patching, around_submit, carrying
 
@@ -144,7 +144,7 @@ class _Arrival:
 def _around_start(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def start(process: Any) -> Any:
-        account = current_frame().scope
+        account = frame_here().scope
         if not isinstance(account, Account):
             return original(process)
         process.__dict__[_NOTICE] = _Arrival(_notice(account))
@@ -188,7 +188,7 @@ def _forked() -> None:
     would never let go of it here. Settlements in the child go by a lock of their own, into the child's copy."""
     global pid
     pid = os.getpid()
-    account = current_frame().scope
+    account = frame_here().scope
     if isinstance(account, Account):
         admission = Admission()
         for inherited in account.accounts():

@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 
 from actguard.budget.account import Account, label
 from actguard.budget.hosts import is_local, is_model_host
-from actguard.context import current_frame
+from actguard.context import frame_here
 from actguard.exceptions import UnmeteredCallError
 from actguard.propagation import Patching
 from actguard.providers import processes
@@ -99,7 +99,7 @@ def _nearest_to_the_wire(error: BaseException) -> BaseException:
 def _around_send(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def send(client: Any, request: Any, **kwargs: Any) -> Any:
-        account = current_frame().scope
+        account = frame_here().scope
         if account is None or sending.get():
             return original(client, request, **kwargs)
         call = _leaving(account, request)
@@ -122,7 +122,7 @@ def _around_send(original: Callable[..., Any]) -> Callable[..., Any]:
 def _around_asend(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def send(client: Any, request: Any, **kwargs: Any) -> Any:
-        account = current_frame().scope
+        account = frame_here().scope
         if account is None or sending.get():
             return await original(client, request, **kwargs)
         call = _leaving(account, request)
@@ -145,7 +145,7 @@ def _around_asend(original: Callable[..., Any]) -> Callable[..., Any]:
 def _around_aiohttp(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def _request(session: Any, method: str, str_or_url: Any, **kwargs: Any) -> Any:
-        account = current_frame().scope
+        account = frame_here().scope
         if account is None or sending.get():
             return await original(session, method, str_or_url, **kwargs)
         base = getattr(session, "_base_url", None)

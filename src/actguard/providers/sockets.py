@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from actguard.context import current_frame
+from actguard.context import frame_here
 from actguard.propagation import Patching
 from actguard.providers.senders import bypass, sending
 
@@ -21,7 +21,7 @@ def observe(package: str, patches: Patching) -> None:
 def _around_handshake(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def handshake(connection: Any, *args: Any, **kwargs: Any) -> Any:  # or its coroutine
-        account = current_frame().scope
+        account = frame_here().scope
         if account is not None and not sending.get():
             bypass(account, "GET", _url(connection.protocol))
         return original(connection, *args, **kwargs)

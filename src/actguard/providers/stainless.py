@@ -83,9 +83,9 @@ class StainlessSeam:
 
         @functools.wraps(original)
         def request(client: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-            account = current_frame().scope
-            if account is None and generators and (lost := lost_frame()) is not None:
+            if generators and (lost := lost_frame()) is not None:
                 return run_in(lost, request, client, cast_to, options, stream=stream, stream_cls=stream_cls)
+            account = current_frame().scope
             if account is None or not patches.live or _is_inside(client, original):
                 return original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
             call = self._open(account, client, options)
@@ -115,9 +115,9 @@ class StainlessSeam:
         async def request(
             client: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
         ) -> Any:
-            account = current_frame().scope
-            if account is None and generators and (lost := lost_frame()) is not None:
+            if generators and (lost := lost_frame()) is not None:
                 return await arun_in(lost, request, client, cast_to, options, stream=stream, stream_cls=stream_cls)
+            account = current_frame().scope
             if account is None or not patches.live or _is_inside(client, original):
                 return await original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
             call = self._open(account, client, options)

@@ -10,15 +10,16 @@ from actguard.budget.backing import Ask, Backing
 from actguard.budget.guard import BudgetGuard, before_first_call
 from actguard.budget.policy import text
 from actguard.context import (
+    Entry,
     Frame,
     Run,
     caller,
-    current_frame,
     end_frame,
     enter_frame,
     forget_generator,
     frame_here,
     note_generator,
+    take_entry,
 )
 from actguard.exceptions import (
     ActGuardUsageError,
@@ -68,7 +69,7 @@ class ClientRun:
         self.user_id = user_id
         self.run_id = run_id or f"run_{os.urandom(16).hex()}"
         self.thread_id = thread_id
-        self._entries: list[tuple[Frame, Frame, FrameType | None]] = []
+        self._entries: list[Entry] = []
 
     def __enter__(self) -> Self:
         self._enter(caller())
@@ -83,19 +84,21 @@ class ClientRun:
         backing = self.client.open_run(self.run_id, self.user_id)
         entered = frame._replace(run=Run(self.run_id, self.user_id, backing.emitter, backing, self.thread_id))
         enter_frame(entered)
-        self._entries.append((entered, frame, note_generator(python, entered)))
+        self._entries.append((entered, frame, note_generator(python, entered, frame)))
         backing.started()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if not self._entries:
+        self._leave(caller(), error)
+
+    def _leave(self, python: FrameType, error: BaseException | None) -> None:
+        entry = take_entry(self._entries, python)
+        if entry is None:
             raise MissingRuntimeContextError(f"Run {self.run_id!r} is not entered, or was left already.")
-        here = current_frame()
-        index = next((index for index, (entered, *_) in enumerate(self._entries) if entered is here), -1)
-        entered, previous, generator = self._entries.pop(index)
+        entered, previous, noted = entry
         end_frame(entered, previous)
-        forget_generator(generator, entered)
+        forget_generator(noted, entered)
         assert entered.run is not None
         entered.run.backing.ended(error)
 
@@ -106,7 +109,7 @@ class ClientRun:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.__exit__(kind, error, traceback)
+        self._leave(caller(), error)
 
     def __repr__(self) -> str:
         return f"<ClientRun {self.run_id!r}{' (active)' if self._entries else ''}>"

@@ -77,9 +77,9 @@ def _exists(module: str) -> bool:
 def _around_request(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def do_request(sdk: Any, hook_ctx: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        account = current_frame().scope
-        if account is None and generators and (lost := lost_frame()) is not None:
+        if generators and (lost := lost_frame()) is not None:
             return run_in(lost, do_request, sdk, hook_ctx, request, *args, **kwargs)
+        account = current_frame().scope
         if account is None and not deferred:
             return original(sdk, hook_ctx, request, *args, **kwargs)
         body, call = _open(account, request)
@@ -103,9 +103,9 @@ def _around_request(original: Callable[..., Any]) -> Callable[..., Any]:
 def _around_arequest(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def do_request_async(sdk: Any, hook_ctx: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        account = current_frame().scope
-        if account is None and generators and (lost := lost_frame()) is not None:
+        if generators and (lost := lost_frame()) is not None:
             return await arun_in(lost, do_request_async, sdk, hook_ctx, request, *args, **kwargs)
+        account = current_frame().scope
         if account is None and not deferred:
             return await original(sdk, hook_ctx, request, *args, **kwargs)
         body, call = _open(account, request)

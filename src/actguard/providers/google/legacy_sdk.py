@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from actguard.budget.account import Account
-from actguard.context import arun_in, current_frame, generators, lost_frame, run_in
+from actguard.context import arun_in, current_frame, frame_here, generators, lost_frame, run_in
 from actguard.providers.call import Call, current_call
 from actguard.providers.gate import aadmit, admit, unmetered
 from actguard.providers.google.chunks import ChunkTap
@@ -35,10 +35,10 @@ def _around_generate(original: Callable[..., Any]) -> Callable[..., Any]:
     def generate_content(
         model: Any, contents: Any, *, generation_config: Any = None, stream: bool = False, **kwargs: Any
     ) -> Any:
-        account = current_frame().scope
-        if account is None and generators and (lost := lost_frame()) is not None:
+        if generators and (lost := lost_frame()) is not None:
             options = {"generation_config": generation_config, "stream": stream, **kwargs}
             return run_in(lost, generate_content, model, contents, **options)
+        account = current_frame().scope
         if account is None or not contents:
             return original(model, contents, generation_config=generation_config, stream=stream, **kwargs)
         service = model._client or _module("client").get_default_generative_client()
@@ -71,10 +71,10 @@ def _around_agenerate(original: Callable[..., Any]) -> Callable[..., Any]:
     async def generate_content_async(
         model: Any, contents: Any, *, generation_config: Any = None, stream: bool = False, **kwargs: Any
     ) -> Any:
-        account = current_frame().scope
-        if account is None and generators and (lost := lost_frame()) is not None:
+        if generators and (lost := lost_frame()) is not None:
             options = {"generation_config": generation_config, "stream": stream, **kwargs}
             return await arun_in(lost, generate_content_async, model, contents, **options)
+        account = current_frame().scope
         if account is None or not contents:
             return await original(model, contents, generation_config=generation_config, stream=stream, **kwargs)
         service = model._async_client or _module("client").get_default_generative_async_client()
@@ -105,7 +105,7 @@ def _around_agenerate(original: Callable[..., Any]) -> Callable[..., Any]:
 def _around_embed(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def embed(service: Any, *args: Any, **kwargs: Any) -> Any:
-        account = current_frame().scope
+        account = frame_here().scope
         if account is not None:
             assert isinstance(account, Account)
             unmetered(account, f"{WIRE.name} embed_content through google.generativeai")

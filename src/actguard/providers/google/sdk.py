@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Any, NamedTuple, cast
 
 from actguard.budget.account import Account
-from actguard.context import arun_in, current_frame, generators, lost_frame, run_in
+from actguard.context import arun_in, current_frame, frame_here, generators, lost_frame, run_in
 from actguard.providers.body import is_object
 from actguard.providers.call import Call, current_call, deferred
 from actguard.providers.counting import new
@@ -111,9 +111,9 @@ def _around_request(original: Callable[..., Any]) -> Callable[..., Any]:
     def request(
         client: Any, http_method: str, path: str, request_dict: dict[str, object], http_options: Any = None
     ) -> Any:
-        account = current_frame().scope
-        if account is None and generators and (lost := lost_frame()) is not None:
+        if generators and (lost := lost_frame()) is not None:
             return run_in(lost, request, client, http_method, path, request_dict, http_options)
+        account = current_frame().scope
         if account is None:
             result = original(client, http_method, path, request_dict, http_options)
             if deferred:
@@ -142,9 +142,9 @@ def _around_arequest(original: Callable[..., Any]) -> Callable[..., Any]:
     async def async_request(
         client: Any, http_method: str, path: str, request_dict: dict[str, object], http_options: Any = None
     ) -> Any:
-        account = current_frame().scope
-        if account is None and generators and (lost := lost_frame()) is not None:
+        if generators and (lost := lost_frame()) is not None:
             return await arun_in(lost, async_request, client, http_method, path, request_dict, http_options)
+        account = current_frame().scope
         if account is None:
             result = await original(client, http_method, path, request_dict, http_options)
             if deferred:
@@ -173,9 +173,9 @@ def _around_stream(original: Callable[..., Any]) -> Callable[..., Any]:
     def request_streamed(
         client: Any, http_method: str, path: str, request_dict: dict[str, object], http_options: Any = None
     ) -> Any:
-        account = current_frame().scope
-        if account is None and generators and (lost := lost_frame()) is not None:
+        if generators and (lost := lost_frame()) is not None:
             return run_in(lost, request_streamed, client, http_method, path, request_dict, http_options)
+        account = current_frame().scope
         if account is None:
             return original(client, http_method, path, request_dict, http_options)
         sent, call = new(_Sent, (http_method, path, request_dict, http_options)).open(account, client)
@@ -198,9 +198,9 @@ def _around_astream(original: Callable[..., Any]) -> Callable[..., Any]:
     async def async_request_streamed(
         client: Any, http_method: str, path: str, request_dict: dict[str, object], http_options: Any = None
     ) -> Any:
-        account = current_frame().scope
-        if account is None and generators and (lost := lost_frame()) is not None:
+        if generators and (lost := lost_frame()) is not None:
             return await arun_in(lost, async_request_streamed, client, http_method, path, request_dict, http_options)
+        account = current_frame().scope
         if account is None:
             return await original(client, http_method, path, request_dict, http_options)
         sent, call = new(_Sent, (http_method, path, request_dict, http_options)).open(account, client)
@@ -227,7 +227,7 @@ def _around_astream(original: Callable[..., Any]) -> Callable[..., Any]:
 def _around_connect(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def connect(live: Any, *args: Any, **kwargs: Any) -> Any:
-        account = current_frame().scope
+        account = frame_here().scope
         if account is None:
             return original(live, *args, **kwargs)
         assert isinstance(account, Account)

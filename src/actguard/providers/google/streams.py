@@ -9,10 +9,15 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
-from actguard.context import Frame, current_frame, frame_here, inside
+from actguard.context import Frame, frame_here, inside
 from actguard.providers.patches import Patches
 
 _END: Any = object()
+
+
+def _of_call() -> Frame:
+    """A frame of its own: nobody takes it for one in which something of a generator was lost (`lost_frame`)."""
+    return frame_here()._replace()
 
 
 def watch_streams(models: Any, chats: Any, patches: Patches) -> None:
@@ -25,7 +30,7 @@ def watch_streams(models: Any, chats: Any, patches: Patches) -> None:
 def _around(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def stream(*args: Any, **kwargs: Any) -> Any:
-        chunks, frame = original(*args, **kwargs), frame_here()
+        chunks, frame = original(*args, **kwargs), _of_call()
         if frame.scope is None or not isinstance(chunks, GeneratorType):
             return chunks
         return _made_in(frame, chunks)  # pyright: ignore[reportUnknownArgumentType]
@@ -36,7 +41,7 @@ def _around(original: Callable[..., Any]) -> Callable[..., Any]:
 def _around_async(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def stream(*args: Any, **kwargs: Any) -> Any:
-        chunks, frame = await original(*args, **kwargs), frame_here()
+        chunks, frame = await original(*args, **kwargs), _of_call()
         if frame.scope is None or not isinstance(chunks, AsyncGeneratorType):
             return chunks
         return _amade_in(frame, chunks)  # pyright: ignore[reportUnknownArgumentType]
@@ -47,11 +52,8 @@ def _around_async(original: Callable[..., Any]) -> Callable[..., Any]:
 def _made_in(frame: Frame, chunks: Generator[Any, Any, Any]) -> Generator[Any]:
     try:
         while True:
-            if current_frame() is frame:
+            with inside(frame):
                 chunk = next(chunks, _END)
-            else:
-                with inside(frame):
-                    chunk = next(chunks, _END)
             if chunk is _END:
                 return
             yield chunk
@@ -62,11 +64,8 @@ def _made_in(frame: Frame, chunks: Generator[Any, Any, Any]) -> Generator[Any]:
 async def _amade_in(frame: Frame, chunks: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any]:
     try:
         while True:
-            if current_frame() is frame:
+            with inside(frame):
                 chunk = await anext(chunks, _END)
-            else:
-                with inside(frame):
-                    chunk = await anext(chunks, _END)
             if chunk is _END:
                 return
             yield chunk

@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from actguard.budget.account import Account
-from actguard.context import current_frame
+from actguard.context import frame_here
 from actguard.providers.gate import unmetered
 from actguard.providers.patches import Patches
 from actguard.providers.senders import seen
@@ -112,7 +112,7 @@ class WebSockets:
         Raises:
             UnmeteredCallError: policy "block".
         """
-        account = current_frame().scope
+        account = frame_here().scope
         if not isinstance(account, Account) or not self._patches.live:
             return None
         root = account.root.id
