@@ -8,7 +8,7 @@ import pytest
 
 PARTS = (
     *("cli", "gateway", "integrations", "runtime", "providers", "tools", "custody", "pipeline", "budget", "events"),
-    *("stores", "transport", "propagation", "context", "money", "exceptions", "testing"),
+    *("stores", "transport", "propagation", "steps", "context", "money", "exceptions", "testing"),
 )
 LINT = "import sys; sys.path.insert(0, ''); from importlinter.cli import lint_imports_command; lint_imports_command()"
 

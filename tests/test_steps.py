@@ -23,13 +23,13 @@ from actguard import (
     GuardError,
     RequireFact,
     UnmeteredCallError,
-    context,
     enforce,
     max_attempts,
     prove,
     session,
 )
 from actguard.context import OUTSIDE, current_frame
+from actguard.steps import frame_here, generators
 from actguard.testing import LocalProvider
 
 pytestmark = pytest.mark.filterwarnings("error::actguard.BudgetWarning")
@@ -42,7 +42,7 @@ HELLO: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello
 def nothing_stays() -> Iterator[None]:
     yield
     gc.collect()
-    assert (context.generators, current_frame()) == ({}, OUTSIDE)
+    assert (generators, current_frame()) == ({}, OUTSIDE)
 
 
 @pytest.fixture(params=["openai", "openai stream", "anthropic", "google", "google stream"])
@@ -349,7 +349,7 @@ def test_generators_that_share_a_guard_a_session_and_a_run_leave_their_own_entri
             for _ in range(steps):
                 say_hello()
                 yield
-        assert context.frame_here() is OUTSIDE
+        assert frame_here() is OUTSIDE
         say_hello()
 
     for _ in zip_longest(*(apart(agent(steps)) for steps in (1, 3, 2))):

@@ -28,14 +28,13 @@ from actguard.context import (
     Frame,
     current_frame,
     enter_frame,
-    frame_here,
     frame_in,
     is_outside,
     leave_frame,
     open_streams,
     piece_of_work,
-    stained,
 )
+from actguard.steps import frame_here, stained
 
 
 class Patching(Protocol):

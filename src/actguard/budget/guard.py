@@ -24,19 +24,7 @@ from actguard.budget.pricing import PriceBook, prices
 from actguard.budget.readings import Readings
 from actguard.budget.reported import count_cost, count_usage
 from actguard.budget.usage import Usage
-from actguard.context import (
-    Entry,
-    Frame,
-    Run,
-    caller,
-    current_frame,
-    end_frame,
-    enter_frame,
-    forget_generator,
-    frame_here,
-    note_generator,
-    take_entry,
-)
+from actguard.context import Frame, Run, current_frame, end_frame, enter_frame
 from actguard.exceptions import (
     ActGuardUsageError,
     BudgetConfigurationError,
@@ -44,6 +32,7 @@ from actguard.exceptions import (
     NestedBudgetGuardError,
 )
 from actguard.money import from_usd
+from actguard.steps import Entry, caller, forget_generator, frame_here, note_generator, take_entry
 
 before_first_call: list[Callable[[], None]] = []
 """Run when a guard is entered, before anything in it: `providers.install` puts itself here. May raise."""

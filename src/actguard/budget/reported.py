@@ -4,8 +4,8 @@ from actguard.budget.account import Account, Spend
 from actguard.budget.charge import Charge
 from actguard.budget.policy import amount, counts, instance, text
 from actguard.budget.usage import NOTHING, Usage
-from actguard.context import frame_here
 from actguard.money import from_usd
+from actguard.steps import frame_here
 
 
 def add_cost(*, name: str, usd: float) -> None:

@@ -17,16 +17,7 @@ from types import FrameType, TracebackType
 from typing import Any, NamedTuple, Self
 
 from actguard.budget.guard import before_first_call
-from actguard.context import (
-    Entry,
-    caller,
-    end_frame,
-    enter_frame,
-    forget_generator,
-    frame_here,
-    note_generator,
-    take_entry,
-)
+from actguard.context import end_frame, enter_frame
 from actguard.custody.kinds import HEAD, LASTING, OWN, PLAN, own_kind
 from actguard.custody.life import Life, aio
 from actguard.custody.prompts import Prompt
@@ -35,6 +26,7 @@ from actguard.custody.values import Unfit, encode, is_blank
 from actguard.exceptions import SessionUsageError, StoreError, UnsupportedSDKError
 from actguard.pipeline import settings
 from actguard.pipeline.guard import positive
+from actguard.steps import Entry, caller, forget_generator, frame_here, note_generator, take_entry
 from actguard.stores import keys
 from actguard.stores.facts import Fact, FactStore, Known
 

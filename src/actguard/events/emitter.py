@@ -6,10 +6,10 @@ It goes to the run that the code is in. Outside a run, or in one that nobody lis
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from actguard.context import frame_here
 from actguard.events.catalog import GATEWAYS_OWN
 from actguard.events.envelope import COUNTS, FIELDS
 from actguard.exceptions import ActGuardError, ReportingContractError
+from actguard.steps import frame_here
 
 
 @runtime_checkable

@@ -6,13 +6,14 @@ from functools import partial
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
-from actguard.context import arun_in, generators, lost_frame, run_in
+from actguard.context import arun_in, run_in
 from actguard.pipeline.call import Call
 from actguard.pipeline.drive import adrive, clock, drive, failing
 from actguard.pipeline.guard import Ending
 from actguard.pipeline.plan import Plan, Planned
 from actguard.pipeline.telling import tell_ended
 from actguard.pipeline.unasked import Unasked, settle
+from actguard.steps import generators, lost_frame
 
 
 def is_lazy(result: Any) -> bool:

@@ -8,7 +8,7 @@ functions with all that a call needs at hand.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from actguard.context import arun_in, current_frame, generators, lost_frame, run_in
+from actguard.context import arun_in, current_frame, run_in
 from actguard.exceptions import ToolGuardError
 from actguard.pipeline.at_once import Several, Single, Tell
 from actguard.pipeline.call import Call, Held
@@ -18,6 +18,7 @@ from actguard.pipeline.later import async_generator, generator, is_lazy, later
 from actguard.pipeline.outcome import is_neutral
 from actguard.pipeline.plan import Plan, Planned
 from actguard.pipeline.telling import tell_ended
+from actguard.steps import generators, lost_frame
 from actguard.stores.protocol import Refused, Step
 from actguard.stores.undo import REFUSALS
 

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from actguard.context import frame_here
 from actguard.events.emitter import emit
 from actguard.exceptions import ActGuardToolError
 from actguard.pipeline.guard import Part
 from actguard.pipeline.target import Target
+from actguard.steps import frame_here
 
 
 def tell_blocked(target: Target, part: Part[Any], error: ActGuardToolError) -> None:

@@ -11,9 +11,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from actguard.context import APART, OUTSIDE, Frame, frame_here, inside, is_outside, stained
+from actguard.context import APART, OUTSIDE, Frame, inside, is_outside
 from actguard.propagation import Patching, carrying
 from actguard.providers.processes import noticed
+from actguard.steps import frame_here, stained
 
 _Method = Callable[..., Any]
 _END: Any = object()

@@ -21,9 +21,10 @@ from actguard.budget.account import Account, BudgetWarning, label
 from actguard.budget.admission import Admission
 from actguard.budget.policy import Policy, Reaction
 from actguard.budget.pricing import prices
-from actguard.context import Frame, Run, enter_frame, frame_here
+from actguard.context import Frame, Run, enter_frame
 from actguard.exceptions import UnmeteredCallError, UnsupportedSDKError
 from actguard.propagation import Patching, around_submit, carrying
+from actguard.steps import frame_here
 
 pid = os.getpid()
 """Of this process. An account with another one is not covered here: `account_here` says what that means."""

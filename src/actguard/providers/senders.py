@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 
 from actguard.budget.account import Account, label
 from actguard.budget.hosts import is_local, is_model_host
-from actguard.context import frame_here
+from actguard.context import current_frame
 from actguard.exceptions import UnmeteredCallError
 from actguard.propagation import Patching
 from actguard.providers import processes
@@ -29,6 +29,7 @@ from actguard.providers.endpoint import Endpoint, Kind
 from actguard.providers.google.endpoints import classify as google_endpoint
 from actguard.providers.openai.endpoints import classify as openai_endpoint
 from actguard.providers.routes import UNKNOWN_WRITE
+from actguard.steps import frame_here, generators
 
 _CALL = "actguard.call"  # where the seam keeps the call in the extensions of a request (stainless.py)
 
@@ -99,7 +100,7 @@ def _nearest_to_the_wire(error: BaseException) -> BaseException:
 def _around_send(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def send(client: Any, request: Any, **kwargs: Any) -> Any:
-        account = frame_here().scope
+        account = (frame_here() if generators else current_frame()).scope
         if account is None or sending.get():
             return original(client, request, **kwargs)
         call = _leaving(account, request)
@@ -122,7 +123,7 @@ def _around_send(original: Callable[..., Any]) -> Callable[..., Any]:
 def _around_asend(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def send(client: Any, request: Any, **kwargs: Any) -> Any:
-        account = frame_here().scope
+        account = (frame_here() if generators else current_frame()).scope
         if account is None or sending.get():
             return await original(client, request, **kwargs)
         call = _leaving(account, request)
@@ -145,7 +146,7 @@ def _around_asend(original: Callable[..., Any]) -> Callable[..., Any]:
 def _around_aiohttp(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def _request(session: Any, method: str, str_or_url: Any, **kwargs: Any) -> Any:
-        account = frame_here().scope
+        account = (frame_here() if generators else current_frame()).scope
         if account is None or sending.get():
             return await original(session, method, str_or_url, **kwargs)
         base = getattr(session, "_base_url", None)

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from actguard.context import frame_here
 from actguard.propagation import Patching
 from actguard.providers.senders import bypass, sending
+from actguard.steps import frame_here
 
 
 def observe(package: str, patches: Patching) -> None:

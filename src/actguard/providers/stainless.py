@@ -19,7 +19,7 @@ from typing import Any
 
 from actguard.budget import pricing
 from actguard.budget.account import Account
-from actguard.context import arun_in, current_frame, generators, lost_frame, run_in
+from actguard.context import arun_in, current_frame, run_in
 from actguard.providers.body import is_object
 from actguard.providers.call import Call, current_call, deferred
 from actguard.providers.deferred import look_at
@@ -32,6 +32,7 @@ from actguard.providers.patches import Patches
 from actguard.providers.shared_reply import settle_shared, withdraw
 from actguard.providers.taps import tap
 from actguard.providers.wire import Wire
+from actguard.steps import generators, lost_frame
 
 METHODS = ("request", "_build_request", "_process_response")
 _CLOUDS = (("Bedrock", "aws"), ("Azure", "azure"), ("Vertex", "google"))

@@ -9,18 +9,7 @@ from actguard.budget.account import Account
 from actguard.budget.backing import Ask, Backing
 from actguard.budget.guard import BudgetGuard, before_first_call
 from actguard.budget.policy import text
-from actguard.context import (
-    Entry,
-    Frame,
-    Run,
-    caller,
-    end_frame,
-    enter_frame,
-    forget_generator,
-    frame_here,
-    note_generator,
-    take_entry,
-)
+from actguard.context import Frame, Run, end_frame, enter_frame
 from actguard.exceptions import (
     ActGuardUsageError,
     BudgetClientMismatchError,
@@ -31,6 +20,7 @@ from actguard.exceptions import (
 )
 from actguard.runtime.backing import RunBacking, ScopeListener
 from actguard.runtime.remote import Remote
+from actguard.steps import Entry, caller, forget_generator, frame_here, note_generator, take_entry
 from actguard.transport.names import check_fits
 
 _PLAN_KEY = re.compile(r"[a-z0-9][a-z0-9_-]*")

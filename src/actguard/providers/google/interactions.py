@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from actguard.context import arun_in, current_frame, generators, lost_frame, run_in
+from actguard.context import arun_in, current_frame, run_in
 from actguard.providers.body import is_object
 from actguard.providers.call import Call, current_call, deferred
 from actguard.providers.deferred import settle_deferred
@@ -30,6 +30,7 @@ from actguard.providers.patches import Patches
 from actguard.providers.stainless import StainlessSeam
 from actguard.providers.taps import tap
 from actguard.providers.wire import parse_json
+from actguard.steps import generators, lost_frame
 
 _STAINLESS = "google.genai._interactions._base_client"
 _SPEAKEASY = "google.genai._gaos.basesdk"

@@ -12,12 +12,13 @@ from importlib import import_module
 from typing import Any
 
 from actguard.budget.account import Account
-from actguard.context import arun_in, current_frame, frame_here, generators, lost_frame, run_in
+from actguard.context import arun_in, current_frame, run_in
 from actguard.providers.call import Call, current_call
 from actguard.providers.gate import aadmit, admit, unmetered
 from actguard.providers.google.chunks import ChunkTap
 from actguard.providers.google.wire import WIRE, gate
 from actguard.providers.patches import Patches
+from actguard.steps import frame_here, generators, lost_frame
 
 
 def install(patches: Patches) -> None:

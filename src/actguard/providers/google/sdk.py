@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Any, NamedTuple, cast
 
 from actguard.budget.account import Account
-from actguard.context import arun_in, current_frame, frame_here, generators, lost_frame, run_in
+from actguard.context import arun_in, current_frame, run_in
 from actguard.providers.body import is_object
 from actguard.providers.call import Call, current_call, deferred
 from actguard.providers.counting import new
@@ -34,6 +34,7 @@ from actguard.providers.google.streams import watch_streams
 from actguard.providers.google.wire import WIRE, gate
 from actguard.providers.patches import Patches
 from actguard.providers.senders import seen
+from actguard.steps import frame_here, generators, lost_frame
 
 
 def install(patches: Patches) -> None:

@@ -9,15 +9,11 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
-from actguard.context import Frame, frame_here, inside
+from actguard.context import Frame, current_frame, inside
 from actguard.providers.patches import Patches
+from actguard.steps import frame_here, generators
 
 _END: Any = object()
-
-
-def _of_call() -> Frame:
-    """A frame of its own: nobody takes it for one in which something of a generator was lost (`lost_frame`)."""
-    return frame_here()._replace()
 
 
 def watch_streams(models: Any, chats: Any, patches: Patches) -> None:
@@ -30,7 +26,7 @@ def watch_streams(models: Any, chats: Any, patches: Patches) -> None:
 def _around(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def stream(*args: Any, **kwargs: Any) -> Any:
-        chunks, frame = original(*args, **kwargs), _of_call()
+        chunks, frame = original(*args, **kwargs), frame_here()
         if frame.scope is None or not isinstance(chunks, GeneratorType):
             return chunks
         return _made_in(frame, chunks)  # pyright: ignore[reportUnknownArgumentType]
@@ -41,7 +37,7 @@ def _around(original: Callable[..., Any]) -> Callable[..., Any]:
 def _around_async(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def stream(*args: Any, **kwargs: Any) -> Any:
-        chunks, frame = await original(*args, **kwargs), _of_call()
+        chunks, frame = await original(*args, **kwargs), frame_here()
         if frame.scope is None or not isinstance(chunks, AsyncGeneratorType):
             return chunks
         return _amade_in(frame, chunks)  # pyright: ignore[reportUnknownArgumentType]
@@ -50,10 +46,14 @@ def _around_async(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _made_in(frame: Frame, chunks: Generator[Any, Any, Any]) -> Generator[Any]:
+    own = _copied(frame)
     try:
         while True:
-            with inside(frame):
+            if current_frame() is frame and not generators:
                 chunk = next(chunks, _END)
+            else:
+                with inside(own):
+                    chunk = next(chunks, _END)
             if chunk is _END:
                 return
             yield chunk
@@ -62,12 +62,21 @@ def _made_in(frame: Frame, chunks: Generator[Any, Any, Any]) -> Generator[Any]:
 
 
 async def _amade_in(frame: Frame, chunks: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any]:
+    own = _copied(frame)
     try:
         while True:
-            with inside(frame):
+            if current_frame() is frame and not generators:
                 chunk = await anext(chunks, _END)
+            else:
+                with inside(own):
+                    chunk = await anext(chunks, _END)
             if chunk is _END:
                 return
             yield chunk
     finally:
         await chunks.aclose()
+
+
+def _copied(frame: Frame) -> Frame:
+    """Another frame, so that it is not taken for one in which a generator has lost what it has entered."""
+    return frame._replace()

@@ -15,10 +15,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from actguard.budget.account import Account
-from actguard.context import frame_here
 from actguard.providers.gate import unmetered
 from actguard.providers.patches import Patches
 from actguard.providers.senders import seen
+from actguard.steps import frame_here
 
 
 class WebSockets:
