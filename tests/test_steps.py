@@ -133,10 +133,10 @@ async def test_the_steps_of_an_asynchronous_generator_may_be_tasks_of_their_own(
 
     steps = agent()
     for number in (1, 2, 3):
-        assert await asyncio.create_task(anext(steps)) == number  # type: ignore[arg-type]
+        assert await asyncio.create_task(anext(steps)) == number
         assert current_frame() is OUTSIDE
     with pytest.raises(StopAsyncIteration):
-        await asyncio.create_task(anext(steps))  # type: ignore[arg-type]
+        await asyncio.create_task(anext(steps))
 
     assert guard.calls == llm_provider.ledger.calls == 4
 
@@ -212,9 +212,9 @@ async def test_a_session_stays_in_force_in_asynchronous_steps() -> None:
             yield await delete("m1")
 
     steps = agent()
-    await asyncio.create_task(anext(steps))  # type: ignore[arg-type]
-    assert await asyncio.create_task(anext(steps)) == "m1"  # type: ignore[arg-type]
-    await asyncio.create_task(steps.aclose())  # type: ignore[attr-defined]
+    await asyncio.create_task(anext(steps))
+    assert await asyncio.create_task(anext(steps)) == "m1"
+    await asyncio.create_task(steps.aclose())
 
 
 def test_threads_of_a_pool_that_a_step_has_started_serve_everybody(say_hello: Callable[[], None]) -> None:
@@ -276,9 +276,9 @@ async def test_what_a_later_step_sends_to_a_thread_counts(say_hello: Callable[[]
 
     steps = agent()
     for _ in range(2):
-        await asyncio.create_task(anext(steps))  # type: ignore[arg-type]
+        await asyncio.create_task(anext(steps))
     await asyncio.to_thread(say_hello)
-    await asyncio.create_task(steps.aclose())  # type: ignore[attr-defined]
+    await asyncio.create_task(steps.aclose())
 
     assert guard.calls == 1
 
@@ -476,9 +476,9 @@ async def test_who_enters_by_means_of_contextlib_in_a_task_has_entered_it(
 
     steps = agent()
     for _ in range(3):
-        await asyncio.create_task(anext(steps))  # type: ignore[arg-type]
+        await asyncio.create_task(anext(steps))
     with pytest.raises(StopAsyncIteration):
-        await asyncio.create_task(anext(steps))  # type: ignore[arg-type]
+        await asyncio.create_task(anext(steps))
 
     assert guard.calls == 3
 

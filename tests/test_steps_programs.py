@@ -109,7 +109,7 @@ def helper(guard: BudgetGuard) -> Iterator[None]:
 def go_on(steps: Steps) -> bool:
     """One more step; False when it was over."""
     end = object()
-    return next(steps, end) is not end  # type: ignore[arg-type]
+    return next(steps, end) is not end
 
 
 def in_a_copy(steps: Steps, began: Context) -> bool:
