@@ -269,45 +269,51 @@ WORK = """
 """
 
 
-def run(folder: Path, llm_provider: LocalProvider, main: str) -> Any:
-    """What the program *main* appends to `results`, in an interpreter of its own."""
-    (folder / "work.py").write_text(textwrap.dedent(WORK))
-    program = folder / "main.py"
-    program.write_text(
-        "import json, multiprocessing, sys\n"
-        "import work\n"
-        "from actguard import BudgetGuard\n"
-        "if __name__ == '__main__':\n"
-        "    results = []\n"
-        "    def start(context, target):\n"
-        "        queue = context.Queue()\n"
-        "        process = context.Process(target=work.report, args=(queue, target))\n"
-        "        process.start()\n"
-        "        results.append(queue.get(timeout=50))\n"
-        "        process.join()\n"
-        "        return process\n"
-        f"{textwrap.indent(textwrap.dedent(main), '    ')}\n"
-        "    print(json.dumps(results))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, str(program)],
-        env={**os.environ, **llm_provider.env()},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+by_each_method = pytest.mark.parametrize("method", [*multiprocessing.get_all_start_methods()][:2])
+Run = Callable[[str], Any]
 
 
-@pytest.mark.parametrize("method", [*multiprocessing.get_all_start_methods()][:2])
+@pytest.fixture
+def run(tmp_path: Path, llm_provider: LocalProvider) -> Run:
+    def run(main: str) -> Any:
+        """What the program *main* appends to `results`, in an interpreter of its own."""
+        (tmp_path / "work.py").write_text(textwrap.dedent(WORK))
+        program = tmp_path / "main.py"
+        program.write_text(
+            "import json, multiprocessing, sys\n"
+            "import work\n"
+            "from actguard import BudgetGuard\n"
+            "if __name__ == '__main__':\n"
+            "    results = []\n"
+            "    def start(context, target):\n"
+            "        queue = context.Queue()\n"
+            "        process = context.Process(target=work.report, args=(queue, target))\n"
+            "        process.start()\n"
+            "        results.append(queue.get(timeout=50))\n"
+            "        process.join()\n"
+            "        return process\n"
+            f"{textwrap.indent(textwrap.dedent(main), '    ')}\n"
+            "    print(json.dumps(results))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, str(program)],
+            env={**os.environ, **llm_provider.env()},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+@by_each_method
 def test_a_process_started_inside_a_guard_is_told_wherever_it_calls(
-    tmp_path: Path, llm_provider: LocalProvider, method: str
+    run: Run, llm_provider: LocalProvider, method: str
 ) -> None:
     results = run(
-        tmp_path,
-        llm_provider,
         f"""
         context = multiprocessing.get_context({method!r})
         with BudgetGuard(usd_limit=1) as guard:
@@ -315,7 +321,7 @@ def test_a_process_started_inside_a_guard_is_told_wherever_it_calls(
             work.say_hello()
         results.append(guard.calls)
         results.append([name for name in vars(process) if "actguard" in name])
-        """,
+        """
     )
 
     refused = ["UnmeteredCallError", "process"]
@@ -323,13 +329,9 @@ def test_a_process_started_inside_a_guard_is_told_wherever_it_calls(
     assert llm_provider.ledger.calls == 2
 
 
-@pytest.mark.parametrize("method", [*multiprocessing.get_all_start_methods()][:2])
-def test_a_process_that_a_later_step_of_a_generator_starts_is_told(
-    tmp_path: Path, llm_provider: LocalProvider, method: str
-) -> None:
+@by_each_method
+def test_a_process_that_a_later_step_of_a_generator_starts_is_told(run: Run, method: str) -> None:
     results = run(
-        tmp_path,
-        llm_provider,
         f"""
         from contextvars import copy_context
         context = multiprocessing.get_context({method!r})
@@ -342,36 +344,32 @@ def test_a_process_that_a_later_step_of_a_generator_starts_is_told(
         steps = agent()
         for _ in range(2):
             copy_context().run(next, steps)
-        """,
+        """
     )
 
     assert results == [["UnmeteredCallError", "process"]]
 
 
-def test_a_process_started_outside_is_free(tmp_path: Path, llm_provider: LocalProvider) -> None:
+def test_a_process_started_outside_is_free(run: Run, llm_provider: LocalProvider) -> None:
     results = run(
-        tmp_path,
-        llm_provider,
         """
         context = multiprocessing.get_context("spawn")
         with BudgetGuard(usd_limit=1):
             pass
         start(context, work.told)
-        """,
+        """
     )
 
     assert results == [[]]
     assert llm_provider.ledger.calls == 1
 
 
-def test_the_guards_own_policy_travels(tmp_path: Path, llm_provider: LocalProvider) -> None:
+def test_the_guards_own_policy_travels(run: Run, llm_provider: LocalProvider) -> None:
     [told] = run(
-        tmp_path,
-        llm_provider,
         """
         with BudgetGuard(name="parent", usd_limit=1, unmetered="warn"):
             start(multiprocessing.get_context("spawn"), work.told)
-        """,
+        """
     )
 
     assert len(told) == 1
@@ -379,13 +377,9 @@ def test_the_guards_own_policy_travels(tmp_path: Path, llm_provider: LocalProvid
     assert llm_provider.ledger.calls == 1
 
 
-@pytest.mark.parametrize("method", [*multiprocessing.get_all_start_methods()][:2])
-def test_work_for_a_pool_of_processes_is_told_and_its_workers_are_not(
-    tmp_path: Path, llm_provider: LocalProvider, method: str
-) -> None:
+@by_each_method
+def test_work_for_a_pool_of_processes_is_told_and_its_workers_are_not(run: Run, method: str) -> None:
     results = run(
-        tmp_path,
-        llm_provider,
         f"""
         from concurrent.futures import ProcessPoolExecutor
         with BudgetGuard(usd_limit=1):
@@ -395,19 +389,15 @@ def test_work_for_a_pool_of_processes_is_told_and_its_workers_are_not(
             results.append(pool.submit(work.in_a_guard).result())
         results.append(pool.submit(work.told).result())
         pool.shutdown()
-        """,
+        """
     )
 
     assert results == [["UnmeteredCallError", "process"], [[3, 1]], [1, True], []]
 
 
-@pytest.mark.parametrize("method", [*multiprocessing.get_all_start_methods()][:2])
-def test_work_for_a_pool_of_multiprocessing_is_told_whenever_that_was_made(
-    tmp_path: Path, llm_provider: LocalProvider, method: str
-) -> None:
+@by_each_method
+def test_work_for_a_pool_of_multiprocessing_is_told_whenever_that_was_made(run: Run, method: str) -> None:
     results = run(
-        tmp_path,
-        llm_provider,
         f"""
         context = multiprocessing.get_context({method!r})
         with context.Pool(1) as before:
@@ -417,19 +407,15 @@ def test_work_for_a_pool_of_multiprocessing_is_told_whenever_that_was_made(
                 results.append(list(pool.imap(work.told, iter([work.say_hello]))))
                 results.append(pool.starmap(divmod, [(7, 2)]))
             results.append(before.map(work.told, [work.say_hello]))
-        """,
+        """
     )
 
     told = ["UnmeteredCallError", "process"]
     assert results == [told, told, [told], [[3, 1]], [[]]]
 
 
-def test_work_that_joblib_sends_to_processes_is_told_whenever_they_were_started(
-    tmp_path: Path, llm_provider: LocalProvider
-) -> None:
+def test_work_that_joblib_sends_to_processes_is_told_whenever_they_were_started(run: Run) -> None:
     results = run(
-        tmp_path,
-        llm_provider,
         """
         from joblib import Parallel, delayed
         def in_parallel():
@@ -438,7 +424,7 @@ def test_work_that_joblib_sends_to_processes_is_told_whenever_they_were_started(
         with BudgetGuard(usd_limit=1):
             in_parallel()
         in_parallel()
-        """,
+        """
     )
 
     assert results == [[], ["UnmeteredCallError", "process"], []]

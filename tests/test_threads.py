@@ -637,7 +637,7 @@ def test_items_of_any_iterable_are_made_in_the_guard(look: Callable[..., None], 
     with ThreadPool(1) as pool, BudgetGuard() as guard:
         assert list(pool.imap(str, Items())) == list(pool.imap_unordered(str, Items(), 2)) == ["1"]
         with pytest.raises(TypeError, match="not iterable"):
-            next(pool.imap(str, 5))  # type: ignore[arg-type]
+            next(pool.imap(str, 5))
 
     assert seen == [guard.account] * 4
 
