@@ -253,7 +253,7 @@ class Actor:
 
     # What a deed does; in threads as they stand, in tasks with `await` before what the SDK gives.
 
-    def call(self, deed: Deed) -> None:
+    def call(self, deed: Deed) -> "Future[Any]":
         raise NotImplementedError
 
     def read(self, deed: Deed, count: int) -> None:
@@ -295,7 +295,7 @@ class ThreadActor(Actor):
         self._work.put(None)
         self._thread.join(10)
 
-    def call(self, deed: Deed) -> None:
+    def call(self, deed: Deed) -> "Future[Any]":
         def work() -> None:
             deed.scopes, deed.in_thread = chain(), True
             with _watching(deed):
@@ -308,7 +308,7 @@ class ThreadActor(Actor):
                     next(answer)
                     deed.begun = True
 
-        self.post(work, deed)
+        return self.post(work, deed)
 
     def read(self, deed: Deed, count: int) -> None:
         def work() -> None:
@@ -373,7 +373,7 @@ class TaskActor(Actor):
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._work.put_nowait, None)
 
-    def call(self, deed: Deed) -> None:
+    def call(self, deed: Deed) -> "Future[Any]":
         async def work() -> None:
             deed.scopes, deed.in_thread = chain(), False
             with _watching(deed):
@@ -386,7 +386,7 @@ class TaskActor(Actor):
                     await anext(answer)
                     deed.begun = True
 
-        self.post(work, deed)
+        return self.post(work, deed)
 
     def read(self, deed: Deed, count: int) -> None:
         async def work() -> None:

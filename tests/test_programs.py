@@ -313,11 +313,14 @@ class Program(RuleBasedStateMachine):
         if actor is None:
             return
         self.world.deeds[deed.number] = deed
-        if actor.refused_already():
+        refused = actor.refused_already()
+        if refused:
             self.refused.append(deed)
         if deed.stream:
             self.streams.append(deed)
-        actor.call(deed)
+        doing = actor.call(deed)
+        if refused:  # at once, whoever else waits: not to be overtaken by an `extend`
+            assert wait({doing}, SECONDS).done, f"{deed} is not refused"
         self._let_happen()
 
     def _let_happen(self) -> None:
