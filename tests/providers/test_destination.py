@@ -39,13 +39,24 @@ def test_a_price_that_ends_is_not_kept():
     assert known == {}
 
 
-def test_what_has_no_price_or_no_name_is_not_kept():
+def test_that_the_host_has_no_price_is_kept_until_it_is_given_one():
     known: Destinations = {}
     book = PriceBook()
+    proxy = "https://llm.example.com/v1"
 
-    assert found(known, book, "no-such-model").price is None
-    assert found(known, book, "").price is None
-    assert found(known, book, address="https://llm.example.com/v1").price is None
+    destination = found(known, book, address=proxy)
+    assert destination.price is None
+    assert known == {0: destination}
+
+    book.host("llm.example.com", input=1, output=2)
+    assert destination.edition is not pricing.edition
+    assert found(known, book, address=proxy).price is not None
+
+
+def test_what_has_no_name_is_not_kept():
+    known: Destinations = {}
+
+    assert found(known, PriceBook(), "").price is None
     assert known == {}
 
 

@@ -76,6 +76,30 @@ def test_a_host_that_is_declared_between_two_calls_is_seen(client, llm_provider,
         assert cost(guard, lambda: chat(client)) == 0
 
 
+def test_a_host_that_nobody_knew_is_seen_when_it_is_declared(client, llm_provider):
+    """Until then its calls cost what they do at the SDK's own provider."""
+    book = PriceBook(parent=prices)
+    with BudgetGuard(usd_limit=1, prices=book) as guard:
+        listed = cost(guard, lambda: chat(client))
+        assert cost(guard, lambda: chat(client)) == listed > 0
+        book.host(llm_provider.url, input=1_000, output=1_000)
+        assert cost(guard, lambda: chat(client)) > 10 * listed
+        book.remove_host(llm_provider.url)
+        assert cost(guard, lambda: chat(client)) == listed
+
+
+def test_what_happens_to_a_model_without_a_price_may_change_between_two_calls(client, book):
+    with BudgetGuard(usd_limit=1, prices=book) as guard:
+        for _ in range(2):
+            with pytest.raises(UnknownPriceError):
+                chat(client, "no-such-model")
+        book.unknown = {"input": 1, "output": 1}
+        assert cost(guard, lambda: chat(client, "no-such-model")) > 0
+        book.unknown = "refuse"
+        with pytest.raises(UnknownPriceError):
+            chat(client, "no-such-model")
+
+
 def test_guards_with_prices_of_their_own_do_not_see_each_others(client, llm_provider, book):
     dear = PriceBook(parent=book)
     dear.set("gpt-4o", input=1_000, output=1_000)

@@ -20,6 +20,8 @@ class Remembered(NamedTuple):
 
 
 ASK_PARENT = Remembered(None, inf, -inf)
+NO_PRICE = Remembered(None)
+"""Nobody knows one, until something is said."""
 
 
 def keep(memo: dict[_K, _V], key: _K, value: _V) -> None:
@@ -30,6 +32,8 @@ def keep(memo: dict[_K, _V], key: _K, value: _V) -> None:
 
 
 def remembered(price: Price | None) -> Remembered:
-    start = price.valid_from.timestamp() if price is not None and price.valid_from else -inf
-    end = price.valid_until.timestamp() if price is not None and price.valid_until else inf
+    if price is None:
+        return NO_PRICE
+    start = price.valid_from.timestamp() if price.valid_from else -inf
+    end = price.valid_until.timestamp() if price.valid_until else inf
     return Remembered(price, start, end)

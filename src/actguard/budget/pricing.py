@@ -24,7 +24,7 @@ from typing import Final, Literal, cast, get_args
 from actguard.budget.catalog import Catalog
 from actguard.budget.hosts import Context, Host, address, canonical, identify
 from actguard.budget.lookup import listed_price, stated_price
-from actguard.budget.memo import ASK_PARENT, Remembered, keep, remembered
+from actguard.budget.memo import ASK_PARENT, NO_PRICE, Remembered, keep, remembered
 from actguard.budget.overrides import NATIVE, Declared, Override, Overrides, Resolver
 from actguard.budget.price import Price
 from actguard.budget.price_input import Amount, provider_id, rate_card, text, wrong
@@ -86,7 +86,7 @@ class PriceBook:
         found = self._memo.get((provider, model, context, requested))
         if type(found) is Price and at is None:  # it holds from now on
             return found
-        return self._find(provider, model, context, at, requested)
+        return None if found is NO_PRICE else self._find(provider, model, context, at, requested)
 
     @property
     def asks(self) -> bool:

@@ -28,7 +28,7 @@ class Destination(NamedTuple):
     model: str
     """As the request names it; empty where that is still to be found out."""
     price: Price | None
-    """By the host's list, at standard rates; None where there is more to find out."""
+    """By the host's list, at standard rates; None where it has none, or there is more to find out."""
     edition: object = None
     """Of the price books, in which all this was found."""
     url: object = None
@@ -49,7 +49,7 @@ def find(
     model: str,
     url: object = None,
 ) -> Destination:
-    """Where calls like this one go; kept in *known* under *key* if its price is known, and does not change by itself.
+    """Where calls like this one go; kept in *known* under *key* if its price, or that it has none, lasts.
 
     Args:
         key: tells calls apart that are not alike; *book* is a part of it.
@@ -58,9 +58,10 @@ def find(
     """
     edition = pricing.edition  # before anything is looked up: what is said meanwhile begins another one
     host = book.host_of(address, wire.native)
-    price = book.price(host.provider, model, host.context) if model and endpoint.kind is Kind.PRICED else None
+    priced = bool(model) and endpoint.kind is Kind.PRICED
+    price = book.price(host.provider, model, host.context) if priced else None
     found = Destination(wire, endpoint, host, host.provider, host.context, model, price, edition, url)
-    if price is not None and price.valid_until is None:
+    if priced and (price is None or price.valid_until is None):
         if len(known) >= _MOST:
             known.clear()
         known[key] = found
