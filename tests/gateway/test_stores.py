@@ -64,9 +64,11 @@ def described(url: str) -> list[Any]:
         )
         rest = "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), '', '' FROM pg_constraint"
         indexes = "SELECT tablename, indexname, indexdef, '', '' FROM pg_indexes"
+        triggers = "SELECT tgrelid::regclass::text, tgname, pg_get_triggerdef(oid), '', '' FROM pg_trigger"
         found = connection.execute(
             f"{columns} WHERE table_schema = 'public' UNION ALL {rest} WHERE conrelid <> 0 "
-            f"UNION ALL {indexes} WHERE schemaname = 'public' ORDER BY 1, 2, 3".encode()
+            f"UNION ALL {indexes} WHERE schemaname = 'public' "
+            f"UNION ALL {triggers} WHERE NOT tgisinternal ORDER BY 1, 2, 3".encode()
         ).fetchall()
     return [row for row in found if "schema_versions" not in row[0]]
 
@@ -318,7 +320,8 @@ def test_what_keeps_it_from_starting_is_said_in_one_line(arguments: tuple[str, .
 
 def test_the_ledger_itself_refuses_to_be_changed(ledger: Ledger, database: str, kind: str) -> None:
     ledger.one(reserve(usd=1))
-    for statement in ("UPDATE ledger SET usd_held = 0", "DELETE FROM ledger"):
+    statements = ["UPDATE ledger SET usd_held = 0", "DELETE FROM ledger"]
+    for statement in statements if kind == "sqlite" else [*statements, "TRUNCATE ledger"]:
         if kind == "sqlite":
             connected = sqlite3.connect(database, isolation_level=None)
             with pytest.raises(sqlite3.IntegrityError, match="never"):

@@ -100,6 +100,9 @@ CREATE FUNCTION ledger_is_not_changed() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN RAISE EXCEPTION 'a ledger row is never changed or deleted'; END $$;
 CREATE TRIGGER ledger_is_not_changed BEFORE UPDATE OR DELETE ON ledger
     FOR EACH ROW EXECUTE FUNCTION ledger_is_not_changed();
+-- TRUNCATE asks no trigger of rows.
+CREATE TRIGGER ledger_is_not_truncated BEFORE TRUNCATE ON ledger
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_not_changed();
 
 -- What was said to a request with an Idempotency-Key, so that its repetition is told the same.
 CREATE TABLE answers (
