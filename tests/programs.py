@@ -235,6 +235,14 @@ class Actor:
         raise NotImplementedError
 
     def post(self, work: Callable[[], Any], deed: Deed | None = None) -> "Future[Any]":
+        assert self.idle
+        self.doing, self.deed = Future(), deed
+        if deed is not None:
+            deed.busy = True  # from here on: two that read one stream at once are no program
+        self._send(work, self.doing)
+        return self.doing
+
+    def _send(self, work: Callable[[], Any], future: "Future[Any]") -> None:
         raise NotImplementedError
 
     def stop(self) -> None:
@@ -285,11 +293,8 @@ class ThreadActor(Actor):
                 future.set_exception(error)
             del item, work, future
 
-    def post(self, work: Callable[[], Any], deed: Deed | None = None) -> "Future[Any]":
-        assert self.idle
-        self.doing, self.deed = Future(), deed
-        self._work.put((work, self.doing))
-        return self.doing
+    def _send(self, work: Callable[[], Any], future: "Future[Any]") -> None:
+        self._work.put((work, future))
 
     def stop(self) -> None:
         self._work.put(None)
@@ -359,11 +364,8 @@ class TaskActor(Actor):
                 self._task.uncancel()  # it was about that piece of work
             del item, work, future
 
-    def post(self, work: Callable[[], Any], deed: Deed | None = None) -> "Future[Any]":
-        assert self.idle
-        self.doing, self.deed = Future(), deed
-        self._loop.call_soon_threadsafe(self._work.put_nowait, (work, self.doing))
-        return self.doing
+    def _send(self, work: Callable[[], Any], future: "Future[Any]") -> None:
+        self._loop.call_soon_threadsafe(self._work.put_nowait, (work, future))
 
     def cancel(self) -> None:
         if self.deed is not None:
@@ -412,7 +414,6 @@ class TaskActor(Actor):
 @contextmanager
 def _watching(deed: Deed) -> Iterator[None]:
     """Keeps what is raised, and what it carries."""
-    deed.busy = True
     try:
         yield
     except (StopIteration, StopAsyncIteration):
