@@ -47,7 +47,7 @@ def grown(what: str, times: int, work: Callable[[], object]) -> Growth:
         blocks, most = sys.getallocatedblocks() - blocks, _most_memory() - most
         account = guard.account
         assert account is not None
-        registries = len(account.admission.holds) + len(deferred) + account.admission.waiting
+        registries = len(account.holds) + len(deferred) + account.admission.waiting
         remembered = len(account.admission.seen) + len(account.admission.seen_before)
         return Growth(what, times, blocks, most, registries, remembered)
 

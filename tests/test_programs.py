@@ -273,7 +273,7 @@ class Program(RuleBasedStateMachine):
     def _check_guard(self, account: Account, bills: dict[int, list[Entry]]) -> None:
         account.admission.settle_pending()
         assert (account.held_pico, account.held_tokens, account.in_flight) == (0, 0, 0)
-        assert not account.admission.holds
+        assert not account.holds
         assert account.admission.waiting == 0
         own = [
             bill for deed in self.world.deeds.values() if account in deed.scopes for bill in bills.get(deed.number, [])

@@ -217,7 +217,7 @@ async def test_a_waiter_cancelled_in_the_moment_it_is_let_through_gives_its_hold
     with pytest.raises(asyncio.CancelledError):
         await waiter
     assert scope.held_pico == 0
-    assert not admission.holds
+    assert not scope.holds
 
 
 def test_waiting_ends_after_the_timeout_and_changes_nothing(admission):
@@ -326,6 +326,6 @@ def test_many_threads_never_pass_what_the_mode_promises(admission, strict):
         thread.join(60)
     assert scope.held_pico == 0
     assert scope.in_flight == 0
-    assert not admission.holds
+    assert not scope.holds
     assert scope.used_pico <= (10_000 if strict else 10_400)
     assert scope.used_pico >= 9_600

@@ -33,7 +33,7 @@ def blockers_among(holds):
     """What `Admission` answers: the calls in flight of others."""
 
     def blockers(scope, asking):
-        others = [h for h in holds if scope in h.scope.chain and not asking.waits_in_vain_for(h) and h.open]
+        others = [h for h in holds if scope in h.scope.chain and not asking.waits_in_vain_for(h) and h in scope.holds]
         strict = scope.strict
         return (
             len(others),
@@ -71,6 +71,18 @@ def test_the_call_that_passes_the_limit_says_so_after_it_is_counted():
     hold = admit(scope)
     assert scope.settle(hold, cost(0, 101)) == Refusal(scope, "token", "after")
     assert scope.used_tokens == 101
+
+
+def test_charges_are_kept_one_by_one_until_they_are_many_and_read_as_their_sum():
+    scope = BudgetScope("s")
+    for number in range(1, 201):
+        scope.charge(cost(10, 3))
+        tally = scope.by_model["model"]
+        assert (tally.calls, tally.pico, tally.usage.tokens) == (number, 10 * number, 3 * number)
+        assert len(scope.bill[1]) < 64
+    for _ in range(200):
+        scope.charge(cost(10, 3).negated(), -1)
+    assert scope.by_model == {}
 
 
 def test_in_default_mode_a_concurrent_call_waits_for_room():

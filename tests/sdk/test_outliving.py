@@ -274,7 +274,7 @@ async def test_a_call_waits_for_a_stream_that_somebody_else_reads_whoever_has_op
         asking = asyncio.create_task(client.chat.completions.create(**HELLO))
         while not guard.account.admission.waiting:  # noqa: ASYNC110 - the queue has no event of its own
             await asyncio.sleep(0)
-        guard.account.admission.look_for_streams()
+        guard.account.admission.look_for_streams(guard.account)
         assert guard.account.admission.waiting == 1
         end.set()
         await asyncio.gather(reading, asking)

@@ -49,13 +49,12 @@ class _Waiter:
 class Admission:
     """The lock and the queue of one tree of scopes; shared by a root scope and all its descendants."""
 
-    __slots__ = ("_later", "_lock", "_waiters", "holds", "seen", "seen_before", "some_outlive")
+    __slots__ = ("_later", "_lock", "_waiters", "seen", "seen_before", "some_outlive")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiters: deque[_Waiter] = deque()
         self._later: deque[Callable[[], None]] = deque()
-        self.holds: set[Hold] = set()
         self.some_outlive = False  # or did, their guard
         self.seen: dict[str, bool] = {}  # by the id of a reply, whether the call itself has reported it
         self.seen_before: dict[str, bool] = {}  # the ids before those: both go at once, as to take one out is slow
@@ -118,10 +117,7 @@ class Admission:
             if self._waiters:
                 refusal = hold.scope.standing_refusal()
                 return refusal if refusal is not None else Wait(hold.scope)
-            verdict = hold.scope.admit(hold, self._blockers)
-            if verdict is hold:
-                self.holds.add(hold)
-            return verdict
+            return hold.scope.admit(hold, self._blockers)
 
     def hold_at_once(self, hold: Hold) -> Hold | Refusal:
         """`hold` for who cannot wait: past the queue. An estimate is no reason to refuse; for default scopes only."""
@@ -129,8 +125,6 @@ class Admission:
             self._catch_up()
             verdict = hold.scope.admit(hold, _nobody)
             assert not isinstance(verdict, Wait)  # there is nobody to wait for
-            if verdict is hold:
-                self.holds.add(hold)
             return verdict
 
     # ---- after a call ----
@@ -156,8 +150,8 @@ class Admission:
         self, hold: Hold, charge: Charge, response_id: str | None = None, final: bool = True
     ) -> tuple[bool, Refusal | None]:
         """`settle`, for an action that `locked` or `later` runs."""
-        self.holds.discard(hold)
         if hold.final:
+            hold.scope.release(hold)  # unless that was done when it was settled, and not broken off
             return False, None
         if response_id is None or self._first_report(response_id, True):
             return True, hold.scope.settle(hold, charge, final)
@@ -210,7 +204,7 @@ class Admission:
     def grow(self, hold: Hold, pico: int, tokens: int) -> Refusal | None:
         """Set more aside for a call that turned out larger than it looked; a strict scope may refuse, nobody waits."""
         with self._lock:
-            if not hold.open:
+            if hold not in hold.scope.holds:
                 return None
             for scope in hold.scope.chain:
                 if scope.strict and (
@@ -263,13 +257,13 @@ class Admission:
         if not self.some_outlive:
             return []
         with self._lock:
-            return [hold for hold in self.holds if hold.expected is not None and scope in hold.scope.chain]
+            return [hold for hold in scope.holds if hold.expected is not None and scope in hold.scope.chain]
 
     def open_holds(self, scope: BudgetScope) -> list[Hold]:
         """Calls in flight that were opened directly in *scope*."""
         with self._lock:
             self._catch_up()
-            return [hold for hold in self.holds if hold.scope is scope]
+            return [hold for hold in scope.holds if hold.scope is scope]
 
     # ---- under the lock ----
 
@@ -293,7 +287,7 @@ class Admission:
         """Calls in flight in *scope* that *asking* may wait for: how many, and what they hold there."""
         waiting = [waiter.hold for waiter in self._waiters]
         count = pico = tokens = 0
-        for hold in self.holds:
+        for hold in scope.holds:
             if (
                 scope not in hold.scope.chain
                 or asking.waits_in_vain_for(hold)
@@ -324,12 +318,10 @@ class Admission:
                 if chain[-1] in taken:
                     break  # the root is taken: everybody behind needs it
                 continue
-            verdict = hold.scope.admit(hold, self._blockers)
+            verdict = hold if hold in hold.scope.holds else hold.scope.admit(hold, self._blockers)
             if isinstance(verdict, Wait):
                 taken.append(verdict.scope)
                 continue
-            if verdict is hold:
-                self.holds.add(hold)
             waiter.verdict = verdict
             self._waiters.remove(waiter)  # at once: from here on others may wait for this one
             if not waiter.wake() and verdict is hold:
@@ -337,7 +329,6 @@ class Admission:
 
     def drop(self, hold: Hold) -> None:
         """`release`, for an action that `locked` or `later` runs."""
-        self.holds.discard(hold)
         hold.scope.release(hold)
 
     def _enqueue(self, waiter: _Waiter) -> bool:
@@ -358,17 +349,20 @@ class Admission:
             yield min(turn, left)
             left -= turn
             turn = min(2 * turn, _LONGEST_TURN)
+            scope = waiter.hold.scope
             with self._lock:
-                is_next = self._waiters and self._waiters[0] is waiter
-                waits_for_streams = is_next and any(hold.reader is not None for hold in self.holds)
+                if waiter not in self._waiters:
+                    return  # who let it go was broken off before he could say so
+                is_next = self._waiters[0] is waiter
+                waits_for_streams = is_next and any(hold.reader is not None for hold in scope.holds)
             if waits_for_streams:
-                self.look_for_streams()
+                self.look_for_streams(scope)
 
-    def look_for_streams(self) -> None:
-        """Let go of those that nobody reads, and wait no more for those whose reader nobody knows."""
+    def look_for_streams(self, scope: BudgetScope) -> None:
+        """In its tree, let go of those that nobody reads, and wait no more for those whose reader nobody knows."""
         gc.collect()
         with self._lock:
-            for hold in self.holds:
+            for hold in scope.holds:
                 if hold.reader is not None and is_over(hold.reader):
                     hold.parked = True  # it was given to somebody, who may be waiting here
             self._catch_up()

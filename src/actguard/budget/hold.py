@@ -30,7 +30,6 @@ class Hold:
         "expected",
         "final",
         "measured",
-        "open",
         "parked",
         "reader",
         "scope",
@@ -60,8 +59,6 @@ class Hold:
     bound_tokens: int
     cap: int | None
     """The output cap that was granted instead of the call's own."""
-    open: bool
-    """Set aside."""
     final: bool
     """Settled for good."""
     parked: bool
@@ -80,7 +77,7 @@ class Hold:
         self.estimate_pico = self.estimate_tokens = 0
         self.bound_pico = self.bound_tokens = 0
         self.cap = None
-        self.open = self.final = self.parked = False
+        self.final = self.parked = False
         self.charged = self.expected = self.reader = None
         self.measured = measured
 

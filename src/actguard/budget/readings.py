@@ -4,7 +4,6 @@ A call that runs on when its guard is left is in these figures as what it will l
 Limits know nothing of that: an estimate refuses nobody, and what the call holds is held until its end.
 """
 
-import copy
 import math
 from typing import Any, Literal
 
@@ -142,11 +141,10 @@ class Readings:
     def _tallies(self) -> dict[str, Tally]:
         if self._account is None:
             return {}
-        tallies = dict(self._settled().by_model)
+        tallies = self._settled().by_model
         for charge in self._expected():
             for model, usage, pico in charge.items:
-                tallies[model] = copy.copy(tallies.get(model, Tally()))
-                tallies[model].add(usage, pico, 1)
+                tallies.setdefault(model, Tally()).add(usage, pico, 1)
         return tallies
 
     def _expected(self, where: Literal["here", "local", "root"] = "here") -> list[Charge]:

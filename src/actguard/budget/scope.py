@@ -5,16 +5,19 @@
 
 No lock, no clock, no waiting, no provider: `admission.py` calls these methods under the one lock of a tree.
 
+Ctrl-C, or a signal handler that raises, may strike between any two steps, and leaves nothing half done: `holds` alone
+says which calls are in flight, `held` is counted again from them, and a charge that was begun is counted to its end.
+
 A *default* scope sets estimates aside while calls are in flight: an estimate makes a concurrent call wait, never
 refuses one. A *strict* scope sets sound bounds aside, and lowers a call's output cap to what the remainder buys: it is
 never passed. One tree may hold both kinds.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from actguard.budget.charge import Charge, Tally
+from actguard.budget.charge import Charge, Items, Tally, summed_up
 from actguard.budget.hold import Hold, Lowered
 
 LimitType = Literal["token", "usd"]
@@ -35,6 +38,11 @@ class Refusal(NamedTuple):
     phase: Phase = "before"
 
 
+Bill = tuple[dict[str, Tally], list[tuple[Items, int]]]
+"""What was used by model, and the charges since that was summed up: to note one is a single step, and cheap."""
+
+_MANY = 64  # charges that are not summed up
+
 Blockers = Callable[["BudgetScope", Hold], tuple[int, int, int]]
 """For a scope and a call: how many calls in flight there it may wait for, and the pico-dollars and tokens they hold."""
 
@@ -49,15 +57,15 @@ class BudgetScope:
     """
 
     __slots__ = (
+        "bill",
         "bounded",
-        "by_model",
         "calls",
         "chain",
         "estimates",
         "held_pico",
         "held_tokens",
+        "holds",
         "id",
-        "in_flight",
         "limit_pico",
         "limit_tokens",
         "local_pico",
@@ -92,16 +100,27 @@ class BudgetScope:
         self.limit_tokens = limit_tokens
         self.strict = strict
         self.bounded: bool = strict or (parent is not None and parent.bounded)  # a sound bound is needed here
+        self.holds: set[Hold] = parent.holds if parent else set()  # of the whole tree: the calls in flight
         self.unmeasured: Hold | None = None  # of a root: the call that is alone in its tree
         self.used_pico = self.used_tokens = 0
         self.held_pico = self.held_tokens = 0
         self.local_pico = self.local_tokens = 0
-        self.in_flight = 0
         self.calls = 0
         self.unmetered_calls = 0
         self.estimates = 0
-        self.by_model: dict[str, Tally] = {}
+        self.bill: Bill = ({}, [])
         self.refused: Refusal | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that were opened here, or in a scope nested here, and have not ended."""
+        return sum(self in hold.scope.chain for hold in tuple(self.holds))
+
+    @property
+    def by_model(self) -> dict[str, Tally]:
+        """What each model was used for."""
+        tallies, noted = self.bill
+        return summed_up(tallies, noted)
 
     # ---- before a call ----
 
@@ -114,9 +133,8 @@ class BudgetScope:
         Returns:
             *hold*, open now and perhaps lowered; or why not.
         """
-        root = self.root
-        chain = self.chain
-        if not (root.in_flight or hold.measured or self.bounded):  # the everyday call: nobody asks for its estimate
+        root, chain, holds = self.root, self.chain, self.holds
+        if not (holds or hold.measured or self.bounded):  # the everyday call: nobody asks for its estimate
             for scope in chain:
                 if (
                     scope.used_pico >= scope.limit_pico
@@ -125,51 +143,52 @@ class BudgetScope:
                 ):
                     break
             else:
-                for scope in chain:
-                    scope.in_flight += 1
                 root.unmeasured = hold
-                hold.open = True
+                holds.add(hold)
                 return hold
         refusal = self.standing_refusal()
         if refusal is not None:
             return refusal
-        if root.unmeasured is not None:
-            root.measure_pending()
-        if not hold.measured and (root.in_flight or self.bounded):
-            hold.measure()
-        lowered: Lowered | None = None
-        for scope in chain:
-            if scope.strict:
-                verdict = scope._fit_strict(hold, lowered, blockers)
-            elif (
-                scope.used_pico + scope.held_pico + hold.estimate_pico <= scope.limit_pico
-                and scope.used_tokens + scope.held_tokens + hold.estimate_tokens <= scope.limit_tokens
-                and scope.used_pico < scope.limit_pico
-                and scope.used_tokens < scope.limit_tokens
-            ):
-                continue
-            else:
-                verdict = scope._contend(hold, blockers)
-            if verdict is None:
-                continue
-            if not isinstance(verdict, Lowered):
-                if isinstance(verdict, Refusal):
-                    verdict.scope.refused = verdict
-                return verdict
-            lowered = verdict
-        if lowered is not None:
-            hold.take(lowered)
-        for scope in chain:
-            if scope.strict:
-                scope.held_pico += hold.bound_pico
-                scope.held_tokens += hold.bound_tokens
-            else:
-                scope.held_pico += hold.estimate_pico
-                scope.held_tokens += hold.estimate_tokens
-            scope.in_flight += 1
-        if not hold.measured:
-            root.unmeasured = hold
-        hold.open = True
+        try:
+            if root.unmeasured is not None:
+                root.measure_pending()
+            if not hold.measured and (holds or self.bounded):
+                hold.measure()
+            lowered: Lowered | None = None
+            for scope in chain:
+                if scope.strict:
+                    verdict = scope._fit_strict(hold, lowered, blockers)
+                elif (
+                    scope.used_pico + scope.held_pico + hold.estimate_pico <= scope.limit_pico
+                    and scope.used_tokens + scope.held_tokens + hold.estimate_tokens <= scope.limit_tokens
+                    and scope.used_pico < scope.limit_pico
+                    and scope.used_tokens < scope.limit_tokens
+                ):
+                    continue
+                else:
+                    verdict = scope._contend(hold, blockers)
+                if verdict is None:
+                    continue
+                if not isinstance(verdict, Lowered):
+                    if isinstance(verdict, Refusal):
+                        verdict.scope.refused = verdict
+                    return verdict
+                lowered = verdict
+            if lowered is not None:
+                hold.take(lowered)
+            for scope in chain:
+                if scope.strict:
+                    scope.held_pico += hold.bound_pico
+                    scope.held_tokens += hold.bound_tokens
+                else:
+                    scope.held_pico += hold.estimate_pico
+                    scope.held_tokens += hold.estimate_tokens
+            if not hold.measured:
+                root.unmeasured = hold
+            holds.add(hold)
+        except BaseException:
+            self._count_held()
+            raise
         return hold
 
     def measure_pending(self) -> None:
@@ -194,7 +213,7 @@ class BudgetScope:
             return Refusal(self, "usd")
         if self.used_tokens >= self.limit_tokens:
             return Refusal(self, "token")
-        return Wait(self) if self.in_flight and blockers(self, hold)[0] else None
+        return Wait(self) if self.holds and blockers(self, hold)[0] else None
 
     def _fit_strict(self, hold: Hold, lowered: Lowered | None, blockers: Blockers) -> Lowered | Wait | Refusal | None:
         left_pico = self.limit_pico - self.used_pico - self.held_pico
@@ -203,34 +222,47 @@ class BudgetScope:
         tokens = lowered.tokens if lowered else hold.bound_tokens
         if pico <= left_pico and tokens <= left_tokens and left_pico > 0 and left_tokens > 0:
             return None
-        count, their_pico, their_tokens = blockers(self, hold) if self.in_flight else (0, 0, 0)
+        count, their_pico, their_tokens = blockers(self, hold) if self.holds else (0, 0, 0)
         most_pico, most_tokens = left_pico + their_pico, left_tokens + their_tokens
         fits_then = pico <= most_pico and tokens <= most_tokens and most_pico > 0 and most_tokens > 0
         if not fits_then and hold.lower(most_pico, most_tokens) is None:
             return Refusal(self, "usd" if pico > most_pico or most_pico <= 0 else "token")
         return Wait(self) if count else hold.lower(left_pico, left_tokens)
 
+    def _count_held(self) -> None:
+        """Set `held`, here and around, to what the calls in flight come to: something was broken off."""
+        root = self.root
+        if root.unmeasured not in self.holds:
+            root.unmeasured = None
+        for scope in self.chain:
+            scope.held_pico = scope.held_tokens = 0
+            for hold in self.holds:
+                if hold is not root.unmeasured and scope in hold.scope.chain:
+                    scope.held_pico += hold.bound_pico if scope.strict else hold.estimate_pico
+                    scope.held_tokens += hold.bound_tokens if scope.strict else hold.estimate_tokens
+
     # ---- after a call ----
 
     def release(self, hold: Hold) -> None:
         """Give the hold back: the call was never billed. Twice is once."""
-        if not hold.open:
+        if hold not in self.holds:
             return
-        hold.open = False
         root = self.root
-        if root.unmeasured is hold:  # it was alone until now: nothing is set aside
-            root.unmeasured = None
+        try:
+            self.holds.discard(hold)
+            if root.unmeasured is hold:  # it was alone until now: nothing is set aside
+                root.unmeasured = None
+                return
             for scope in hold.scope.chain:
-                scope.in_flight -= 1
-            return
-        for scope in hold.scope.chain:
-            if scope.strict:
-                scope.held_pico -= hold.bound_pico
-                scope.held_tokens -= hold.bound_tokens
-            else:
-                scope.held_pico -= hold.estimate_pico
-                scope.held_tokens -= hold.estimate_tokens
-            scope.in_flight -= 1
+                if scope.strict:
+                    scope.held_pico -= hold.bound_pico
+                    scope.held_tokens -= hold.bound_tokens
+                else:
+                    scope.held_pico -= hold.estimate_pico
+                    scope.held_tokens -= hold.estimate_tokens
+        except BaseException:
+            hold.scope._count_held()
+            raise
 
     def settle(self, hold: Hold, charge: Charge, final: bool = True, calls: int = 1) -> Refusal | None:
         """Turn the hold into spend. After a final settle nothing changes any more; an earlier one is corrected.
@@ -239,44 +271,47 @@ class BudgetScope:
             The innermost limit that is now passed, if any: passed means `>`, a limit reached exactly is not exceeded.
         """
         before = hold.charged
-        if hold.final or (before is None and not hold.open):
+        if hold.final or (before is None and hold not in self.holds):
             return None
-        hold.charged, hold.final = charge, final
         if before is not None:
             self.charge(before.negated(), -1)
-        elif self.root.unmeasured is hold:  # the everyday call: nothing is set aside, but that it runs
-            hold.open, self.root.unmeasured = False, None
-            for scope in self.chain:
-                scope.in_flight -= 1
+        exceeded = self.charge(charge, calls, settles=hold, final=final)
+        if self.root.unmeasured is hold:  # the everyday call: nothing is set aside, but that it runs
+            self.root.unmeasured = None
+            self.holds.discard(hold)
         else:
             self.release(hold)
-        return self.charge(charge, calls)
+        return exceeded
 
-    def charge(self, charge: Charge, calls: int = 1, phase: Phase = "after") -> Refusal | None:
-        """Count spend that has no hold: a second billed attempt, an external cost, a correction of an estimate.
+    def charge(
+        self,
+        charge: Charge,
+        calls: int = 1,
+        phase: Phase = "after",
+        *,
+        settles: Hold | None = None,
+        final: bool = True,
+    ) -> Refusal | None:
+        """Count spend: of *settles*, or that has no hold (a second billed attempt, an external cost, a correction).
 
         Corrections may be negative, as may the calls that they take back.
         """
-        pico, tokens, items, estimates = charge
-        self.local_pico += pico
-        self.local_tokens += tokens
+        scopes = iter(self.chain)
+        try:
+            if settles is not None:
+                settles.charged, settles.final = charge, final
+            self.local_pico += charge[0]
+            self.local_tokens += charge[1]
+            _count(scopes, charge, calls)
+        except BaseException:
+            _count(scopes, charge, calls)  # where it was not counted yet
+            raise
         exceeded: Refusal | None = None
         for scope in self.chain:
-            scope.used_pico = used_pico = scope.used_pico + pico
-            scope.used_tokens = used_tokens = scope.used_tokens + tokens
-            scope.calls += calls
-            scope.estimates += estimates
-            for model, usage, share in items:
-                tally = scope.by_model.get(model)
-                if tally is None:
-                    tally = scope.by_model[model] = Tally()
-                tally.add(usage, share, calls)
-                if calls < 0 and not tally.calls:
-                    del scope.by_model[model]  # an estimate that was all there was of it
-            if (used_pico > scope.limit_pico or used_tokens > scope.limit_tokens) and exceeded is None:
-                exceeded = scope.exceeded(phase)
-        if exceeded is not None:
-            exceeded.scope.refused = exceeded
+            if (scope.used_pico > scope.limit_pico or scope.used_tokens > scope.limit_tokens) and exceeded is None:
+                scope.refused = exceeded = scope.exceeded(phase)
+            if len(scope.bill[1]) >= _MANY:
+                scope.bill = scope.by_model, []
         return exceeded
 
     def exceeded(self, phase: Phase) -> Refusal | None:
@@ -306,3 +341,15 @@ class BudgetScope:
         self.limit_tokens += tokens
         if self.used_pico < self.limit_pico and self.used_tokens < self.limit_tokens:
             self.refused = None
+
+
+def _count(scopes: Iterator[BudgetScope], charge: Charge, calls: int) -> None:
+    """Add *charge* to each of *scopes*. Nothing can come between what is done to one of them."""
+    pico, tokens, items, estimates = charge
+    noted = items, calls
+    for scope in scopes:
+        scope.used_pico += pico
+        scope.used_tokens += tokens
+        scope.calls += calls
+        scope.estimates += estimates
+        scope.bill[1].append(noted)

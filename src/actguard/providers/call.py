@@ -4,7 +4,8 @@
                        ├── a stream's tap (tap.py) ───> settled
                        └── failed / dropped ──────────> released, or charged by estimate
 
-Whoever ends a call first settles it; everything after that is ignored (`Hold.final`). A fault of ours while reading a
+Whoever ends a call first settles it; everything after that is ignored (`Hold.final`). So whoever is broken off while he
+does, by Ctrl-C or a signal handler that raises, leaves it to whoever comes next. A fault of ours while reading a
 reply never reaches the caller: it is logged once, and the call is charged by estimate.
 """
 
@@ -14,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from itertools import count
 from threading import get_ident
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from weakref import ref
 
 from actguard.budget.account import Account, Spend
@@ -29,7 +30,9 @@ from actguard.providers.faults import log_malformed, log_once
 from actguard.providers.quote import Quote, Request
 from actguard.providers.wire import parse_json
 
-current_call: ContextVar["tuple[Any, Call | None, Any] | None"] = ContextVar("actguard.call", default=None)
+Around: TypeAlias = "tuple[Any, Call | None, Any] | None"
+
+current_call: ContextVar[Around] = ContextVar("actguard.call", default=None)
 """Set while an SDK's own request method runs, and nowhere else: its client, the call if it is metered, and the method
 where that is one of several that an instrumentation lies between."""
 
@@ -199,9 +202,9 @@ class Call(Quote):
                 return
         account = self.account
         if not self.settled:
-            self.settled = True
             charge = self.charge_of(bill, received)
             counted, refusal = account.admission.settle(self, charge, response_id)
+            self.settled = True  # not before: whoever is broken off by Ctrl-C has not settled it
         elif bill is not None and response_id is not None:  # a middleware sent twice: each has an id, and is billed
             charge = self.charge_of(bill, received)
             counted, refusal = account.admission.charge(account, charge, response_id)
@@ -227,7 +230,6 @@ class Call(Quote):
             return
         if self.deferred_as is not None and (bill is None or received is not None):
             return  # a look at it that was broken off; the next one tells
-        self.settled = True
         account = self.account
         charge = self.charge_of(bill, received, not account.book.asks)
         response_id = bill.response_id if bill is not None else response_id
@@ -239,6 +241,7 @@ class Call(Quote):
                 account.listener.spent(account, self._spend(charge, bill, response_id))
 
         admission.later(settle)
+        self.settled = True
 
     def returned(self, result: Any) -> None:
         """The SDK is done, with *result* for the caller.
@@ -289,9 +292,9 @@ class Call(Quote):
         if self.sent and self.account.policy.lost_attempts == "charge":
             self.settle_later(None)
             return
-        self.settled = True
         admission = self.account.admission
         admission.later(lambda: admission.drop(self))
+        self.settled = True
 
     def give_up(self) -> None:
         """Nobody is left to be told of its end: a stream was left where it stands, the rest is charged by estimate."""
@@ -303,8 +306,8 @@ class Call(Quote):
     def release(self) -> None:
         """Nothing was billed."""
         if not self.settled:
-            self.settled = True
             self.account.admission.release(self)
+            self.settled = True
 
     # ---- told to others ----
 

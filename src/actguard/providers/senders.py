@@ -104,15 +104,15 @@ def _around_send(original: Callable[..., Any]) -> Callable[..., Any]:
         if account is None or sending.get():
             return original(client, request, **kwargs)
         call = _leaving(account, request)
-        token = sending.set(True)
         try:
+            sending.set(True)
             response = original(client, request, **kwargs)
         except BaseException as error:
             if call is not None:
                 _failed(call, error, client)
             raise
         finally:
-            sending.reset(token)
+            sending.set(False)
         if call is not None and not 200 <= response.status_code < 300:
             call.sent = False  # a failure is not billed; what succeeded is, and the seam reads the rest of it
         return response
@@ -127,15 +127,15 @@ def _around_asend(original: Callable[..., Any]) -> Callable[..., Any]:
         if account is None or sending.get():
             return await original(client, request, **kwargs)
         call = _leaving(account, request)
-        token = sending.set(True)
         try:
+            sending.set(True)
             response = await original(client, request, **kwargs)
         except BaseException as error:
             if call is not None:
                 _failed(call, error, client)
             raise
         finally:
-            sending.reset(token)
+            sending.set(False)
         if call is not None and not 200 <= response.status_code < 300:
             call.sent = False  # a failure is not billed; what succeeded is, and the seam reads the rest of it
         return response
@@ -152,15 +152,15 @@ def _around_aiohttp(original: Callable[..., Any]) -> Callable[..., Any]:
         base = getattr(session, "_base_url", None)
         url = str(str_or_url) if base is None else urljoin(str(base), str(str_or_url))
         call = _unattached(account, method, url)
-        token = sending.set(True)
         try:
+            sending.set(True)
             response = await original(session, method, str_or_url, **kwargs)
         except BaseException as error:
             if call is not None:
                 _failed(call, error, session)
             raise
         finally:
-            sending.reset(token)
+            sending.set(False)
         if call is not None and not 200 <= response.status < 300:
             call.sent = False  # a failure is not billed; what succeeded is, and the seam reads the rest of it
         return response

@@ -21,7 +21,7 @@ from actguard.budget import pricing
 from actguard.budget.account import Account
 from actguard.context import arun_in, current_frame, run_in
 from actguard.providers.body import is_object
-from actguard.providers.call import Call, current_call, deferred
+from actguard.providers.call import Around, Call, current_call, deferred
 from actguard.providers.deferred import look_at
 from actguard.providers.destination import Destinations, find
 from actguard.providers.endpoint import Kind
@@ -87,24 +87,23 @@ class StainlessSeam:
             if generators and (lost := lost_frame()) is not None:
                 return run_in(lost, request, client, cast_to, options, stream=stream, stream_cls=stream_cls)
             account = current_frame().scope
-            if account is None or not patches.live or _is_inside(client, original):
+            if account is None or not patches.live or _is_inside(before := current_call.get(), client, original):
                 return original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
             call = self._open(account, client, options)
-            if call is not None:
-                admit(call)
-            token = current_call.set((client, call, original))
             try:
+                current_call.set((client, call, original))
                 if call is not None:
+                    admit(call)
                     options = self._prepared(client, call, options)
                 result = original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
+                if call is not None:
+                    call.returned(result)
             except BaseException as error:
                 if call is not None:
                     call.failed(error)
                 raise
             finally:
-                current_call.reset(token)
-            if call is not None:
-                call.returned(result)
+                current_call.set(before)
             return result
 
         return request
@@ -119,24 +118,23 @@ class StainlessSeam:
             if generators and (lost := lost_frame()) is not None:
                 return await arun_in(lost, request, client, cast_to, options, stream=stream, stream_cls=stream_cls)
             account = current_frame().scope
-            if account is None or not patches.live or _is_inside(client, original):
+            if account is None or not patches.live or _is_inside(before := current_call.get(), client, original):
                 return await original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
             call = self._open(account, client, options)
-            if call is not None:
-                await aadmit(call)
-            token = current_call.set((client, call, original))
             try:
+                current_call.set((client, call, original))
                 if call is not None:
+                    await aadmit(call)
                     options = self._prepared(client, call, options)
                 result = await original(client, cast_to, options, stream=stream, stream_cls=stream_cls)
+                if call is not None:
+                    call.returned(result)
             except BaseException as error:
                 if call is not None:
                     call.failed(error)
                 raise
             finally:
-                current_call.reset(token)
-            if call is not None:
-                call.returned(result)
+                current_call.set(before)
             return result
 
         return request
@@ -235,9 +233,9 @@ class StainlessSeam:
         call = self._open(account, client, options)
         if call is None:
             return build(client, options, retries_taken=retries_taken)
-        admit(call, wait=not inspect.iscoroutinefunction(client.__class__.request))
-        call.announced = False
         try:
+            admit(call, wait=not inspect.iscoroutinefunction(client.__class__.request))
+            call.announced = False
             request = build(client, self._prepared(client, call, options), retries_taken=retries_taken)
             request.extensions[_KEY] = call
             call.sized(getattr(request, "_content", None))
@@ -345,7 +343,6 @@ class StainlessSeam:
                 if deferred:
                     look_at(self.wire, response, stream)
                 return None
-            call.sent = False
             if response.status_code < 400:  # others are seen here only with a middleware; what failed is not billed
                 body, headers = getattr(response, "_content", None), getattr(options, "headers", None)
                 if body is None or stream:
@@ -354,10 +351,12 @@ class StainlessSeam:
                     call.reply_bytes(body)
                 else:
                     settle_shared(call, response)
+            call.sent = False  # not before: what breaks it off, as Ctrl-C does, leaves a reply that is paid for
         except Exception:  # noqa: BLE001 - ours, not the caller's: his reply is paid for and must reach him
             log_once(f"reading a response of {self.wire.name} failed", trace=True)
             if call is not None:
                 call.settle(None)
+                call.sent = False
         return call
 
 
@@ -366,13 +365,12 @@ def _uncounted(build: Callable[..., Any], client: Any, options: Any, *, retries_
     return build(client, options)
 
 
-def _is_inside(client: Any, original: Callable[..., Any]) -> bool:
+def _is_inside(inside: Around, client: Any, original: Callable[..., Any]) -> bool:
     """Whether this is the same call, seen again: an instrumentation between two of our wrappers.
 
     A call that begins at the wrapper where the one around it began is another one: a middleware, or a hook, that asks
     the client which it belongs to.
     """
-    inside = current_call.get()
     return inside is not None and inside[0] is client and inside[2] is not original
 
 

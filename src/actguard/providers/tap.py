@@ -148,25 +148,26 @@ class Tap:
     # ---- ending ----
 
     def _end(self) -> None:
-        if not self._done:
-            self._done = True
-            self._detach()
-            self._conclude(self.ended)
+        self._conclude(self.ended)
         self.call.raise_if_refused(self.reply)
 
     def _end_early(self) -> None:
-        if not self._done:
-            self._done = True
-            self._detach()
-            self._conclude(self.abandoned)
+        self._conclude(self.abandoned)
 
     def _conclude(self, settle: Callable[[], None]) -> None:
-        if not self._broken:
-            try:
+        if self._done:
+            return
+        try:
+            self._done = True
+            self._detach()
+            if not self._broken:
                 settle()
                 return
-            except Exception:  # noqa: BLE001 - ours again: the caller has his reply
-                log_once(f"settling a stream of {self.call.wire.name} {self.call.endpoint.name} failed", trace=True)
+        except Exception:  # noqa: BLE001 - ours again: the caller has his reply
+            log_once(f"settling a stream of {self.call.wire.name} {self.call.endpoint.name} failed", trace=True)
+        except BaseException:
+            self.call.settle_later(None)  # broken off, by Ctrl-C: nobody comes after us
+            raise
         self.call.settle_later(None)
 
     # ---- on the response ----
@@ -256,9 +257,10 @@ class EventTap(Tap):
                 log_malformed(self.call.wire.name, reader.malformed)
             if bill is None and self._over and not self.call.settled:
                 self.call.account.count_unmetered()
-            self._told = reader.terminal or (complete and bill is not None)
-            received = None if self._told else (reader.delta_bytes, reader.delta_events)
+            told = reader.terminal or (complete and bill is not None)
+            received = None if told else (reader.delta_bytes, reader.delta_events)
             settle(bill, received, reader.response_id)
+            self._told = told
 
     def _catch_up(self) -> None:
         if self._kept:

@@ -7,6 +7,7 @@ kept; chunks are read when a limit has come near, and when the stream ends, howe
 import math
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from actguard.budget.usage import NOTHING, Bill, Usage
@@ -73,11 +74,12 @@ class ChunkTap:
             BudgetExceededError: it is certain that the stream passes a limit, or it did, and has ended.
         """
         try:
-            token = current_call.set((self._client, self.call, None))
+            before = current_call.get()
             try:
+                current_call.set((self._client, self.call, None))
                 chunk = next(source, _END)
             finally:
-                current_call.reset(token)
+                current_call.set(before)
             self.call.opened()
             if chunk is not _END:
                 keep, seen, look_at, written = self._kept.append, 0, 0, hasattr(chunk, "body")
@@ -198,37 +200,39 @@ class ChunkTap:
 
     def _end(self) -> None:
         """Read to its end."""
-        if not self._done:
-            self._done = True
-            self._finalizer.detach()
-            self._catch_up_at_the_end()
-            bill, received = self._outcome()
-            if bill is None:
-                if self.reader.malformed is not None:
-                    log_malformed(self.call.wire.name, self.reader.malformed)
-                self.call.account.count_unmetered()
-            self.call.settle(bill, received)
+        self._conclude(self._settle)
         self.call.raise_if_refused()
 
     def _end_early(self) -> None:
         """It was not, and will not be: charged by what was received. May run in a finalizer: takes no lock."""
+        self._conclude(self._settle_later if self.call.streaming else self.call.forgotten)
+
+    def _conclude(self, settle: Callable[[], None]) -> None:
         if self._done:
             return
-        self._done = True
-        self._finalizer.detach()
-        if self.call.streaming:
-            self._catch_up()
-            self.call.settle_later(*self._outcome())
-        else:
-            self.call.forgotten()
-
-    def _failed(self, error: BaseException) -> None:
-        if self.call.streaming:
-            self._end_early()
-        elif not self._done:
+        try:
             self._done = True
             self._finalizer.detach()
-            self.call.failed(error)
+            settle()
+        except BaseException:
+            self.call.settle_later(None)  # broken off, by Ctrl-C: nobody comes after us
+            raise
+
+    def _settle(self) -> None:
+        self._catch_up_at_the_end()
+        bill, received = self._outcome()
+        if bill is None:
+            if self.reader.malformed is not None:
+                log_malformed(self.call.wire.name, self.reader.malformed)
+            self.call.account.count_unmetered()
+        self.call.settle(bill, received)
+
+    def _settle_later(self) -> None:
+        self._catch_up()
+        self.call.settle_later(*self._outcome())
+
+    def _failed(self, error: BaseException) -> None:
+        self._conclude(self._settle_later if self.call.streaming else partial(self.call.failed, error))
 
     def _outcome(self) -> tuple[Bill | None, tuple[int, int] | None]:
         bill, reader = self._bill(), self.reader  # in this order: a bill that cannot be takes the end back

@@ -84,18 +84,19 @@ def _around_request(original: Callable[..., Any]) -> Callable[..., Any]:
         if account is None and not deferred:
             return original(sdk, hook_ctx, request, *args, **kwargs)
         body, call = _open(account, request)
-        if call is not None:
-            admit(call)
-        token = current_call.set((sdk, call, None))
+        before = current_call.get()
         try:
+            current_call.set((sdk, call, None))
+            if call is not None:
+                admit(call)
             response = original(sdk, hook_ctx, _prepared(call, request, body), *args, **kwargs)
+            _read(call, response)
         except BaseException as error:
             if call is not None:
                 call.failed(error)
             raise
         finally:
-            current_call.reset(token)
-        _read(call, response)
+            current_call.set(before)
         return response
 
     return do_request
@@ -110,18 +111,19 @@ def _around_arequest(original: Callable[..., Any]) -> Callable[..., Any]:
         if account is None and not deferred:
             return await original(sdk, hook_ctx, request, *args, **kwargs)
         body, call = _open(account, request)
-        if call is not None:
-            await aadmit(call)
-        token = current_call.set((sdk, call, None))
+        before = current_call.get()
         try:
+            current_call.set((sdk, call, None))
+            if call is not None:
+                await aadmit(call)
             response = await original(sdk, hook_ctx, _prepared(call, request, body), *args, **kwargs)
+            _read(call, response)
         except BaseException as error:
             if call is not None:
                 call.failed(error)
             raise
         finally:
-            current_call.reset(token)
-        _read(call, response)
+            current_call.set(before)
         return response
 
     return do_request_async

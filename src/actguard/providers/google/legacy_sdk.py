@@ -45,19 +45,20 @@ def _around_generate(original: Callable[..., Any]) -> Callable[..., Any]:
         service = model._client or _module("client").get_default_generative_client()
         contents, call = _open(account, model, service, contents, generation_config, stream, kwargs)
         admit(call)
-        token = current_call.set((model, call, None))
+        before = current_call.get()
         try:
+            current_call.set((model, call, None))
             config = _capped(call, generation_config)
             response = original(model, contents, generation_config=config, stream=stream, **kwargs)
+            if not stream:
+                call.reply(_as_json(response._result))
+                call.returned(response)
+                return response
         except BaseException as error:
             _failed(call, error)
             raise
         finally:
-            current_call.reset(token)
-        if not stream:
-            call.reply(_as_json(response._result))
-            call.returned(response)
-            return response
+            current_call.set(before)
         tap = _tap(call, model)
         chunks = tap.watched(tap.passing(itertools.chain((response._result,), response._iterator)))
         next(chunks)  # the response holds the first one already
@@ -81,19 +82,20 @@ def _around_agenerate(original: Callable[..., Any]) -> Callable[..., Any]:
         service = model._async_client or _module("client").get_default_generative_async_client()
         contents, call = _open(account, model, service, contents, generation_config, stream, kwargs)
         await aadmit(call)
-        token = current_call.set((model, call, None))
+        before = current_call.get()
         try:
+            current_call.set((model, call, None))
             config = _capped(call, generation_config)
             response = await original(model, contents, generation_config=config, stream=stream, **kwargs)
+            if not stream:
+                call.reply(_as_json(response._result))
+                call.returned(response)
+                return response
         except BaseException as error:
             _failed(call, error)
             raise
         finally:
-            current_call.reset(token)
-        if not stream:
-            call.reply(_as_json(response._result))
-            call.returned(response)
-            return response
+            current_call.set(before)
         tap = _tap(call, model)
         chunks = tap.watched(tap.apassing(_chain(response._result, response._iterator)))
         await anext(chunks)

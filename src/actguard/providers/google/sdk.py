@@ -121,18 +121,19 @@ def _around_request(original: Callable[..., Any]) -> Callable[..., Any]:
                 _read_later(http_method, path, result)
             return result
         sent, call = new(_Sent, (http_method, path, request_dict, http_options)).open(account, client)
-        if call is not None:
-            admit(call)
-        token = current_call.set((client, call, None))
+        before = current_call.get()
         try:
+            current_call.set((client, call, None))
+            if call is not None:
+                admit(call)
             result = original(client, *sent.prepared(call))
+            _read(call, http_method, path, result)
         except BaseException as error:
             if call is not None:
                 call.failed(error)
             raise
         finally:
-            current_call.reset(token)
-        _read(call, http_method, path, result)
+            current_call.set(before)
         return result
 
     return request
@@ -152,18 +153,19 @@ def _around_arequest(original: Callable[..., Any]) -> Callable[..., Any]:
                 _read_later(http_method, path, result)
             return result
         sent, call = new(_Sent, (http_method, path, request_dict, http_options)).open(account, client)
-        if call is not None:
-            await aadmit(call)
-        token = current_call.set((client, call, None))
+        before = current_call.get()
         try:
+            current_call.set((client, call, None))
+            if call is not None:
+                await aadmit(call)
             result = await original(client, *sent.prepared(call))
+            _read(call, http_method, path, result)
         except BaseException as error:
             if call is not None:
                 call.failed(error)
             raise
         finally:
-            current_call.reset(token)
-        _read(call, http_method, path, result)
+            current_call.set(before)
         return result
 
     return async_request
@@ -182,14 +184,14 @@ def _around_stream(original: Callable[..., Any]) -> Callable[..., Any]:
         sent, call = new(_Sent, (http_method, path, request_dict, http_options)).open(account, client)
         if call is None:
             return original(client, *sent)
-        admit(call)
         try:
+            admit(call)
             source = original(client, *sent.prepared(call))  # a generator: nothing is sent yet
+            tap = ChunkTap(call, client)
+            return tap.watched(tap.passing(source))
         except BaseException as error:
             call.failed(error)
             raise
-        tap = ChunkTap(call, client)
-        return tap.watched(tap.passing(source))
 
     return request_streamed
 
@@ -205,22 +207,24 @@ def _around_astream(original: Callable[..., Any]) -> Callable[..., Any]:
         if account is None:
             return await original(client, http_method, path, request_dict, http_options)
         sent, call = new(_Sent, (http_method, path, request_dict, http_options)).open(account, client)
-        if call is not None:
-            await aadmit(call)
-        token = current_call.set((client, call, None))
+        before = current_call.get()
         try:
+            current_call.set((client, call, None))
+            if call is not None:
+                await aadmit(call)
             source = await original(client, *sent.prepared(call))
+            if call is None:
+                return source
+            tap = ChunkTap(call, client)
+            stream = tap.watched(tap.apassing(source))
+            call.opened()
         except BaseException as error:
             if call is not None:
                 call.failed(error)
             raise
         finally:
-            current_call.reset(token)
-        if call is None:
-            return source
-        call.opened()
-        tap = ChunkTap(call, client)
-        return tap.watched(tap.apassing(source))
+            current_call.set(before)
+        return stream
 
     return async_request_streamed
 
