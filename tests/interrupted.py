@@ -1,0 +1,178 @@
+"""Ctrl-C at every place where it can strike: one run of a piece of work for each.
+
+A signal (Ctrl-C, `signal.alarm`) only sets a flag. The interpreter looks at it at a few places: where a function or a
+step of a generator begins, where a loop jumps back, and where a call of something written in C has come back (on 3.11:
+at RESUME, JUMP_BACKWARD, CALL and CALL_FUNCTION_EX; later versions have more of the kind). There its handler runs, and
+what that raises comes out of that very place. Straight-line code between two such places is never interrupted: neither
+a `with` that takes a lock, nor an assignment and the `try` behind it.
+
+Which places these are is not written down here, and nothing pretends to be interrupted: a tracer sets the flag before
+one instruction, for real, and the interpreter says where it looks next. The first run sets it before the first
+instruction, and each further run before the one behind the place where the last run was struck: no place is left out,
+whichever version of Python this is, and next to none comes twice.
+"""
+
+import _thread
+import gc
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import actguard
+
+_PACKAGE = str(Path(actguard.__file__).parent)
+_FOR_TESTS = str(Path(_PACKAGE, "testing"))
+
+
+class Interrupted(KeyboardInterrupt):
+    """What the handler of the signal raises."""
+
+
+def ours(code: CodeType) -> bool:
+    """Whether *code* is that of the package, and not of what it has for tests."""
+    return code.co_filename.startswith(_PACKAGE) and not code.co_filename.startswith(_FOR_TESTS)
+
+
+def interrupted_everywhere(work: Callable[[], Any], *, inside: Callable[[CodeType], bool] = ours) -> Iterator[str]:
+    """Do *work* again and again, interrupted at another place each time; the last time it is not, and that is the end.
+
+        for place in interrupted_everywhere(lambda: tool("a")):
+            assert not held(), place
+
+    Args:
+        work: what is done; lets `Interrupted` out. It finds what the run before it has left behind, and should do the
+            same each time: whatever is made or compiled once should be there already.
+        inside: the code in which, and in what it calls, *work* is interrupted.
+
+    Yields:
+        Where it was, innermost first. What nobody holds any more is collected by then.
+
+    Raises:
+        AssertionError: the interruption did not come out, or *work* does not do the same each time.
+    """
+    last: _Run | None = None
+    gc.collect()
+    gc.freeze()  # to look through all that is there already, after each run, would take longer than the work
+    try:
+        while (run := _Run(inside, last)).strikes(work):
+            gc.collect()
+            yield run.place
+            last = run
+    finally:
+        gc.unfreeze()
+
+
+class _Flag:
+    """Set by its sign: unlike behind a call, the interpreter does not look behind that."""
+
+    __neg__ = _thread.interrupt_main
+
+
+_flag: Any = _Flag()
+
+
+class _Run:
+    """One run, in which the flag is set behind the place where *last* was struck."""
+
+    def __init__(self, inside: Callable[[CodeType], bool], last: "_Run | None") -> None:
+        self._inside = inside
+        self._begin = 1 if last is None else last._at + last._in_call
+        self._behind = None if last is None else last._spot
+        self._seen = 0
+        self._at = 0  # the number of the instruction before which the flag was set
+        self._callers: list[tuple[int, int]] = []  # who was calling at that time, and where
+        self._spot: tuple[CodeType, int | None] | None = None  # where it was struck; None: wherever it goes on
+        self._in_call = False  # it was struck when a call came back that had begun before
+        self._came_out = False
+        self.place = ""
+
+    def strikes(self, work: Callable[[], Any]) -> bool:
+        """Do *work*; False: there was no place left to be struck at."""
+        assert threading.current_thread() is threading.main_thread(), "signals are handled there only"
+        tracer, handler, hook = sys.gettrace(), signal.signal(signal.SIGINT, self._strike), sys.unraisablehook
+        collects = gc.isenabled()
+        gc.disable()  # it would come at another time in each run, and be interrupted in some
+        try:
+            sys.unraisablehook = self._could_not_come_out
+            try:
+                sys.settrace(self._enter)
+                work()
+            finally:
+                sys.settrace(None)
+            while self._at and not self.place:
+                pass  # it was set behind the last place of all: it comes here, where nobody minds
+        except Interrupted:
+            self._came_out = True
+        finally:
+            sys.settrace(tracer)
+            signal.signal(signal.SIGINT, handler)
+            sys.unraisablehook = hook
+            if collects:
+                gc.enable()
+        assert self._behind is None, f"does not come by again, in the same work: {self._behind}"
+        assert not self.place or self._came_out, f"was swallowed: what came at {self.place}"
+        return bool(self.place)
+
+    # ---- called by the interpreter ----
+
+    def _enter(self, frame: FrameType, event: str, arg: Any) -> Any:
+        """A function begins, or goes on."""
+        if not self._counts(frame):
+            return None
+        frame.f_trace, frame.f_trace_lines, frame.f_trace_opcodes = self._step, False, True  # 3.13 wants this order
+        return self._step(frame, "opcode", arg)
+
+    def _step(self, frame: FrameType, event: str, arg: Any) -> Any:
+        """Before each instruction."""
+        if event == "opcode":
+            self._seen += 1
+            if self._seen >= self._begin and self._is_behind(frame):
+                self._at = self._seen
+                self._callers = [(id(caller), caller.f_lasti) for caller in _outwards(frame.f_back)]
+                sys.settrace(None)
+                _ = -_flag  # from here to the end nothing is called
+                return None
+        return self._step
+
+    def _is_behind(self, frame: FrameType) -> bool:
+        if self._behind is None:
+            return True
+        code, instruction = self._behind
+        if frame.f_code is not code or instruction not in (None, frame.f_lasti):
+            return False
+        self._behind = None
+        return instruction is None
+
+    def _strike(self, signum: int, frame: FrameType | None) -> None:
+        assert frame is not None
+        if frame.f_code is not _Run.strikes.__code__:
+            self.place = " < ".join(map(_place, islice(_outwards(frame), 4)))
+        self._in_call = not self._counts(frame) or (id(frame), frame.f_lasti) in self._callers
+        if self._counts(frame):
+            self._spot = frame.f_code, None if self._in_call else frame.f_lasti
+        raise Interrupted
+
+    def _counts(self, frame: FrameType) -> bool:
+        """Whether it is interrupted: also what is called by what is meant, as it comes back to that."""
+        caller = frame.f_back
+        return self._inside(frame.f_code) or (caller is not None and self._inside(caller.f_code))
+
+    def _could_not_come_out(self, what: Any) -> None:
+        """It struck in a `__del__`, say."""
+        self._came_out = True
+        assert what.exc_type is Interrupted
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _place(frame: FrameType) -> str:
+    return f"{frame.f_code.co_qualname} ({Path(frame.f_code.co_filename).name}:{frame.f_lineno})"
