@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from actguard import (
+    IdempotencyInProgress,
     IdempotencyOutcomeUnknown,
+    MemoryStore,
     RequireFact,
     ToolGuardError,
     circuit_breaker,
@@ -25,6 +27,7 @@ from actguard.context import OUTSIDE, Run, current_frame
 from actguard.custody.session import _lives
 from actguard.pipeline import waiting
 from actguard.pipeline.deadline import remaining
+from actguard.tools.heartbeat import heartbeats
 from tests.interrupted import interrupted_everywhere
 from tests.tools.conftest import Clock
 
@@ -168,8 +171,6 @@ def test_a_call_that_is_refused_leaves_the_place_of_another_alone() -> None:
     assert succeeds(guarded, lambda: True)
 
 
-# ---- time -----------------------------------------------------------------------------------------------------------
-
 TIMED: dict[str, Callable[[], Any]] = {
     "on this thread": lambda: timeout(60, thread="none"),
     "on another": lambda: timeout(60),
@@ -207,7 +208,6 @@ KEYS: dict[str, Callable[[], Any]] = {
     "by its arguments": lambda: idempotent(scope="global"),
     "by its key": lambda: idempotent(scope="global", fingerprint=None),
     "with a place": lambda: tool(idempotent=idempotent(scope="global"), concurrency=concurrency(limit=1)),
-    "awaited": lambda: idempotent(scope="global", on_duplicate="wait", wait_s=0.001),
 }
 
 
@@ -247,6 +247,57 @@ def test_a_key_is_never_in_progress(guards: str, kind: str, fails: bool) -> None
             raise AssertionError(place) from error
         key, failing = f"{key}+", fails
     assert just_called <= 2  # where its body is being called, nobody knows whether it has begun
+
+
+# ---- a store that processes share ------------------------------------------------------------------------------------
+
+
+class Elsewhere:
+    """A store that is asked over a wire, as `RedisStore` is: by names that the caller gives, and of what he does not
+    hear it knows nothing."""
+
+    serialises, blocking, aio = False, True, None
+
+    def __init__(self, clock: Clock) -> None:
+        inner = MemoryStore(clock=clock)
+        self.admit, self.finish = inner.admit, inner.finish
+        self.idem_heartbeat, self.lease_heartbeat = inner.idem_heartbeat, inner.lease_heartbeat
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread that renews leases, which would come in between at another time in each run."""
+    monkeypatch.setattr(heartbeats, "begin", lambda *lease: None)
+
+
+@pytest.mark.usefixtures("still")
+@pytest.mark.parametrize("kind", ["function", "generator"])
+def test_a_shared_store_has_the_place_back_before_the_next_call(kind: str, clock: Clock) -> None:
+    guarded = concurrency(limit=1, store=Elsewhere(clock))(KINDS[kind])
+    called(guarded)()
+
+    for place in interrupted_everywhere(called(guarded)):
+        assert succeeds(guarded), place
+
+
+@pytest.mark.usefixtures("still")
+def test_a_shared_store_has_the_key_back_before_the_next_call(clock: Clock) -> None:
+    key = "key-0"
+    guarded = idempotent(scope="global", store=Elsewhere(clock))(lambda idempotency_key: "done")
+    called(guarded, key)()
+
+    def call() -> None:
+        called(guarded, key)()
+
+    key = "key-1"
+    for place in interrupted_everywhere(call):
+        try:
+            assert guarded(key) == "done", place
+        except IdempotencyInProgress as error:
+            raise AssertionError(place) from error
+        except IdempotencyOutcomeUnknown:
+            pass
+        key = f"{key}+"
 
 
 # ---- circuits -------------------------------------------------------------------------------------------------------

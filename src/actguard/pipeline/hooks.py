@@ -5,10 +5,11 @@ from typing import Any
 
 from actguard.exceptions import ActGuardUsageError, ToolGuardError
 from actguard.pipeline.at_once import AnswersAtOnce
-from actguard.pipeline.call import SILENT, Call
-from actguard.pipeline.guard import Part
+from actguard.pipeline.call import SILENT, Call, Held
+from actguard.pipeline.guard import Ending, Part
 from actguard.stores.protocol import Report
 from actguard.stores.store import Store
+from actguard.stores.undo import holds, undoing
 
 
 def checked(part: Part[Any], call: Call) -> None:
@@ -30,6 +31,17 @@ def start(call: Call) -> None:
         for part, step, receipt in zip(group.parts, steps, receipts, strict=True):
             if part.started is not None and type(receipt) not in SILENT:
                 part.started(step, store)
+
+
+def taken_back(held: Held) -> list[Report]:
+    """What gives *held* back, of a call that is not made. Whatever has started with it ends."""
+    reports: list[Report] = []
+    for part, step, receipt in zip(held.group.parts, held.steps, held.receipts, strict=True):
+        if part.started is not None and part.report is not None and holds(receipt):
+            part.report(step, receipt, Ending(None, GeneratorExit(), True, 0.0))
+        if (report := undoing(step, receipt)) is not None:
+            reports.append(report)
+    return reports
 
 
 def unreadable(part: Part[Any], error: Exception) -> ToolGuardError:

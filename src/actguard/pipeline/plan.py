@@ -16,7 +16,7 @@ from actguard.pipeline.call import Ask, Asking, Call, Group, Held
 from actguard.pipeline.drive import in_thread, shielded, undone
 from actguard.pipeline.groups import groups, watched_part
 from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part
-from actguard.pipeline.hooks import achecked, checked, finisher, never, only_async, start, unreadable
+from actguard.pipeline.hooks import achecked, checked, finisher, never, only_async, start, taken_back, unreadable
 from actguard.pipeline.outcome import is_cancelled, is_unstarted
 from actguard.pipeline.settings import Settings
 from actguard.pipeline.target import Target
@@ -26,7 +26,7 @@ from actguard.pipeline.waiting import Waiting, behind
 from actguard.stores.fallback import withdrawals
 from actguard.stores.protocol import Admitted, Refusal, Refused, Report, Step, fast_new
 from actguard.stores.store import Store
-from actguard.stores.undo import REFUSALS, holds, undoing
+from actguard.stores.undo import REFUSALS, holds
 
 Opening = Generator[Ask, Any, Answer | None]
 """A call being opened; see `Plan.open`."""
@@ -308,12 +308,7 @@ class Plan:
         """The call is not made. Goes on where it was interrupted, if it is asked again."""
         while call.held:
             held = call.held[-1]
-            reports = [
-                report
-                for step, receipt in zip(held.steps, held.receipts, strict=True)
-                if (report := undoing(step, receipt)) is not None
-            ]
-            if reports:
+            if reports := taken_back(held):
                 yield from self._tell_store(held, reports)
             call.held.pop()
         yield from undone(call.undos)
