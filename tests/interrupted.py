@@ -46,21 +46,25 @@ def interrupted_everywhere(work: Callable[[], Any], *, inside: Callable[[CodeTyp
             assert not held(), place
 
     Args:
-        work: what is done; lets `Interrupted` out. It finds what the run before it has left behind, and should do the
-            same each time: whatever is made or compiled once should be there already.
+        work: what is done; lets `Interrupted` out. It finds what the run before it has left behind, and should do much
+            the same each time: whatever is made or compiled once should be there already.
         inside: the code in which, and in what it calls, *work* is interrupted.
 
     Yields:
         Where it was, innermost first. What nobody holds any more is collected by then.
 
     Raises:
-        AssertionError: the interruption did not come out, or *work* does not do the same each time.
+        AssertionError: *work* went on as if it had not been interrupted.
     """
     last: _Run | None = None
     gc.collect()
     gc.freeze()  # to look through all that is there already, after each run, would take longer than the work
     try:
-        while (run := _Run(inside, last)).strikes(work):
+        while (run := _Run(inside, last)).strikes(work) or run.missed:
+            if run.missed:  # not quite the same work as before: go on behind the instruction where the flag was set
+                assert last is not None
+                last.spot, last.in_call = None, True
+                continue
             gc.collect()
             yield run.place
             last = run
@@ -82,15 +86,16 @@ class _Run:
 
     def __init__(self, inside: Callable[[CodeType], bool], last: "_Run | None") -> None:
         self._inside = inside
-        self._begin = 1 if last is None else last._at + last._in_call
-        self._behind = None if last is None else last._spot
+        self._begin = 1 if last is None else last._at + last.in_call
+        self._behind = None if last is None else last.spot
         self._seen = 0
         self._at = 0  # the number of the instruction before which the flag was set
         self._callers: list[tuple[int, int]] = []  # who was calling at that time, and where
-        self._spot: tuple[CodeType, int | None] | None = None  # where it was struck; None: wherever it goes on
-        self._in_call = False  # it was struck when a call came back that had begun before
+        self.spot: tuple[CodeType, int | None] | None = None  # where it was struck; None: wherever it goes on
+        self.in_call = False  # it was struck when a call came back that had begun before
         self._came_out = False
         self.place = ""
+        self.missed = False  # the place where the last run was struck did not come by
 
     def strikes(self, work: Callable[[], Any]) -> bool:
         """Do *work*; False: there was no place left to be struck at."""
@@ -115,8 +120,8 @@ class _Run:
             sys.unraisablehook = hook
             if collects:
                 gc.enable()
-        assert self._behind is None, f"does not come by again, in the same work: {self._behind}"
         assert not self.place or self._came_out, f"was swallowed: what came at {self.place}"
+        self.missed = self._behind is not None
         return bool(self.place)
 
     # ---- called by the interpreter ----
@@ -153,9 +158,9 @@ class _Run:
         assert frame is not None
         if frame.f_code is not _Run.strikes.__code__:
             self.place = " < ".join(map(_place, islice(_outwards(frame), 4)))
-        self._in_call = not self._counts(frame) or (id(frame), frame.f_lasti) in self._callers
+        self.in_call = not self._counts(frame) or (id(frame), frame.f_lasti) in self._callers
         if self._counts(frame):
-            self._spot = frame.f_code, None if self._in_call else _begins(frame.f_code, frame.f_lasti)
+            self.spot = frame.f_code, None if self.in_call else _begins(frame.f_code, frame.f_lasti)
         raise Interrupted
 
     def _counts(self, frame: FrameType) -> bool:
@@ -165,8 +170,7 @@ class _Run:
 
     def _could_not_come_out(self, what: Any) -> None:
         """It struck in a `__del__`, say."""
-        self._came_out = True
-        assert what.exc_type is Interrupted
+        self._came_out = self._came_out or what.exc_type is Interrupted
 
 
 def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
@@ -175,12 +179,12 @@ def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+def _place(frame: FrameType) -> str:
+    return f"{frame.f_code.co_qualname} ({Path(frame.f_code.co_filename).name}:{frame.f_lineno})"
+
+
 def _begins(code: CodeType, instruction: int) -> int:
     """Where an instruction begins as tracers see it: with what lengthens its argument."""
     while instruction and code.co_code[instruction - 2] == EXTENDED_ARG:
         instruction -= 2
     return instruction
-
-
-def _place(frame: FrameType) -> str:
-    return f"{frame.f_code.co_qualname} ({Path(frame.f_code.co_filename).name}:{frame.f_lineno})"

@@ -106,9 +106,14 @@ class _Judge:
         except StoreUnavailableError as error:
             self._without_store(error)
             return None
-        self._decide(call, asked, verdict)
-        receipt = _charged(verdict)
-        return None if receipt is None else lambda: life.store.facts_give_back(life.key, receipt)
+        try:
+            self._decide(call, asked, verdict)
+            receipt = _charged(verdict)
+            return None if receipt is None else lambda: life.store.facts_give_back(life.key, receipt)
+        except BaseException:  # an interrupt, say
+            if (charged := _charged(verdict)) is not None:
+                life.store.facts_give_back(life.key, charged)
+            raise
 
     async def acheck(self, args: Args, kwargs: Kwargs) -> Undo | None:
         life = here("enforce", self._shape.name)

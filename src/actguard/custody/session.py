@@ -17,7 +17,7 @@ from types import FrameType, TracebackType
 from typing import Any, NamedTuple, Self
 
 from actguard.budget.guard import before_first_call
-from actguard.context import end_frame, enter_frame
+from actguard.context import current_frame, end_frame, enter_frame
 from actguard.custody.kinds import HEAD, LASTING, OWN, PLAN, own_kind
 from actguard.custody.life import Life, aio
 from actguard.custody.prompts import Prompt
@@ -26,7 +26,7 @@ from actguard.custody.values import Unfit, encode, is_blank
 from actguard.exceptions import SessionUsageError, StoreError, UnsupportedSDKError
 from actguard.pipeline import settings
 from actguard.pipeline.guard import positive
-from actguard.steps import Entry, caller, forget_generator, frame_here, note_generator, take_entry
+from actguard.steps import Entry, caller, forget_generator, frame_here, generators, note_generator, take_entry
 from actguard.stores import keys
 from actguard.stores.facts import Fact, FactStore, Known
 
@@ -103,12 +103,35 @@ class session:  # noqa: N801 - used as a word: `with session():`
             with contextlib.suppress(UnsupportedSDKError):  # it has seen to threads by then
                 prepare()
         previous = frame_here()
-        life = self._join()
-        frame = previous._replace(session=life)
-        with _lock:
-            self._entries.append((frame, previous, note_generator(python, frame, previous)))
-        enter_frame(frame)
+        life: Life | None = None
+        entry: Entry | None = None
+        try:
+            with _lock:
+                life = self._joined()
+                frame = previous._replace(session=life)
+                entry = frame, previous, ()
+                entry = frame, previous, note_generator(python, frame, previous)
+                life.entries += 1
+                self._entries.append(entry)
+            enter_frame(frame)
+        except BaseException:  # an interrupt: nobody will leave what he has not entered
+            self._give_up(life, entry)
+            raise
         return self
+
+    def _give_up(self, life: Life | None, entry: Entry | None) -> None:
+        """Undo as much of an entry as there is."""
+        with _lock:
+            if entry is not None and life is not None and any(one is entry for one in self._entries):
+                self._entries.remove(entry)
+                life.entries -= 1
+            if life is not None and life.entries == 0:
+                self._over(life)
+        if entry is not None:
+            frame, previous, _ = entry
+            if current_frame() is frame:
+                end_frame(frame, previous)
+            forget_generator(tuple(generators), frame)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -222,18 +245,25 @@ class session:  # noqa: N801 - used as a word: `with session():`
         await aio(life.store, "facts_revoke", life.key, PLAN)
         await aio(life.store, "facts_put", life.key, planned)
 
-    def _join(self) -> Life:
+    def _joined(self) -> Life:
+        """The life that an entry belongs to, with the lock held."""
         store = self._store if self._store is not None else default_store()
-        with _lock:
-            life = _lives.get((id(store), self._name))
-            if life is None or life.ended or life.shared is not self._shared:
-                life = Life(self.id, self._name, store, shared=self._shared)
-                _lives[id(store), self._name] = life
-            life.entries += 1
-            if self._life is not life:
-                life.prompts = (*life.prompts, *self._prompts)
-            self._life = life
+        life = _lives.get((id(store), self._name))
+        if life is None or life.ended or life.shared is not self._shared:
+            life = Life(self.id, self._name, store, shared=self._shared)
+            _lives[id(store), self._name] = life
+        if self._life is not life:
+            life.prompts = (*life.prompts, *self._prompts)
+        self._life = life
         return life
+
+    def _over(self, life: Life) -> None:
+        """The last one has left, with the lock held."""
+        life.ended = True
+        if _lives.get((id(life.store), life.name)) is life:
+            del _lives[id(life.store), life.name]
+        if self._life is life:
+            self._life = None
 
     def _leave(self, python: FrameType) -> Life | None:
         """Undo the innermost entry of the running code; the life, if it is over with that."""
@@ -246,11 +276,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
             life.entries -= 1
             over = life.entries == 0 and not life.ended
             if life.entries == 0:
-                life.ended = True
-                if _lives.get((id(life.store), life.name)) is life:
-                    del _lives[id(life.store), life.name]
-                if self._life is life:
-                    self._life = None
+                self._over(life)
         end_frame(entered, previous)
         forget_generator(noted, entered)
         return life if over and not life.shared else None

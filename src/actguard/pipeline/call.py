@@ -45,7 +45,7 @@ SILENT = REFUSALS | {Unguarded}
 
 
 class Call:
-    """One call on its way."""
+    """One call on its way. *held*: what it was given, and has not told the end of. *undos*: what it has not undone."""
 
     __slots__ = ("args", "held", "kwargs", "undos")
 

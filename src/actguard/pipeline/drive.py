@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ clock = time.monotonic
 
 
 def drive(asking: Generator[Ask, Any, Any]) -> Any:
-    """Answer everything that *asking* yields, on this thread."""
+    """Answer everything that *asking* yields, on this thread. It is over with this, also if this is interrupted."""
     try:
         ask = next(asking)
         while True:
@@ -27,6 +27,9 @@ def drive(asking: Generator[Ask, Any, Any]) -> Any:
                 ask = asking.send(reply)
     except StopIteration as end:
         return end.value
+    except BaseException:
+        asking.close()  # an interrupt may have come between what it asked and its answer
+        raise
 
 
 async def adrive(asking: Generator[Ask, Any, Any]) -> Any:
@@ -42,6 +45,9 @@ async def adrive(asking: Generator[Ask, Any, Any]) -> Any:
                 ask = asking.send(reply)
     except StopIteration as end:
         return end.value
+    except BaseException:
+        asking.close()  # an interrupt may have come between what it asked and its answer
+        raise
 
 
 def in_thread(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
@@ -54,9 +60,10 @@ def shielded(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any
     return lambda *args: asyncio.shield(asyncio.ensure_future(call(*args)))
 
 
-def undone(undos: Sequence[Undo]) -> Asking:
-    """Carry out *undos*, the last one first."""
-    for undo in reversed(undos):
+def undone(undos: list[Undo]) -> Asking:
+    """Carry out *undos*, the last one first, and lose each."""
+    while undos:
+        undo = undos.pop()
         yield Ask(undo, partial(_maybe_await, undo), ())
 
 

@@ -10,7 +10,9 @@ from actguard.context import arun_in, run_in
 from actguard.pipeline.call import Call
 from actguard.pipeline.drive import adrive, clock, drive, failing
 from actguard.pipeline.guard import Ending
-from actguard.pipeline.plan import Plan, Planned
+from actguard.pipeline.outcome import is_cancelled
+from actguard.pipeline.plan import Plan
+from actguard.pipeline.planned import Planned
 from actguard.pipeline.telling import tell_ended
 from actguard.pipeline.unasked import Unasked, settle
 from actguard.steps import generators, lost_frame
@@ -38,15 +40,25 @@ def later(plan: Plan, call: Call, result: Any, begun: float) -> Any:
 async def _awaited(plan: Plan, unasked: Unasked, awaitable: Awaitable[Any], begun: float) -> Any:
     call = unasked.take()
     try:
-        result = await awaitable
+        try:
+            result = await awaitable
+        except BaseException as error:
+            ending = failing(error, begun)
+            await adrive(plan.close(call, ending))
+            tell_ended(plan.target, error, ending.neutral)
+            raise
+        await adrive(plan.close(call, Ending(result, None, False, clock() - begun if begun else 0.0, awaited=True)))
+        tell_ended(plan.target, None, False)
+        return await adrive(plan.leave(call.args, call.kwargs, result)) if plan.afters else result
     except BaseException as error:
-        ending = failing(error, begun)
-        await adrive(plan.close(call, ending))
-        tell_ended(plan.target, error, ending.neutral)
+        let_go(plan, call, error)
         raise
-    await adrive(plan.close(call, Ending(result, None, False, clock() - begun if begun else 0.0, awaited=True)))
-    tell_ended(plan.target, None, False)
-    return await adrive(plan.leave(call.args, call.kwargs, result)) if plan.afters else result
+
+
+def let_go(plan: Plan, call: Call, error: BaseException) -> None:
+    """*error* ends *call*, whose body has begun: an interrupt may have come before all were told."""
+    if call.held and not is_cancelled(error):  # what is told when a task is cancelled is carried out
+        plan.let_go(call, error)
 
 
 # ---- generators: they begin when they are first asked, and end when exhausted or closed --------------------------
@@ -58,10 +70,15 @@ def generator(function: Planned) -> Callable[..., Any]:
     def guarded(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         plan = function.plan or function.compile()
         lost = lost_frame() if generators else None
-        opening = plan.open(args, kwargs)
-        call = drive(opening) if lost is None else run_in(lost, drive, opening)
-        begun = clock() if plan.timed else 0.0
-        return (yield from _generated(plan, call, partial(plan.body, *args, **kwargs), begun))
+        call = Call(args, kwargs)
+        try:
+            opening = plan.open(call)
+            _ = drive(opening) if lost is None else run_in(lost, drive, opening)
+            begun = clock() if plan.timed else 0.0
+            return (yield from _generated(plan, call, partial(plan.body, *args, **kwargs), begun))
+        except BaseException:
+            drive(plan.take_back(call))  # nothing, unless it was interrupted
+            raise
 
     return guarded
 
@@ -72,22 +89,26 @@ def _generated(plan: Plan, call: Call | Unasked, make: Callable[[], Any], begun:
         call = call.take()
     items: Any = None
     try:
-        items = make()
-        if plan.afters:
-            items = drive(plan.leave(call.args, call.kwargs, items))
-        result: Any = yield from items  # pyright: ignore[reportUnknownVariableType]
-    except GeneratorExit:
+        try:
+            items = make()
+            if plan.afters:
+                items = drive(plan.leave(call.args, call.kwargs, items))
+            result: Any = yield from items  # pyright: ignore[reportUnknownVariableType]
+        except GeneratorExit:
+            drive(plan.close(call, Ending(items, None, False, clock() - begun if begun else 0.0)))
+            tell_ended(plan.target, None, False)
+            raise
+        except BaseException as error:
+            ending = failing(error, begun)
+            drive(plan.close(call, ending))
+            tell_ended(plan.target, error, ending.neutral)
+            raise
         drive(plan.close(call, Ending(items, None, False, clock() - begun if begun else 0.0)))
         tell_ended(plan.target, None, False)
-        raise
+        return result  # pyright: ignore[reportUnknownVariableType]
     except BaseException as error:
-        ending = failing(error, begun)
-        drive(plan.close(call, ending))
-        tell_ended(plan.target, error, ending.neutral)
+        let_go(plan, call, error)
         raise
-    drive(plan.close(call, Ending(items, None, False, clock() - begun if begun else 0.0)))
-    tell_ended(plan.target, None, False)
-    return result  # pyright: ignore[reportUnknownVariableType]
 
 
 def async_generator(function: Planned) -> Callable[..., Any]:
@@ -96,12 +117,14 @@ def async_generator(function: Planned) -> Callable[..., Any]:
     async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         plan = function.plan or function.compile()
         lost = lost_frame() if generators else None
-        opening = plan.open(args, kwargs)
-        call = await (adrive(opening) if lost is None else arun_in(lost, adrive, opening))
-        begun = clock() if plan.timed else 0.0
-        items = _async_generated(plan, call, partial(plan.body, *args, **kwargs), begun)
-        asked: Awaitable[Any] = items.__anext__()
+        call = Call(args, kwargs)
+        items: Any = None
         try:
+            opening = plan.open(call)
+            await (adrive(opening) if lost is None else arun_in(lost, adrive, opening))
+            begun = clock() if plan.timed else 0.0
+            items = _async_generated(plan, call, partial(plan.body, *args, **kwargs), begun)
+            asked: Awaitable[Any] = items.__anext__()
             while True:
                 try:
                     item = await asked
@@ -116,7 +139,12 @@ def async_generator(function: Planned) -> Callable[..., Any]:
                 else:
                     asked = items.asend(sent)
         finally:
-            await items.aclose()
+            try:
+                if items is not None:
+                    await items.aclose()
+            finally:
+                if call.held or call.undos:  # it was interrupted before the body began
+                    await adrive(plan.take_back(call))
 
     return guarded
 
@@ -128,32 +156,36 @@ async def _async_generated(
         call = call.take()
     items: Any = None
     try:
-        items = make()
-        if plan.afters:
-            items = await adrive(plan.leave(call.args, call.kwargs, items))
-        asked: Coroutine[Any, Any, Any] = items.__anext__()
-        while True:
-            try:
-                item = await asked
-            except StopAsyncIteration:
-                break
-            try:
-                sent = yield item
-            except GeneratorExit:
-                await items.aclose()
-                raise
-            except BaseException as error:  # noqa: BLE001 - thrown in by the consumer, for the body
-                asked = items.athrow(error)
-            else:
-                asked = items.asend(sent) if sent is not None else items.__anext__()
-    except GeneratorExit:
+        try:
+            items = make()
+            if plan.afters:
+                items = await adrive(plan.leave(call.args, call.kwargs, items))
+            asked: Coroutine[Any, Any, Any] = items.__anext__()
+            while True:
+                try:
+                    item = await asked
+                except StopAsyncIteration:
+                    break
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    await items.aclose()
+                    raise
+                except BaseException as error:  # noqa: BLE001 - thrown in by the consumer, for the body
+                    asked = items.athrow(error)
+                else:
+                    asked = items.asend(sent) if sent is not None else items.__anext__()
+        except GeneratorExit:
+            await adrive(plan.close(call, Ending(items, None, False, clock() - begun if begun else 0.0)))
+            tell_ended(plan.target, None, False)
+            raise
+        except BaseException as error:
+            ending = failing(error, begun)
+            await adrive(plan.close(call, ending))
+            tell_ended(plan.target, error, ending.neutral)
+            raise
         await adrive(plan.close(call, Ending(items, None, False, clock() - begun if begun else 0.0)))
         tell_ended(plan.target, None, False)
-        raise
     except BaseException as error:
-        ending = failing(error, begun)
-        await adrive(plan.close(call, ending))
-        tell_ended(plan.target, error, ending.neutral)
+        let_go(plan, call, error)
         raise
-    await adrive(plan.close(call, Ending(items, None, False, clock() - begun if begun else 0.0)))
-    tell_ended(plan.target, None, False)

@@ -8,23 +8,28 @@ from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
-from actguard.exceptions import ActGuardUsageError, ToolGuardError
-from actguard.pipeline.at_once import AnswersAtOnce, several, single
-from actguard.pipeline.call import SILENT, Ask, Asking, Call, Group, Held
+from actguard.exceptions import ActGuardError, ToolGuardError
+from actguard.pipeline.at_once import several, single
+from actguard.pipeline.call import Ask, Asking, Call, Group, Held
 from actguard.pipeline.drive import in_thread, shielded, undone
 from actguard.pipeline.groups import groups, watched_part
 from actguard.pipeline.guard import Answer, Args, Ending, Kwargs, Part
-from actguard.pipeline.outcome import is_unstarted
+from actguard.pipeline.hooks import achecked, checked, finisher, never, only_async, start, taken_back, unreadable
+from actguard.pipeline.outcome import is_cancelled, is_unstarted
 from actguard.pipeline.settings import Settings
 from actguard.pipeline.target import Target
 from actguard.pipeline.telling import tell_blocked, tell_failed, tell_observed
 from actguard.pipeline.unasked import settle
 from actguard.pipeline.waiting import Waiting, behind
+from actguard.stores.fallback import withdrawals
 from actguard.stores.protocol import Admitted, Refusal, Refused, Report, Step, fast_new
 from actguard.stores.store import Store
-from actguard.stores.undo import REFUSALS, undoing
+from actguard.stores.undo import REFUSALS, holds
+
+Opening = Generator[Ask, Any, Answer | None]
+"""A call being opened; see `Plan.open`."""
 
 
 class _Blocked(Exception):  # noqa: N818 - never leaves this module
@@ -32,20 +37,6 @@ class _Blocked(Exception):  # noqa: N818 - never leaves this module
         super().__init__()
         self.part = part
         self.answer = answer
-
-
-class Planned(Protocol):
-    """A guarded function, as its wrapper sees it: a plan, until the settings change, and then another."""
-
-    target: Target
-    plan: "Plan | None"
-
-    @property
-    def call(self) -> Callable[[Args, Kwargs], Any]:
-        """How a synchronous function is called: as its plan says, which is compiled first if there is none."""
-        ...
-
-    def compile(self) -> "Plan": ...
 
 
 class Plan:
@@ -118,7 +109,7 @@ class Plan:
         self.direct = only is not None and not (watched or self.checks or self.starters)
         straight = self.direct and not (self.lined or late)
         self.several = several(takers, only.store) if only is not None and straight else None
-        self.finish = _finisher(only.store) if only is not None else _never
+        self.finish = finisher(only.store) if only is not None else never
 
         # No step at all, and checks, if any, that can be made at once: a timeout, or custody with facts in memory.
         here = not (watched or self.groups or self.starters or self.timed) and len(self.afters) <= 1
@@ -130,27 +121,30 @@ class Plan:
 
     # ---- before the body ----
 
-    def enter(self, args: Args, kwargs: Kwargs) -> "Call | Generator[Ask, Any, Call | Answer]":
-        """`open`, of a `direct` plan: the call, or what is still to be driven."""
+    def enter(self, call: Call) -> Opening | None:
+        """`open`, of a `direct` plan: what is still to be driven; None: nothing, the call may go on."""
         group = self.groups[0]
         try:
-            steps = [make(args, kwargs) for make in self.makers]
+            steps = [make(call.args, call.kwargs) for make in self.makers]
         except ToolGuardError:
-            return self.open(args, kwargs)
+            return self.open(call)
         verdict = (behind(group, steps) if self.lined else None) or group.store.admit(steps)
-        if isinstance(verdict, Refused):
-            return self.refused(args, kwargs, steps, verdict)
-        call = Call(args, kwargs)
-        call.held.append(fast_new(Held, (group, group.store, steps, verdict.receipts)))
-        return call
+        try:
+            if isinstance(verdict, Refused):
+                return self.refused(call, steps, verdict)
+            call.held.append(fast_new(Held, (group, group.store, steps, verdict.receipts)))
+        except BaseException:
+            self._lose(call, group, steps, verdict)
+            raise
+        return None
 
-    def open(self, args: Args, kwargs: Kwargs) -> Generator[Ask, Any, Call | Answer]:
-        """Ask everybody. A `Call` may go on; an `Answer` takes its place.
+    def open(self, call: Call) -> Opening:
+        """Ask everybody. None: the *call* may go on; an `Answer` takes its place.
 
         Raises:
-            ToolGuardError: a guard refused. Whatever others had taken is given back.
+            ToolGuardError: a guard refused. Whatever others had taken is given back; where it is interrupted, what is
+                left of that is left to `take_back`.
         """
-        call = Call(args, kwargs)
         blocked: _Blocked | None = None
         try:
             for part, watched in self.checks:
@@ -160,25 +154,19 @@ class Plan:
                 if steps:
                     yield from self._admit(call, asked, steps)
             if self.starters:
-                _start(call)
+                start(call)
         except _Blocked as error:
             blocked = error
-            yield from self._take_back(call)
-        except BaseException:
-            yield from self._take_back(call)
-            raise
+            yield from self.take_back(call)
         if blocked is not None:
             return self.refusal(blocked.part, blocked.answer)
-        return call
+        return None
 
-    def refused(
-        self, args: Args, kwargs: Kwargs, steps: list[Step], verdict: Refused
-    ) -> Generator[Ask, Any, Call | Answer]:
+    def refused(self, call: Call, steps: list[Step], verdict: Refused) -> Opening:
         """`open`, for a plan of one group that was asked already, and refused."""
-        call = Call(args, kwargs)
         try:
             yield from self._admit(call, self.groups[0], steps, verdict)
-            return call
+            return None
         except _Blocked as error:
             blocked = error
         return self.refusal(blocked.part, blocked.answer)
@@ -220,14 +208,11 @@ class Plan:
 
     def _check(self, call: Call, part: Part[Any], watched: bool) -> Asking:
         try:
-            undo = yield Ask(part.check or _only_async, part.acheck, (call.args, call.kwargs))
+            yield Ask(checked, achecked if part.acheck else None, (part, call))
         except ToolGuardError as error:
             if not watched:
                 raise _Blocked(part, error) from None
             tell_observed(self.target, part, error)
-        else:
-            if undo is not None:
-                call.undos.append(undo)
 
     def _steps(self, call: Call, group: Group) -> tuple[Group, list[Step]]:
         """What to ask; who is only watched, and has nothing to ask of this call, is left out."""
@@ -245,7 +230,7 @@ class Plan:
             except Exception as error:
                 if not part.watched:
                     raise
-                tell_observed(self.target, part, _unreadable(part, error))
+                tell_observed(self.target, part, unreadable(part, error))
                 out.append(part)
         if out:
             kept = [(part, policy) for part, policy in zip(group.parts, group.on_error, strict=True) if part not in out]
@@ -256,6 +241,7 @@ class Plan:
         began, resorted = monotonic(), False
         store: Store | None = group.store
         waiting: Waiting | None = None
+        said: Admitted | Refused | None = None
         try:
             while True:
                 answer: Admitted | Refused
@@ -267,7 +253,7 @@ class Plan:
                 if verdict is not None:
                     answer, verdict = verdict, None
                 elif group.standby is None:
-                    answer = group.store.admit(steps)
+                    answer = said = group.store.admit(steps)
                 else:
                     answer, store = yield Ask(group.standby.admit, group.standby.aadmit, (steps, group.on_error))
                 if isinstance(answer, Admitted):
@@ -288,10 +274,20 @@ class Plan:
                 if not (yield from waiting.again(answer.refusal)):
                     assert part.refuse is not None
                     raise _Blocked(part, part.refuse(step, waiting.refusal))
+            call.held.append(Held(group, store, tuple(steps), answer.receipts))
+        except (_Blocked, ActGuardError):
+            raise
+        except BaseException as interrupt:
+            if not is_cancelled(interrupt):  # then it was seen to, where the store is asked
+                self._lose(call, group, steps, said)
+            raise
         finally:
             if waiting is not None:
-                waiting.leave()
-        call.held.append(Held(group, store, tuple(steps), answer.receipts))
+                try:
+                    waiting.leave()
+                except BaseException:
+                    waiting.leave()
+                    raise
         for part, step, receipt in zip(group.parts, steps, answer.receipts, strict=True):
             if type(receipt) in REFUSALS and part.refuse is not None:
                 would = part.refuse(step, cast("Refusal", receipt))
@@ -299,15 +295,22 @@ class Plan:
                 if error is not None:
                     tell_observed(self.target, part, error)
 
-    def _take_back(self, call: Call) -> Asking:
-        for held in reversed(call.held):
-            reports = [
-                report
-                for step, receipt in zip(held.steps, held.receipts, strict=True)
-                if (report := undoing(step, receipt)) is not None
-            ]
-            if reports:
+    def _lose(self, call: Call, group: Group, steps: Sequence[Step], verdict: Admitted | Refused | None) -> None:
+        """An interrupt came before *verdict* was noted down in the call: what that gave is not to stay taken."""
+        if call.held and call.held[-1].group is group:
+            return
+        if group.standby is not None:
+            group.standby.finish_later(group.store, withdrawals(steps))  # whatever it said, if it said anything
+        elif isinstance(verdict, Admitted):
+            call.held.append(Held(group, group.store, steps, verdict.receipts))
+
+    def take_back(self, call: Call) -> Asking:
+        """The call is not made. Goes on where it was interrupted, if it is asked again."""
+        while call.held:
+            held = call.held[-1]
+            if reports := taken_back(held):
                 yield from self._tell_store(held, reports)
+            call.held.pop()
         yield from undone(call.undos)
 
     # ---- after the body ----
@@ -318,7 +321,25 @@ class Plan:
         unmade = self.bound_s < inf and isinstance(error, ToolGuardError) and is_unstarted(error, self.target)
         for held, reports in call.reports(ending, unmade=unmade):
             yield from self._tell_store(held, reports)
-        yield from undone(call.undos if unmade else ())
+        call.held.clear()
+        if unmade:
+            yield from undone(call.undos)
+
+    def let_go(self, call: Call, error: BaseException) -> None:
+        """An interrupt came when the body had begun, and before all were told how it came out: what others wait for is
+        given back. Who has heard already, hears nothing new."""
+        ending = Ending(None, error, True, 0.0)
+        for held in call.held:
+            reports = [
+                report
+                for part, step, receipt in zip(held.group.parts, held.steps, held.receipts, strict=True)
+                if holds(receipt) and part.report and (report := part.report(step, receipt, ending)) is not None
+            ]
+            if held.group.standby is None:
+                held.group.store.finish(reports)
+            else:
+                held.group.standby.finish_later(held.store, reports)
+        call.held.clear()
 
     def abandon(self, call: Call, ending: Ending) -> None:
         """`close`, at a time that is nobody's: without waiting for anything."""
@@ -337,6 +358,7 @@ class Plan:
                 continue
             if (told := report(steps[index], receipt, ending)) is not None and not self.finish(told):
                 self.unwritten(self.groups[0].parts, told)
+        call.held.clear()
 
     def _tell_store(self, held: Held, reports: list[Report]) -> Asking:
         standby = held.group.standby
@@ -360,7 +382,7 @@ class Plan:
         """*result* on its way out, past everybody who looks at it."""
         for part, watched, refuse in self.afters:
             try:
-                result = yield Ask(part.after or _only_async, part.aafter, (args, kwargs, result, refuse))
+                result = yield Ask(part.after or only_async, part.aafter, (args, kwargs, result, refuse))
             except ToolGuardError as error:
                 if not watched:
                     return self._refusal(part, error).value  # whoever waits is waiting already
@@ -370,30 +392,3 @@ class Plan:
 
 async def _soon(value: Any) -> Any:
     return value
-
-
-def _start(call: Call) -> None:
-    for group, store, steps, receipts in call.held:
-        for part, step, receipt in zip(group.parts, steps, receipts, strict=True):
-            if part.started is not None and type(receipt) not in SILENT:
-                part.started(step, store)
-
-
-def _unreadable(part: Part[Any], error: Exception) -> ToolGuardError:
-    """A guard's own function (a scope, a cost, a key) broke on this call."""
-    message = f"{part.guard.kind} could not tell what to ask ({type(error).__name__})"
-    return ToolGuardError(message, "INVALID_ARGUMENT", "unreadable")
-
-
-def _finisher(store: Store) -> Callable[[Report], bool]:
-    if isinstance(store, AnswersAtOnce):
-        return store.finish_one
-    return lambda report: store.finish((report,))[0]
-
-
-def _only_async(*args: Any) -> Any:
-    raise ActGuardUsageError("this guard works on asynchronous functions only: its store has no synchronous side")
-
-
-def _never(*args: Any) -> Any:
-    raise AssertionError("this plan has no use for it")

@@ -13,14 +13,15 @@ from actguard.exceptions import ToolGuardError
 from actguard.pipeline.at_once import Several, Single, Tell
 from actguard.pipeline.call import Call, Held
 from actguard.pipeline.drive import adrive, clock, drive, failing
-from actguard.pipeline.guard import PLAIN, Answer, Args, Ending, Kwargs
+from actguard.pipeline.guard import PLAIN, Args, Ending, Kwargs
 from actguard.pipeline.later import async_generator, generator, is_lazy, later
-from actguard.pipeline.outcome import is_neutral
-from actguard.pipeline.plan import Plan, Planned
+from actguard.pipeline.outcome import is_cancelled, is_neutral
+from actguard.pipeline.plan import Opening, Plan
+from actguard.pipeline.planned import Planned
 from actguard.pipeline.telling import tell_ended
 from actguard.steps import generators, lost_frame
 from actguard.stores.protocol import Refused, Step
-from actguard.stores.undo import REFUSALS
+from actguard.stores.undo import REFUSALS, holds
 
 
 def wrapper(function: Planned) -> Callable[..., Any]:
@@ -60,26 +61,36 @@ def _sync_single(plan: Plan, single: Single, tell: Tell) -> Callable[[Args, Kwar
         except ToolGuardError as error:
             return plan.refusal(part, error).value
         receipt = ask(asked)
-        if receipt is not usual and type(receipt) in REFUSALS:
-            opened = drive(plan.refused(args, kwargs, [step_of(asked)], Refused(0, receipt)))
-            return opened.value if isinstance(opened, Answer) else _sync_body(plan, opened)
-        begun = clock() if timed else 0.0
         try:
-            # Merging no keywords into none would cost as much as the rest of the call.
-            result = body(*args, **kwargs) if kwargs else body(*args)
-        except BaseException as error:
-            _failed_single(plan, step_of(asked), receipt, error, begun)
+            if receipt is not usual and type(receipt) in REFUSALS:
+                return _sync_refused(plan, args, kwargs, [step_of(asked)], Refused(0, receipt))
+            begun = clock() if timed else 0.0
+        except BaseException:
+            if type(receipt) not in REFUSALS:
+                drive(plan.take_back(_call_of(plan, args, kwargs, [step_of(asked)], (receipt,))))
             raise
-        if receipt is not usual or type(result) not in PLAIN:
-            if type(result) not in PLAIN and is_lazy(result):
-                return later(plan, _call_of(plan, args, kwargs, [step_of(asked)], (receipt,)), result, begun)
-            if not (quiet and type(result) in quiet and receipt.quiet):
-                unwritten = tell(asked, receipt, result, clock() - begun if timed else 0.0)
-                if unwritten is not None:
-                    plan.unwritten((part,), unwritten)
-        if (run := current_frame().run) is not None and run.emitter is not None:
-            tell_ended(plan.target, None, False)
-        return result
+        try:
+            try:
+                # Merging no keywords into none would cost as much as the rest of the call.
+                result = body(*args, **kwargs) if kwargs else body(*args)
+            except BaseException as error:
+                _failed_single(plan, step_of(asked), receipt, error, begun)
+                receipt = None  # its end was told
+                raise
+            if receipt is not usual or type(result) not in PLAIN:
+                if type(result) not in PLAIN and is_lazy(result):
+                    return later(plan, _call_of(plan, args, kwargs, [step_of(asked)], (receipt,)), result, begun)
+                if not (quiet and type(result) in quiet and receipt.quiet):
+                    unwritten = tell(asked, receipt, result, clock() - begun if timed else 0.0)
+                    if unwritten is not None:
+                        plan.unwritten((part,), unwritten)
+            if (run := current_frame().run) is not None and run.emitter is not None:
+                tell_ended(plan.target, None, False)
+            return result
+        except BaseException as error:
+            if receipt is not None and holds(receipt):
+                plan.let_go(_call_of(plan, args, kwargs, [step_of(asked)], (receipt,)), error)
+            raise
 
     return call
 
@@ -97,8 +108,7 @@ def _sync_untold(plan: Plan, single: Single) -> Callable[[Args, Kwargs], Any]:
             return plan.refusal(part, error).value
         receipt = ask(asked)
         if receipt is not None and type(receipt) in REFUSALS:
-            opened = drive(plan.refused(args, kwargs, [step_of(asked)], Refused(0, receipt)))
-            return opened.value if isinstance(opened, Answer) else _sync_body(plan, opened)
+            return _sync_refused(plan, args, kwargs, [step_of(asked)], Refused(0, receipt))
         try:
             result = body(*args, **kwargs) if kwargs else body(*args)
         except BaseException as error:
@@ -126,31 +136,42 @@ def _sync_several(plan: Plan, several: Several) -> Callable[[Args, Kwargs], Any]
             for read in reads:
                 asked.append(read(args, kwargs))  # noqa: PERF401 - a comprehension is one more call
         except ToolGuardError:
-            return _sync_opened(plan, drive(plan.open(args, kwargs)), args, kwargs)  # where it is said who refused
+            return _sync_call(plan, args, kwargs)  # where it is said who refused
         receipts = ask(asked)
-        if isinstance(receipts, Refused):
-            return _sync_opened(plan, drive(plan.refused(args, kwargs, whole(asked), receipts)), args, kwargs)
-        begun = clock() if timed else 0.0
         try:
-            result = body(*args, **kwargs) if kwargs else body(*args)
-        except BaseException as error:
-            failed = failing(error, begun)
-            drive(plan.close(_call_of(plan, args, kwargs, whole(asked), receipts), failed))
-            tell_ended(plan.target, error, failed.neutral)
+            if isinstance(receipts, Refused):
+                return _sync_refused(plan, args, kwargs, whole(asked), receipts)
+            begun = clock() if timed else 0.0
+        except BaseException:
+            if not isinstance(receipts, Refused):
+                drive(plan.take_back(_call_of(plan, args, kwargs, whole(asked), receipts)))
             raise
-        if type(result) not in PLAIN and is_lazy(result):
-            return later(plan, _call_of(plan, args, kwargs, whole(asked), receipts), result, begun)
-        seconds = clock() - begun if timed else 0.0
-        for index, tell, quiet in tellers:
-            receipt = receipts[index]
-            if type(result) in quiet and receipt.quiet:
-                continue
-            unwritten = tell(asked[index], receipt, result, seconds)
-            if unwritten is not None:
-                plan.unwritten(plan.groups[0].parts, unwritten)
-        if (run := current_frame().run) is not None and run.emitter is not None:
-            tell_ended(plan.target, None, False)
-        return drive(plan.leave(args, kwargs, result)) if afters else result
+        try:
+            try:
+                result = body(*args, **kwargs) if kwargs else body(*args)
+            except BaseException as error:
+                failed = failing(error, begun)
+                drive(plan.close(_call_of(plan, args, kwargs, whole(asked), receipts), failed))
+                receipts.clear()  # their end was told
+                tell_ended(plan.target, error, failed.neutral)
+                raise
+            if type(result) not in PLAIN and is_lazy(result):
+                return later(plan, _call_of(plan, args, kwargs, whole(asked), receipts), result, begun)
+            seconds = clock() - begun if timed else 0.0
+            for index, tell, quiet in tellers:
+                receipt = receipts[index]
+                if type(result) in quiet and receipt.quiet:
+                    continue
+                unwritten = tell(asked[index], receipt, result, seconds)
+                if unwritten is not None:
+                    plan.unwritten(plan.groups[0].parts, unwritten)
+            if (run := current_frame().run) is not None and run.emitter is not None:
+                tell_ended(plan.target, None, False)
+            return drive(plan.leave(args, kwargs, result)) if afters else result
+        except BaseException as error:
+            if any(map(holds, receipts)):
+                plan.let_go(_call_of(plan, args, kwargs, whole(asked), receipts), error)
+            raise
 
     return call
 
@@ -182,36 +203,44 @@ def _sync_gated(plan: Plan, gates: tuple[Callable[[Args, Kwargs], bool], ...]) -
     return call
 
 
-def _sync_call(plan: Plan, args: Args, kwargs: Kwargs) -> Any:
-    opened = plan.enter(args, kwargs) if plan.direct else plan.open(args, kwargs)
-    return _sync_opened(plan, opened if isinstance(opened, Call) else drive(opened), args, kwargs)
+def _sync_refused(plan: Plan, args: Args, kwargs: Kwargs, steps: list[Step], verdict: Refused) -> Any:
+    """A call that was asked for in a straight line, and refused."""
+    return _sync_call(plan, args, kwargs, lambda call: plan.refused(call, steps, verdict))
 
 
-def _sync_opened(plan: Plan, opened: Call | Answer, args: Args, kwargs: Kwargs) -> Any:
-    if isinstance(opened, Answer):
-        return drive(plan.leave(args, kwargs, opened.value)) if opened.replayed else opened.value
-    return _sync_body(plan, opened)
-
-
-def _sync_body(plan: Plan, call: Call) -> Any:
-    begun = clock() if plan.timed else 0.0
+def _sync_call(plan: Plan, args: Args, kwargs: Kwargs, opened: Callable[[Call], Opening | None] | None = None) -> Any:
+    call = Call(args, kwargs)
     try:
-        result = plan.body(*call.args, **call.kwargs)
-    except BaseException as error:
-        ending = failing(error, begun)
-        drive(plan.close(call, ending))
-        tell_ended(plan.target, error, ending.neutral)
+        opening = (opened or (plan.enter if plan.direct else plan.open))(call)
+        answer = None if opening is None else drive(opening)
+        begun = clock() if plan.timed else 0.0
+    except BaseException:
+        drive(plan.take_back(call))
         raise
-    if type(result) not in PLAIN and is_lazy(result):
-        return later(plan, call, result, begun)
-    if call.held:
-        ending = Ending(result, None, False, clock() - begun if begun else 0.0)
-        if plan.direct:
-            plan.tell(call, ending)
-        else:
+    if answer is not None:
+        return drive(plan.leave(args, kwargs, answer.value)) if answer.replayed and plan.afters else answer.value
+    try:
+        try:
+            result = plan.body(*args, **kwargs)
+        except BaseException as error:
+            ending = failing(error, begun)
             drive(plan.close(call, ending))
-    tell_ended(plan.target, None, False)
-    return drive(plan.leave(call.args, call.kwargs, result)) if plan.afters else result
+            tell_ended(plan.target, error, ending.neutral)
+            raise
+        if type(result) not in PLAIN and is_lazy(result):
+            return later(plan, call, result, begun)
+        if call.held:
+            ending = Ending(result, None, False, clock() - begun if begun else 0.0)
+            if plan.direct:
+                plan.tell(call, ending)
+            else:
+                drive(plan.close(call, ending))
+        tell_ended(plan.target, None, False)
+        return drive(plan.leave(args, kwargs, result)) if plan.afters else result
+    except BaseException as error:
+        if call.held:
+            plan.let_go(call, error)
+        raise
 
 
 def _async(function: Planned) -> Callable[..., Any]:
@@ -232,56 +261,80 @@ def _async(function: Planned) -> Callable[..., Any]:
                 if plan.exit is None or plan.exit(result):
                     return result
                 return await adrive(plan.leave(args, kwargs, result))
-            opened = plan.enter(args, kwargs) if plan.direct else plan.open(args, kwargs)
-            if not isinstance(opened, Call):
-                opened = await adrive(opened)
-            if isinstance(opened, Answer):
-                return await adrive(plan.leave(args, kwargs, opened.value)) if opened.replayed else opened.value
-            return await _async_body(plan, opened)
+            return await _async_call(plan, args, kwargs)
         part, fixed, read, ask, step_of, tell, quiet, usual, _ = plan.single
         try:
             asked = fixed or read(args, kwargs)
         except ToolGuardError as error:
             return plan.refusal(part, error).value
         receipt = ask(asked)
-        if receipt is not usual and type(receipt) in REFUSALS:
-            opened = await adrive(plan.refused(args, kwargs, [step_of(asked)], Refused(0, receipt)))
-            return opened.value if isinstance(opened, Answer) else await _async_body(plan, opened)
-        begun = clock() if plan.timed else 0.0
         try:
-            result = await (plan.body(*args, **kwargs) if kwargs else plan.body(*args))
-        except BaseException as error:
-            _failed_single(plan, step_of(asked), receipt, error, begun)
+            if receipt is not usual and type(receipt) in REFUSALS:
+                steps = [step_of(asked)]
+                return await _async_call(
+                    plan, args, kwargs, lambda call: plan.refused(call, steps, Refused(0, receipt))
+                )
+            begun = clock() if plan.timed else 0.0
+        except BaseException:
+            if type(receipt) not in REFUSALS:
+                drive(plan.take_back(_call_of(plan, args, kwargs, [step_of(asked)], (receipt,))))
             raise
-        unsaid = receipt is usual and type(result) in PLAIN
-        if tell is not None and not (unsaid or (type(result) in quiet and receipt.quiet)):
-            unwritten = tell(asked, receipt, result, clock() - begun if begun else 0.0)
-            if unwritten is not None:
-                plan.unwritten((part,), unwritten)
-        if (run := current_frame().run) is not None and run.emitter is not None:
-            tell_ended(plan.target, None, False)
-        return result
+        try:
+            try:
+                result = await (plan.body(*args, **kwargs) if kwargs else plan.body(*args))
+            except BaseException as error:
+                _failed_single(plan, step_of(asked), receipt, error, begun)
+                receipt = None  # its end was told
+                raise
+            unsaid = receipt is usual and type(result) in PLAIN
+            if tell is not None and not (unsaid or (type(result) in quiet and receipt.quiet)):
+                unwritten = tell(asked, receipt, result, clock() - begun if begun else 0.0)
+                if unwritten is not None:
+                    plan.unwritten((part,), unwritten)
+            if (run := current_frame().run) is not None and run.emitter is not None:
+                tell_ended(plan.target, None, False)
+            return result
+        except BaseException as error:
+            if receipt is not None and holds(receipt):
+                plan.let_go(_call_of(plan, args, kwargs, [step_of(asked)], (receipt,)), error)
+            raise
 
     return guarded
 
 
-async def _async_body(plan: Plan, call: Call) -> Any:
-    begun = clock() if plan.timed else 0.0
+async def _async_call(
+    plan: Plan, args: Args, kwargs: Kwargs, opened: Callable[[Call], Opening | None] | None = None
+) -> Any:
+    call = Call(args, kwargs)
     try:
-        result = await plan.body(*call.args, **call.kwargs)
-    except BaseException as error:
-        ending = failing(error, begun)
-        await adrive(plan.close(call, ending))
-        tell_ended(plan.target, error, ending.neutral)
+        opening = (opened or (plan.enter if plan.direct else plan.open))(call)
+        answer = None if opening is None else await adrive(opening)
+        begun = clock() if plan.timed else 0.0
+    except BaseException:
+        await adrive(plan.take_back(call))
         raise
-    if call.held:
-        ending = Ending(result, None, False, clock() - begun if begun else 0.0)
-        if plan.direct:
-            plan.tell(call, ending)
-        else:
+    if answer is not None:
+        return await adrive(plan.leave(args, kwargs, answer.value)) if answer.replayed and plan.afters else answer.value
+    try:
+        try:
+            result = await plan.body(*args, **kwargs)
+        except BaseException as error:
+            ending = failing(error, begun)
             await adrive(plan.close(call, ending))
-    tell_ended(plan.target, None, False)
-    return await adrive(plan.leave(call.args, call.kwargs, result)) if plan.afters else result
+            tell_ended(plan.target, error, ending.neutral)
+            raise
+        if call.held:
+            ending = Ending(result, None, False, clock() - begun if begun else 0.0)
+            if plan.direct:
+                plan.tell(call, ending)
+            else:
+                await adrive(plan.close(call, ending))
+        tell_ended(plan.target, None, False)
+        return await adrive(plan.leave(args, kwargs, result)) if plan.afters else result
+    except BaseException as error:
+        if call.held and not is_cancelled(error):  # a cancelled report is carried out
+            plan.let_go(call, error)
+        raise
 
 
 def _failed_single(plan: Plan, step: Step, receipt: Any, error: BaseException, begun: float) -> None:

@@ -148,8 +148,8 @@ class Waiting:
         return True
 
     def leave(self) -> None:
-        """Somebody else is first now."""
-        place, self._place = self._place, None
+        """Somebody else is first now. Goes on where it was interrupted, if it is asked again."""
+        place = self._place
         if place is None:
             return
         if self._hears and self._tells is not None:
@@ -159,7 +159,9 @@ class Waiting:
             line = _lines.get(self._at)
             if line is not None and place in line.places:
                 line.places.remove(place)
+            if line is not None:
                 _move_up(self._at, line)
+        self._place = None
 
     def _till_given(self, place: _Place, seconds: float) -> Asking:
         """Until a place is given back, or for *seconds*. The first time at once: what was given before is seen then."""
@@ -174,12 +176,11 @@ class Waiting:
         """Whether it is this call that asks again, after *pause*; joins the line, if it is not there yet."""
         assert isinstance(refusal, OverLimit | NoPlace)
         with _lock:
-            line = _lines.get(self._at)
-            if line is None:
-                line = _lines[self._at] = _Line(refusal)
+            line = _lines.get(self._at) or _Line(refusal)
             if self._place is None:
                 self._place = _Place(self._end)
                 line.places.append(self._place)
+                _lines[self._at] = line  # not before: an interrupt must not leave a line in which nobody stands
                 _move_up(self._at, line)
             if self._place.first:
                 line.refusal, line.due = refusal, time.monotonic() + pause

@@ -107,9 +107,11 @@ class CircuitMachine:
         if len(self._probes) >= rules.half_open_probes:
             return Open("half_open", min(self._probes.values()) - now)
         name = owner or f"probe-{next(_numbers)}"
+        permit = Permit(self.generation, True, False, "" if owner else name)
+        # From here on nothing is called, so that no interrupt comes between a probe and its receipt.
         self._probes[name] = now + rules.probe_lease_s
         self.until = now + rules.idle_s
-        return Permit(self.generation, True, False, "" if owner else name)
+        return permit
 
     def _probed(
         self, rules: BreakerRules, owner: str, outcome: CallOutcome, now: float, open_for: float | None
@@ -148,14 +150,15 @@ class CircuitMachine:
 
     def _open(self, rules: BreakerRules, now: float, open_for: float | None) -> None:
         longer = rules.reset_timeout * rules.backoff ** min(self._opens, 64)
+        until = now + min(longer if open_for is None else open_for, rules.max_open_s)
+        self._until = until  # first: an interrupt must not leave a circuit open that never becomes half-open
         self._enter("open", rules, now)
-        self._until = now + min(longer if open_for is None else open_for, rules.max_open_s)
 
     def _enter(self, state: BreakerState, rules: BreakerRules, now: float) -> None:
+        self._buckets.clear()  # first: from here on nothing is called, so that it is all done or nothing
         self.state = state
         self.generation += 1
         self.fails = 0
         self._successes = 0
         self._probes = {}
-        self._buckets.clear()
         self.until = now + rules.idle_s

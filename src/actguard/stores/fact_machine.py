@@ -89,12 +89,20 @@ class FactMachine:
         sums = {} if held is None else held.sums
         before = tuple(sums[spend.key].spent(now) if spend.key in sums else 0 for spend in spends)
         fits = _fits(spends, before)
-        receipt = None
         if commit and fits and not any(refused):
-            receipt = Receipt(_charge(needs, meeting, proofs, now), tuple(spends))
-            for spend in spends:
-                self._spend(session, spend, now)
-        return Verdict(tuple(refused), before, receipt)
+            charges: dict[tuple[Key, str], Charge] = {}
+            spent: list[Spend] = []
+            try:
+                _charge(needs, meeting, proofs, now, charges)
+                for spend in spends:
+                    self._spend(session, spend, now)
+                    spent.append(spend)
+                receipt = Receipt(tuple(charges.values()), tuple(spends))
+                return Verdict(tuple(refused), before, receipt)
+            except BaseException:  # an interrupt, in the midst of it
+                self.give_back(session, Receipt(tuple(charges.values()), tuple(spent)))
+                raise
+        return Verdict(tuple(refused), before, None)
 
     def holder(self, session: str, clock: Callable[[], float]) -> Callable[[Key, int], bool]:
         """What says, of a fact and the least trust, whether a proof with unlimited uses meets this alone, so that
@@ -338,14 +346,18 @@ def _fits(spends: Sequence[Spend], before: Sequence[int]) -> bool:
 
 
 def _charge(
-    needs: Sequence[Need], meeting: Sequence[list[_Proof]], known: Mapping[Key, list[_Proof]], now: float
-) -> tuple[Charge, ...]:
+    needs: Sequence[Need],
+    meeting: Sequence[list[_Proof]],
+    known: Mapping[Key, list[_Proof]],
+    now: float,
+    charges: dict[tuple[Key, str], Charge],
+) -> None:
     """Take one use of each proof behind *needs*, once for each fact; everything where one consumes it.
 
-    Where a proof with unlimited uses would do, nothing is taken.
+    Where a proof with unlimited uses would do, nothing is taken. Each is in *charges* in the moment in which it is
+    taken, for whoever is interrupted.
     """
     consumed = {need.key for need in needs if need.consume and not need.absent}
-    charges: dict[tuple[Key, str], Charge] = {}
     for key in consumed:
         for proof in known[key]:
             if proof.uses and proof.expires > now:
@@ -358,4 +370,3 @@ def _charge(
             if proof.uses > 0 and (need.key, proof.name) not in charges:
                 charges[need.key, proof.name] = Charge(need.key, proof.name, 1, used_up=False)
                 proof.uses -= 1
-    return tuple(charges.values())

@@ -2,6 +2,8 @@
 
 from actguard.stores.protocol import Leased, NoPlace
 
+LEASED = Leased()  # made before: between a place that was taken and its receipt nothing is to be interrupted
+
 
 class LeaseMachine:
     """A place whose holder does not renew it in time is free again. Who asked in vain, and said that he waits, has his
@@ -32,7 +34,7 @@ class LeaseMachine:
                 return NoPlace(soonest - now)
             self._turns.pop(owner, None)
         self._ends[owner] = now + lease_s
-        return Leased()
+        return LEASED
 
     def renew(self, owner: str, lease_s: float, now: float) -> bool:
         if self._ends.get(owner, now) <= now:

@@ -15,13 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 from actguard.exceptions import ActGuardUsageError, StoreFullError
 from actguard.stores.breaker import CircuitMachine
 from actguard.stores.memory_asker import asker, taker
 from actguard.stores.memory_facts import MemoryFacts
-from actguard.stores.memory_shard import TAKE, WRITE, Claimed, Shard
+from actguard.stores.memory_shard import TAKE, WRITE, Claimed, Shard, take_back
 from actguard.stores.protocol import (
     Admitted,
     BreakerRules,
@@ -43,6 +43,8 @@ from actguard.stores.undo import REFUSALS, TYPE_OF, undoing, unmade
 
 _SHARDS = 16
 _ONE_LOCK: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+T = TypeVar("T")
 
 log = logging.getLogger("actguard.stores")
 
@@ -77,11 +79,17 @@ class MemoryStore(MemoryFacts):
 
         def ask(step: Any) -> Any:
             shard = shards[hash(step[0]) % _SHARDS]
-            with shard.lock:
-                now = clock()
-                if shard.ends.next <= now:
-                    shard.sweep(now)  # before the key is looked up: it may be one of those that are over
-                return take(shard, step, now)
+            receipt = None
+            try:
+                with shard.lock:
+                    now = clock()
+                    if shard.ends.next <= now:
+                        shard.sweep(now)  # before the key is looked up: it may be one of those that are over
+                    receipt = take(shard, step, now)
+                return receipt  # noqa: RET504 - what came of it must have a name below
+            except BaseException:
+                take_back(shard, step, receipt, clock())
+                raise
 
         return ask
 
@@ -115,23 +123,26 @@ class MemoryStore(MemoryFacts):
 
         def ask(given: Sequence[Any]) -> "list[Any] | Refused":
             receipts: list[Any] = []
-            with kept[0].lock:
-                now = clock()
-                try:
+            try:
+                with kept[0].lock:
+                    now = clock()
                     # Not strict: to compare their lengths costs as much as one.
                     for one, is_step, take in zip(given, whole_steps, takes):  # noqa: B905
                         shard = kept[hash(one[0] if is_step else one) % _SHARDS]
                         if shard.ends.next <= now:
                             shard.sweep(now)
-                        answer = take(shard, one, now)
+                        # In one: between what was taken and the list, an interrupt would lose it.
+                        receipts.append(answer := take(shard, one, now))
                         if answer is not None and type(answer) in REFUSALS:
+                            index = len(receipts) - 1
                             self._undo(whole(given), receipts, now)
-                            return Refused(len(receipts), answer)
-                        receipts.append(answer)
-                except StoreFullError:
-                    self._undo(whole(given), receipts, now)
-                    raise
-            return receipts
+                            return Refused(index, answer)
+                return receipts
+            except BaseException:
+                if receipts:
+                    with kept[0].lock:
+                        self._undo(whole(given), receipts, now)  # pyright: ignore[reportPossiblyUnboundVariable]
+                raise
 
         def ask_with_many_locks(given: Sequence[Any]) -> "list[Any] | Refused":
             answer = self.admit(whole(given))
@@ -170,36 +181,39 @@ class MemoryStore(MemoryFacts):
         return tell
 
     def admit(self, steps: Sequence[Step]) -> Admitted | Refused:
-        if _ONE_LOCK:
-            with self._shards[0].lock:
-                return self._decide(steps)
-        return self._locked(sorted({hash(step[0]) % _SHARDS for step in steps}, reverse=True), steps)
+        receipts: list[Any] = []
+        try:
+            if _ONE_LOCK:
+                with self._shards[0].lock:
+                    refused = self._decide(steps, receipts)
+            else:
+                refused = self._locked(_places(steps), self._decide, steps, receipts)
+            return refused or fast_new(Admitted, (tuple(receipts),))
+        except BaseException:
+            self._locked(_places(steps), self._undo, steps, receipts, self._clock())
+            raise
 
-    def _locked(self, places: list[int], steps: Sequence[Step]) -> Admitted | Refused:
-        """`admit`, with the locks of *places* taken from its end on. By `with` alone: between a lock that is acquired
+    def _locked(self, places: list[int], work: Callable[..., T], *args: Any) -> T:
+        """Do *work* with the locks of *places* taken, from its end on. By `with` alone: between a lock that is acquired
         by hand and the `try` that releases it, an interrupt would leave it locked for ever."""
         if not places:
-            return self._decide(steps)
+            return work(*args)
         with self._shards[places.pop()].lock:
-            return self._locked(places, steps)
+            return self._locked(places, work, *args)
 
-    def _decide(self, steps: Sequence[Step]) -> Admitted | Refused:
-        receipts: list[Receipt | Refusal] = []
+    def _decide(self, steps: Sequence[Step], receipts: list[Any]) -> Refused | None:
+        """Take the *steps*, each of which leaves its receipt, unless one is refused: then none is taken."""
         now = self._clock()
-        try:
-            for step in steps:
-                shard = self._shards[hash(step[0]) % _SHARDS]
-                if shard.ends.next <= now:
-                    shard.sweep(now)
-                answer = TAKE[type(step)](shard, step, now)
-                if type(answer) in REFUSALS and not step.observe:
-                    self._undo(steps, receipts, now)
-                    return Refused(len(receipts), cast("Refusal", answer))
-                receipts.append(answer)
-        except StoreFullError:
-            self._undo(steps, receipts, now)
-            raise
-        return fast_new(Admitted, (tuple(receipts),))  # type: ignore[no-any-return]
+        for step in steps:
+            shard = self._shards[hash(step[0]) % _SHARDS]
+            if shard.ends.next <= now:
+                shard.sweep(now)
+            receipts.append(answer := TAKE[type(step)](shard, step, now))
+            if type(answer) in REFUSALS and not step.observe:
+                index = len(receipts) - 1
+                self._undo(steps, receipts, now)
+                return Refused(index, cast("Refusal", answer))
+        return None
 
     def finish_one(self, report: Report) -> bool:
         """`finish` of a single report."""
@@ -217,11 +231,15 @@ class MemoryStore(MemoryFacts):
     def finish(self, reports: Sequence[Report]) -> tuple[bool, ...]:
         return tuple([self.finish_one(report) for report in reports])
 
-    def _undo(self, steps: Sequence[Step], receipts: Sequence[Receipt | Refusal | None], now: float) -> None:
-        for step, receipt in zip(steps, receipts, strict=False):
+    def _undo(self, steps: Sequence[Step], receipts: list[Receipt | Refusal | None], now: float) -> None:
+        """Undo the first of *steps*, which have *receipts*: that loses each receipt as it is done, and can go on where
+        it was interrupted."""
+        while receipts:
+            step, receipt = steps[len(receipts) - 1], receipts[-1]
             report = undoing(step, unmade(step, now) if receipt is None else receipt)
             if report is not None:
                 WRITE[type(report)](self._shard(report[0]), report, now)
+            receipts.pop()
 
     def tell_when_given(self, key: str, told: Callable[[], Any] | None) -> None:
         """Call *told* whenever a place at *key* is given back, from where that is done; None: nobody any more."""
@@ -342,3 +360,8 @@ class MemoryStore(MemoryFacts):
 
     def _shard(self, key: str) -> Shard:
         return self._shards[hash(key) % _SHARDS]
+
+
+def _places(steps: Sequence[Step]) -> list[int]:
+    """The shards of *steps*, whose locks are taken from the end of this on; one for all, where they share it."""
+    return [0] if _ONE_LOCK else sorted({hash(step[0]) % _SHARDS for step in steps}, reverse=True)

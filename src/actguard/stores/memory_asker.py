@@ -9,7 +9,7 @@ from math import inf
 from typing import Any
 
 from actguard.stores.breaker import QUIET
-from actguard.stores.memory_shard import TAKE, Claimed, Shard, claim
+from actguard.stores.memory_shard import TAKE, Claimed, Shard, claim, take_back
 from actguard.stores.protocol import (
     BreakerAcquire,
     Counted,
@@ -61,11 +61,17 @@ def asker(like: Step, shards: Sequence[Shard], clock: Callable[[], float], *, re
 
     def ask(key: str) -> Any:
         shard = shards[hash(key) % places]
-        with shard.lock:
-            now = clock()
-            if shard.ends.next <= now:
-                shard.sweep(now)
-            return take(shard, key, now)
+        receipt = None
+        try:
+            with shard.lock:
+                now = clock()
+                if shard.ends.next <= now:
+                    shard.sweep(now)
+                receipt = take(shard, key, now)
+            return receipt  # noqa: RET504 - what came of it must have a name below
+        except BaseException:
+            take_back(shard, like._replace(key=key), receipt, clock())
+            raise
 
     latest = ("", shards[0])  # the key that was asked for last, and where it is: most circuits have one key
 
@@ -188,16 +194,22 @@ def _usual_claim(like: IdempotencyBegin, take: Take, shards: Sequence[Shard], cl
 
     def ask(key: str) -> Any:
         shard = shards[hash(key) % places]
-        with shard.lock:
-            now = clock()
-            if shard.ends.next <= now:
-                shard.sweep(now)
-            if key in shard.records or shard.ends.count >= shard.room:
-                return take(shard, key, now)
-            made = Claimed()
-            made.claim(owner, ttl_s, lease_s, fingerprint, now)
-            made.key, made.shard = key, shard
-            shard.records[key] = made  # that has no end yet which somebody would have to look for
-            return made
+        receipt = None
+        try:
+            with shard.lock:
+                now = clock()
+                if shard.ends.next <= now:
+                    shard.sweep(now)
+                if key in shard.records or shard.ends.count >= shard.room:
+                    receipt = take(shard, key, now)
+                else:
+                    made = Claimed()
+                    made.claim(owner, ttl_s, lease_s, fingerprint, now)
+                    made.key, made.shard = key, shard
+                    shard.records[key] = receipt = made  # it has no end yet which somebody would have to look for
+            return receipt
+        except BaseException:
+            take_back(shard, like._replace(key=key), receipt, clock())
+            raise
 
     return ask

@@ -56,8 +56,15 @@ class MemoryFacts:
         self, session: str, needs: Sequence[Need], spends: Sequence[Spend] = (), *, commit: bool = True
     ) -> Verdict:
         lock, machine = self._fact_shards[hash(session) % _SHARDS]
-        with lock:
-            return machine.check(session, needs, spends, self._clock(), commit=commit)
+        verdict = None
+        try:
+            with lock:
+                verdict = machine.check(session, needs, spends, self._clock(), commit=commit)
+            return verdict  # noqa: RET504 - what came of it must have a name below
+        except BaseException:  # an interrupt that keeps it from whoever asked: nobody else would give it back
+            if verdict is not None and verdict.receipt is not None:
+                self.facts_give_back(session, verdict.receipt)
+            raise
 
     def facts_hold(self, session: str) -> Callable[[Key, int], bool]:
         """What says, of a fact and the least trust, whether `facts_check` would meet such a need of *session* without

@@ -32,11 +32,15 @@ from actguard.stores.protocol import (
     OverLimit,
     RateGive,
     RateTake,
+    Receipt,
+    Refusal,
+    Step,
     Taken,
     fast_new,
 )
 from actguard.stores.rate import METERS, Meter, Sliding, grain_of, remaining
 from actguard.stores.sweeper import Sweeper
+from actguard.stores.undo import undoing
 
 _SWEPT_AT_ONCE = 8
 _REST_S = 0.001
@@ -310,13 +314,14 @@ def _lease(shard: Shard, step: LeaseTake, now: float) -> Any:
 
 def _unlease(shard: Shard, report: LeaseGive, now: float) -> bool:
     leases = shard.leases.get(report.key)
-    if leases is None or not leases.give(report.owner, now):
+    if leases is None:
         return False
+    given = leases.give(report.owner, now)
     if not leases.until:
         del shard.leases[report.key]
-    if (told := shard.given.get(report.key)) is not None:
+    if given and (told := shard.given.get(report.key)) is not None:
         told()
-    return True
+    return given
 
 
 TAKE: dict[type, Callable[[Shard, Any, float], Any]] = {
@@ -336,3 +341,14 @@ WRITE: dict[type, Callable[[Shard, Any, float], bool]] = {
     IdempotencyRelease: _release,
     LeaseGive: _unlease,
 }
+
+
+def take_back(shard: Shard, step: Step, receipt: Receipt | Refusal | None, now: float) -> None:
+    """Undo *step*, whose *receipt* never reached who asked, as an interrupt came first. The lock is not held.
+
+    None: it was not taken, or as if: of what leaves no receipt, nothing is held.
+    """
+    report = None if receipt is None else undoing(step, receipt)
+    if report is not None:
+        with shard.lock:
+            WRITE[type(report)](shard, report, now)

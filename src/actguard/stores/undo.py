@@ -42,6 +42,11 @@ TYPE_OF: dict[Kind, type] = {
 REFUSALS: frozenset[type] = frozenset({OverLimit, Open, UsedUp, InProgress, Done, Unknown, Mismatch, NoPlace})
 
 
+def holds(receipt: Receipt | Refusal) -> bool:
+    """Whether who was given *receipt* holds something that others wait for."""
+    return isinstance(receipt, Leased | Begun | Claim) or (isinstance(receipt, Permit) and receipt.probe)
+
+
 def unmade(step: Step, now: float) -> Receipt:
     """The receipt of *step*, which took something at *now*, where nobody wanted one."""
     return Taken(now, 0) if isinstance(step, RateTake) else Counted(0)

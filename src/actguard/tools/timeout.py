@@ -171,6 +171,10 @@ def _no_thread(target: Target, why: RuntimeError) -> ActGuardToolError:
     return unstarted(ToolGuardError(message, "NO_THREAD", retryable=True), target)
 
 
+# A deadline is set within the `try` that takes it back to what it was before, instead of by a token: between a token
+# and its `try` an interrupt would leave the deadline in force for ever.
+
+
 def _until(seconds: float) -> tuple[float, float]:
     """The deadline of a call that begins now, its own or a nearer one of a call around it, and how far away it is."""
     now = time.monotonic()
@@ -189,8 +193,9 @@ def _timed_async(guard: Timeout, target: Target, body: Callable[..., Any], orpha
     async def timed(*args: Any, **kwargs: Any) -> Any:
         if bounded:
             orphans.check()
-        token = _deadline.set(_until(seconds)[0])
+        before, deadline = _deadline.get(), _until(seconds)[0]
         try:
+            _deadline.set(deadline)
             return await Bounded(body(*args, **kwargs), alarms, grace, orphans.ended)
         except Overrun as overrun:
             if overrun.still_running:
@@ -200,7 +205,7 @@ def _timed_async(guard: Timeout, target: Target, body: Callable[..., Any], orpha
             inner.unstarted = None  # the body ran, and met it further in, perhaps in a call of itself
             raise
         finally:
-            _deadline.reset(token)
+            _deadline.set(before)
         raise error
 
     return timed
@@ -214,9 +219,9 @@ def _timed_generator(guard: Timeout, target: Target, body: Callable[..., Any]) -
         deadline, _ = _until(guard.seconds)
 
         async def in_time(asked: Awaitable[Any]) -> Any:
-            clock = asyncio.timeout_at(end)
-            token = _deadline.set(deadline)
+            clock, before = asyncio.timeout_at(end), _deadline.get()
             try:
+                _deadline.set(deadline)
                 async with clock:
                     return await asked
             except TimeoutError:
@@ -224,7 +229,7 @@ def _timed_generator(guard: Timeout, target: Target, body: Callable[..., Any]) -
                     raise
                 raise _error(guard, target) from None
             finally:
-                _deadline.reset(token)
+                _deadline.set(before)
 
         return relay(body(*args, **kwargs), in_time)
 
@@ -238,11 +243,12 @@ def _timed_in_thread(guard: Timeout, target: Target, body: Callable[..., Any], o
     def timed(*args: Any, **kwargs: Any) -> Any:
         orphans.check()
         deadline, given = _until(guard.seconds)
-        token = _deadline.set(deadline)
+        before = _deadline.get()
         try:
+            _deadline.set(deadline)
             job = Job(body, args, kwargs)
         finally:
-            _deadline.reset(token)
+            _deadline.set(before)
         try:
             _workers.start(job)
         except RuntimeError as why:
@@ -271,11 +277,12 @@ def _timed_in_pool(
     def timed(*args: Any, **kwargs: Any) -> Any:
         orphans.check()
         deadline, given = _until(guard.seconds)
-        token = _deadline.set(deadline)
+        before = _deadline.get()
         try:
+            _deadline.set(deadline)
             context = contextvars.copy_context()
         finally:
-            _deadline.reset(token)
+            _deadline.set(before)
         try:
             future = executor.submit(context.run, body, *args, **kwargs)
         except RuntimeError as why:  # it was shut down, or has no thread either
@@ -302,11 +309,12 @@ def _timed_in_pool(
 def _timed_here(guard: Timeout, target: Target, body: Callable[..., Any], orphans: Orphans) -> Callable[..., Any]:
     def timed(*args: Any, **kwargs: Any) -> Any:
         deadline, given = _until(guard.seconds)
-        token = _deadline.set(deadline)
+        before = _deadline.get()
         try:
+            _deadline.set(deadline)
             result = body(*args, **kwargs)
         finally:
-            _deadline.reset(token)
+            _deadline.set(before)
         if time.monotonic() > deadline:
             raise _error(guard, target, given)
         return _bounded_further(guard, target, result, (deadline, given), orphans)
