@@ -66,3 +66,37 @@ def test_whoever_waits_for_a_call_whose_end_is_broken_off_is_let_through(
         places += 1
     assert places > 10
     queues[-1].thread.join(5)
+
+
+class Alone(Hold):
+    """A call whose estimate is worked out when a second one comes."""
+
+    def measure(self) -> None:
+        self.measured = True
+        self.estimate_pico = 60
+
+
+class Siblings:
+    """Two scopes in one, and a call that is alone so far, further in in the first of them."""
+
+    def __init__(self) -> None:
+        self.admission, self.root = Admission(), BudgetScope("root", limit_pico=1_000)
+        self.one, self.other = (BudgetScope(name, parent=self.root, limit_pico=100) for name in ("one", "other"))
+        self.first = Alone(BudgetScope("inner", parent=self.one, limit_pico=100), measured=False)
+        self.admission.hold(self.first)
+
+
+def test_a_call_that_was_alone_is_set_aside_once_when_another_one_comes() -> None:
+    trees = [Siblings()]
+    places = 0
+    for place in interrupted_everywhere(lambda: trees[-1].admission.hold(call(trees[-1].other, 10))):
+        tree = trees[-1]
+        for hold in tree.root.holds - {tree.first}:
+            tree.admission.release(hold)
+        aside = 0 if tree.root.unmeasured is tree.first else tree.first.estimate_pico
+        assert (tree.one.held_pico, tree.other.held_pico, tree.root.held_pico) == (aside, 0, aside), place
+        tree.admission.release(tree.first)
+        assert (tree.one.held_pico, tree.root.held_pico, tree.root.in_flight) == (0, 0, 0), place
+        trees.append(Siblings())
+        places += 1
+    assert places > 10

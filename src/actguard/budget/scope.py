@@ -194,11 +194,16 @@ class BudgetScope:
     def measure_pending(self) -> None:
         """Set aside what the call that was alone until now is estimated at."""
         hold, self.unmeasured = self.unmeasured, None
-        if hold is not None:
+        if hold is None:
+            return
+        try:
             hold.measure()
             for scope in hold.scope.chain:
                 scope.held_pico += hold.estimate_pico
                 scope.held_tokens += hold.estimate_tokens
+        except BaseException:
+            hold.scope._count_held()
+            raise
 
     def standing_refusal(self) -> Refusal | None:
         """Refusals are sticky: who swallowed one is refused again, until `extend`."""
