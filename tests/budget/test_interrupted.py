@@ -100,3 +100,24 @@ def test_a_call_that_was_alone_is_set_aside_once_when_another_one_comes() -> Non
         trees.append(Siblings())
         places += 1
     assert places > 10
+
+
+def test_a_call_that_grows_is_set_aside_as_large_as_it_is_or_was() -> None:
+    admission, root = Admission(), BudgetScope("root", limit_pico=1_000)
+    scope = BudgetScope("s", parent=root, limit_pico=100, strict=True)
+    growing: list[Hold] = []
+
+    def work() -> None:
+        admission.grow(growing[-1], 5, 0)
+
+    growing.append(call(scope, 10))
+    admission.hold(growing[-1])
+    places = 0
+    for place in interrupted_everywhere(work):
+        assert scope.held_pico == root.held_pico == growing[-1].bound_pico, place
+        admission.release(growing[-1])
+        assert scope.held_pico == root.held_pico == 0, place
+        growing.append(call(scope, 10))
+        admission.hold(growing[-1])
+        places += 1
+    assert places > 5

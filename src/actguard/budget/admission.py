@@ -214,13 +214,17 @@ class Admission:
                     usd = scope.used_pico + scope.held_pico + pico > scope.limit_pico
                     scope.refused = Refusal(scope, "usd" if usd else "token")
                     return scope.refused
-            for scope in hold.scope.chain:
-                scope.held_pico += pico
-                scope.held_tokens += tokens
             hold.bound_pico += pico
             hold.bound_tokens += tokens
             hold.estimate_pico += pico
             hold.estimate_tokens += tokens
+            try:
+                for scope in hold.scope.chain:
+                    scope.held_pico += pico
+                    scope.held_tokens += tokens
+            except BaseException:
+                hold.scope.count_held()
+                raise
             return None
 
     # ---- at any time ----

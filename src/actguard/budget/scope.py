@@ -187,7 +187,7 @@ class BudgetScope:
                 root.unmeasured = hold
             holds.add(hold)
         except BaseException:
-            self._count_held()
+            self.count_held()
             raise
         return hold
 
@@ -202,7 +202,7 @@ class BudgetScope:
                 scope.held_pico += hold.estimate_pico
                 scope.held_tokens += hold.estimate_tokens
         except BaseException:
-            hold.scope._count_held()
+            hold.scope.count_held()
             raise
 
     def standing_refusal(self) -> Refusal | None:
@@ -234,7 +234,7 @@ class BudgetScope:
             return Refusal(self, "usd" if pico > most_pico or most_pico <= 0 else "token")
         return Wait(self) if count else hold.lower(left_pico, left_tokens)
 
-    def _count_held(self) -> None:
+    def count_held(self) -> None:
         """Set `held`, here and around, to what the calls in flight come to: something was broken off."""
         root = self.root
         if root.unmeasured not in self.holds:
@@ -266,7 +266,7 @@ class BudgetScope:
                     scope.held_pico -= hold.estimate_pico
                     scope.held_tokens -= hold.estimate_tokens
         except BaseException:
-            hold.scope._count_held()
+            hold.scope.count_held()
             raise
 
     def settle(self, hold: Hold, charge: Charge, final: bool = True, calls: int = 1) -> Refusal | None:
