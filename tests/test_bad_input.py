@@ -135,7 +135,7 @@ def test_a_wait_longer_than_any_lock_can_is_as_long_as_one_can():
         waiting.start()
         admission.release(first)
         waiting.join(10)
-        assert second.open
+        assert second in scope.holds
 
 
 @pytest.mark.parametrize("usd", [-0.01, math.nan, math.inf, True, "1", None, Decimal("NaN"), Decimal("sNaN"), 10**400])
