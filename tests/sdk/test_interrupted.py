@@ -34,7 +34,7 @@ class Again:
         client._transport = self
         library = importlib.import_module(type(client).__mro__[-3].__module__.partition(".")[0])
 
-        class Pieces(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc, name-defined]
+        class Pieces(library.SyncByteStream, library.AsyncByteStream):
             def __init__(self, pieces: list[bytes]) -> None:
                 self.pieces = pieces
 
