@@ -8,6 +8,7 @@ import importlib
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -69,54 +70,76 @@ class Again:
         await self._behind.aclose()
 
 
-def openai_call(provider: LocalProvider, **stream: Any) -> tuple[Callable[[], Any], Again]:
+class AgainByRequests:
+    """`Again` for versions of google-genai that send through requests, by a new session for each request."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        adapters = importlib.import_module("requests.adapters")
+        self._behind, self._said = adapters.HTTPAdapter.send, None
+        self.answered = 0
+        patch.setattr(adapters.HTTPAdapter, "send", lambda adapter, *args, **kwargs: self._send(adapter, args, kwargs))
+
+    def _send(self, adapter: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._said is None:
+            response = self._behind(adapter, *args, **kwargs)
+            self._said = (type(response), response.status_code, response.headers, response.content)
+        self.answered += 1
+        kind, status, headers, body = self._said
+        again = kind()
+        again.status_code, again.headers, again.raw, again.request = status, headers, BytesIO(body), args[0]
+        return again
+
+
+Made = tuple[Callable[[], Any], Again | AgainByRequests]
+"""A call, and what answers it."""
+
+
+def openai_call(provider: LocalProvider, patch: pytest.MonkeyPatch, **stream: Any) -> Made:
     client = provider.openai(max_retries=0)
     create: Any = client.chat.completions.create
     work = partial(create, model="gpt-4o", messages=MESSAGES, max_completion_tokens=20, **stream)
     return work, Again(client._client)
 
 
-def openai_stream(provider: LocalProvider) -> tuple[Callable[[], Any], Again]:
-    call, again = openai_call(provider, stream=True)
+def openai_stream(provider: LocalProvider, patch: pytest.MonkeyPatch) -> Made:
+    call, again = openai_call(provider, patch, stream=True)
     return lambda: list(call()), again
 
 
-def openai_awaited(provider: LocalProvider) -> tuple[Callable[[], Any], Again]:
+def openai_awaited(provider: LocalProvider, patch: pytest.MonkeyPatch) -> Made:
     client, runner = provider.async_openai(max_retries=0), asyncio.Runner()
     create: Any = client.chat.completions.create
     call = partial(create, model="gpt-4o", messages=MESSAGES, max_completion_tokens=20)
     return lambda: runner.run(call()), Again(client._client)
 
 
-def anthropic_call(provider: LocalProvider, **stream: Any) -> tuple[Callable[[], Any], Again]:
+def anthropic_call(provider: LocalProvider, patch: pytest.MonkeyPatch, **stream: Any) -> Made:
     client = provider.anthropic(max_retries=0)
     create: Any = client.messages.create
     work = partial(create, model="claude-sonnet-5", messages=MESSAGES, max_tokens=20, **stream)
     return work, Again(client._client)
 
 
-def anthropic_stream(provider: LocalProvider) -> tuple[Callable[[], Any], Again]:
-    call, again = anthropic_call(provider, stream=True)
+def anthropic_stream(provider: LocalProvider, patch: pytest.MonkeyPatch) -> Made:
+    call, again = anthropic_call(provider, patch, stream=True)
     return lambda: list(call()), again
 
 
-def google_client(provider: LocalProvider) -> Any:
+def google_client(provider: LocalProvider, patch: pytest.MonkeyPatch) -> tuple[Any, Again | AgainByRequests]:
     client = provider.google()
-    if not hasattr(client._api_client, "_httpx_client"):
-        pytest.skip("this version sends through requests")
-    return client
+    http: Any = getattr(client._api_client, "_httpx_client", None)
+    return client, AgainByRequests(patch) if http is None else Again(http)
 
 
-def google_call(provider: LocalProvider) -> tuple[Callable[[], Any], Again]:
-    client = google_client(provider)
-    work = partial(client.models.generate_content, model="gemini-2.5-flash", contents="Hello!")
-    return work, Again(client._api_client._httpx_client)
+def google_call(provider: LocalProvider, patch: pytest.MonkeyPatch) -> Made:
+    client, again = google_client(provider, patch)
+    return partial(client.models.generate_content, model="gemini-2.5-flash", contents="Hello!"), again
 
 
-def google_stream(provider: LocalProvider) -> tuple[Callable[[], Any], Again]:
-    client = google_client(provider)
+def google_stream(provider: LocalProvider, patch: pytest.MonkeyPatch) -> Made:
+    client, again = google_client(provider, patch)
     call = partial(client.models.generate_content_stream, model="gemini-2.5-flash", contents="Hello!")
-    return lambda: list(call()), Again(client._api_client._httpx_client)
+    return lambda: list(call()), again
 
 
 WORK = (
@@ -135,10 +158,13 @@ def nothing_by_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("how", ["default", "strict", "beside another"])
 @pytest.mark.parametrize("kind", WORK)
 def test_whatever_is_broken_off_is_not_in_flight_and_what_was_paid_for_is_counted(
-    llm_provider: LocalProvider, kind: Callable[[LocalProvider], tuple[Callable[[], Any], Again]], how: str
+    llm_provider: LocalProvider,
+    kind: Callable[[LocalProvider, pytest.MonkeyPatch], Made],
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     llm_provider.default = Reply(output_tokens=3)
-    work, provider = kind(llm_provider)
+    work, provider = kind(llm_provider, monkeypatch)
     with BudgetGuard(usd_limit=10_000) as outer, BudgetGuard(usd_limit=1_000, strict=how == "strict") as guard:
         account, around = guard.account, outer.account
         assert account is not None
