@@ -249,20 +249,45 @@ def test_a_thread_that_has_made_a_step_is_free_for_others(
                 say_hello()
                 yield
 
-    def run(pool: Any, *work: Any) -> None:
-        if isinstance(pool, ThreadPoolExecutor):
-            pool.submit(*work).result(SECONDS)
-        else:
-            pool.apply(work[0], work[1:])
-
     steps = agent()
     with make(1) as first, make(1) as second:
         for pool in (first, second, first, second):
-            run(pool, next, steps, None)
-            run(first, say_hello)
-            run(second, say_hello)
+            run_on(pool, next, steps, None)
+            run_on(first, say_hello)
+            run_on(second, say_hello)
 
     assert guard.calls == 3
+
+
+@pytest.mark.parametrize("make", [ThreadPoolExecutor, ThreadPool])
+def test_a_thread_that_has_made_a_later_step_is_free_for_others_too(
+    make: Callable[[int], Any], say_hello: Callable[[], None]
+) -> None:
+    """The step enters a guard inside another one, which is not in force in the context of the thread."""
+    outer, inner = BudgetGuard(), BudgetGuard()
+
+    def agent() -> Iterator[None]:
+        with outer:
+            yield
+            with inner:
+                say_hello()
+                yield
+
+    steps = agent()
+    copy_context().run(next, steps)
+    with make(1) as pool:
+        run_on(pool, next, steps)
+        run_on(pool, say_hello)
+        run_on(pool, next, steps, None)
+
+    assert (outer.calls, inner.calls) == (1, 1)
+
+
+def run_on(pool: Any, work: Callable[..., object], *given: object) -> None:
+    if isinstance(pool, ThreadPoolExecutor):
+        pool.submit(work, *given).result(SECONDS)
+    else:
+        pool.apply(work, given)
 
 
 async def test_what_a_later_step_sends_to_a_thread_counts(say_hello: Callable[[], None]) -> None:

@@ -3,9 +3,9 @@ are written around it, and in no other."""
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from contextvars import Context, copy_context
 from random import Random
 
@@ -18,7 +18,7 @@ from actguard.steps import generators
 
 SECONDS = 10
 Guards = tuple[BudgetGuard, ...]
-Steps = Iterator[None]
+Steps = Generator[None]
 
 
 class Program:
@@ -49,15 +49,17 @@ class Program:
     def take_turns(self, around: Guards, ways: list[Callable[[Steps, Context], bool]]) -> None:
         """Agents side by side, each step run in one of *ways*, and calls between them."""
         began = copy_context()
-        agents = [self.agent(around, depth=2) for _ in range(self.random.randint(1, 3))]
-        while agents:
-            agent = self.random.choice(agents)
-            if not self.random.choice(ways)(agent, began):
-                agents.remove(agent)
-            if self.random.random() < 0.3:
-                self.call(around)
-            if self.random.random() < 0.3:
-                self.pool.submit(self.call, around).result(SECONDS)
+        with ExitStack() as stack:  # none may stay in its guard where Hypothesis breaks the program off
+            begun = [closing(self.agent(around, depth=2)) for _ in range(self.random.randint(1, 3))]
+            agents = [stack.enter_context(agent) for agent in begun]
+            while agents:
+                agent = self.random.choice(agents)
+                if not self.random.choice(ways)(agent, began):
+                    agents.remove(agent)
+                if self.random.random() < 0.3:
+                    self.call(around)
+                if self.random.random() < 0.3:
+                    self.pool.submit(self.call, around).result(SECONDS)
 
     def on_a_pool(self, steps: Steps, _: Context) -> bool:
         return self.pool.submit(go_on, steps).result(SECONDS)
@@ -117,26 +119,25 @@ def in_a_copy(steps: Steps, began: Context) -> bool:
 
 
 def on_a_thread(steps: Steps, _: Context) -> bool:
-    more: list[bool] = []
-    thread = threading.Thread(target=lambda: more.append(go_on(steps)))
-    thread.start()
-    thread.join(SECONDS)
-    return more[0]
+    more: Future[bool] = Future()
 
+    def take() -> None:
+        try:
+            more.set_result(go_on(steps))
+        except BaseException as ended:  # so does Hypothesis, where a program gets too long
+            more.set_exception(ended)
 
-@pytest.fixture(scope="module")
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(3) as pool:
-        yield pool
+    threading.Thread(target=take).start()
+    return more.result(SECONDS)
 
 
 @pytest.mark.filterwarnings("ignore::actguard.BudgetWarning")
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(random=st.randoms(use_true_random=False, note_method_calls=False))
-def test_every_call_counts_in_the_guards_around_it(random: Random, pool: ThreadPoolExecutor) -> None:
-    program = Program(random, pool)
-
-    program.run()
+def test_every_call_counts_in_the_guards_around_it(random: Random) -> None:
+    with ThreadPoolExecutor(3) as pool:  # a new one: on its threads no generator has made a step yet
+        program = Program(random, pool)
+        program.run()
 
     assert {guard: guard.usd_used for guard in program.due} == program.due
     assert not generators

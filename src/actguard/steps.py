@@ -22,7 +22,7 @@ generators: dict[FrameType, _Noted] = {}
 """What generators have entered and not left, innermost last, and what was around it, by their Python frames."""
 
 stained: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-"""Threads on which a generator has entered something outside of everything. Where the step ran in the thread's own
+"""Threads on which a generator has entered something where nothing was in force. Where the step ran in the thread's own
 context, that is in force there until it is left, for whatever the thread does between two steps."""
 
 
@@ -32,9 +32,9 @@ def caller() -> FrameType:
 
 
 def note_generator(python: FrameType, entered: Frame, around: Frame) -> tuple[FrameType, ...]:
-    """Remember that *python* has entered *entered*, if it is a generator's: what `forget_generator` is to be given.
+    """Remember that *python* enters *entered*, if it is a generator's: what `forget_generator` is to be given.
 
-    Who enters by means of contextlib, through an `ExitStack` or a `@contextmanager` of his own, has entered it too.
+    Who enters by means of contextlib, through an `ExitStack` or a `@contextmanager` of his own, enters it too.
     """
     noted: list[FrameType] = []
     last: FrameType | None = python
@@ -45,7 +45,7 @@ def note_generator(python: FrameType, entered: Frame, around: Frame) -> tuple[Fr
         back = last.f_back
         by_contextlib = _CONTEXTLIB in (last.f_code.co_filename, None if back is None else back.f_code.co_filename)
         last = back if by_contextlib else None
-    if noted and is_outside(around) and (thread := threading.current_thread()) is not threading.main_thread():
+    if noted and is_outside(current_frame()) and (thread := threading.current_thread()) is not threading.main_thread():
         stained.add(thread)
     return tuple(noted)
 

@@ -193,8 +193,9 @@ class BudgetGuard(Readings):
             self._reservations.append(reservation)
         self._account = account
         entered = frame._replace(run=frame.run or Run(account.run_id, self.user_id), scope=account)
+        entry = entered, frame, note_generator(python, entered, frame)
         enter_frame(entered)
-        self._entries.append((entered, frame, note_generator(python, entered, frame)))
+        self._entries.append(entry)
 
     def _open(self, frame: Frame) -> Account:
         parent = _parent(frame)

@@ -73,8 +73,9 @@ class ClientRun:
             prepare()
         backing = self.client.open_run(self.run_id, self.user_id)
         entered = frame._replace(run=Run(self.run_id, self.user_id, backing.emitter, backing, self.thread_id))
+        entry = entered, frame, note_generator(python, entered, frame)
         enter_frame(entered)
-        self._entries.append((entered, frame, note_generator(python, entered, frame)))
+        self._entries.append(entry)
         backing.started()
 
     def __exit__(
