@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from contextvars import Context, copy_context
 from functools import partial
 from multiprocessing.pool import Pool, ThreadPool
@@ -523,6 +524,20 @@ def test_queued_work_can_be_cancelled(pool: ThreadPoolExecutor, seen: list[Any])
             queued.result(SECONDS)
 
     assert seen == []
+
+
+@pytest.mark.parametrize("where", ["outside", "in a guard", "in a step in a guard"])
+def test_a_pool_of_interpreters_works_as_ever(where: str) -> None:
+    """No SDK can be imported there, and work with a frame could not be sent there."""
+    pools = pytest.importorskip("concurrent.futures.interpreter")
+
+    def double() -> Iterator[list[int]]:
+        with BudgetGuard() if where == "in a step in a guard" else nullcontext():
+            with pools.InterpreterPoolExecutor(1) as pool:
+                yield [pool.submit(pow, 2, 5).result(SECONDS), *pool.map(abs, [-1, -2])]
+
+    with BudgetGuard() if where == "in a guard" else nullcontext():
+        assert next(double()) == [32, 1, 2]
 
 
 def test_submitting_after_shutdown_fails_as_ever_and_leaves_the_guard_in_place() -> None:

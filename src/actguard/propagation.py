@@ -29,6 +29,7 @@ from actguard.context import (
     current_frame,
     enter_frame,
     frame_in,
+    inside,
     is_outside,
     leave_frame,
     open_streams,
@@ -89,6 +90,9 @@ def around_submit(
     @functools.wraps(original)
     def submit(executor: Any, work: Any, /, *args: Any, **kwargs: Any) -> Any:
         frame = frame_here()
+        if _is_of_interpreters(executor):
+            with inside(APART):
+                return original(executor, work, *args, **kwargs)
         if is_outside(frame):
             if stained and carried is carrying and _context_of(work) is None:
                 work = carrying(OUTSIDE, work)
@@ -107,6 +111,12 @@ def around_submit(
             leave_frame(token, APART, frame)
 
     return submit
+
+
+def _is_of_interpreters(executor: Any) -> bool:
+    """Whether each worker of *executor* has an interpreter of its own (3.14), which takes no work with a frame."""
+    pools = sys.modules.get("concurrent.futures.interpreter")
+    return pools is not None and isinstance(executor, pools.InterpreterPoolExecutor)
 
 
 def _alone(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
