@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
+import textwrap
 import typing
 from dataclasses import dataclass
 
@@ -66,6 +68,56 @@ def test_hints_are_resolved_where_the_function_was_written(function, hints, doc)
         name for name in hints if name != "return"
     ]
     assert inspect.signature(inspect.unwrap(function)) == inspect.signature(function)
+
+
+LATE = """
+    import functools
+    from actguard import idempotent, rate_limit
+
+    def place(order: ORDER, copies: int = 1, *, idempotency_key: str = "") -> list[ORDER]:
+        "Place an order."
+        return [order] * copies
+
+    class Shop:
+        def __call__(self, order: ORDER) -> ORDER:
+            return order
+
+    as_it_is = rate_limit()(place)
+    hidden = idempotent(key="derived", scope="global")(place)
+    part = rate_limit()(functools.partial(place, copies=2))
+    of_an_object = rate_limit()(Shop())
+
+    class Order:
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "'Order'",
+        pytest.param("Order", marks=pytest.mark.skipif(sys.version_info < (3, 14), reason="has to be there before")),
+    ],
+    ids=["quoted", "plain"],
+)
+def test_a_function_may_be_guarded_above_the_class_that_it_names(written):
+    module: dict[str, typing.Any] = {"__name__": "late"}
+    exec(textwrap.dedent(LATE).replace("ORDER", written), module)
+    order = module["Order"]
+    seen = {"order": order, "copies": int, "return": list[order]}
+    hints = {
+        "as_it_is": {**seen, "idempotency_key": str},
+        "hidden": seen,
+        "part": {**seen, "idempotency_key": str},
+        "of_an_object": {"order": order, "return": order},
+    }
+
+    for name, expected in hints.items():
+        guarded = module[name]
+        assert typing.get_type_hints(guarded) == expected, name
+        assert typing.get_type_hints(inspect.unwrap(guarded)) == expected, name
+        assert list(inspect.signature(guarded).parameters) == [hint for hint in expected if hint != "return"]
+        assert guarded(one := order()) in (one, [one], [one, one])
 
 
 def test_the_source_of_a_function_with_a_hidden_parameter_is_its_own():

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from actguard.exceptions import ActGuardUsageError, InvalidToolError
 from actguard.pipeline import run, settings
 from actguard.pipeline.guard import ORDER, Guard, Part
+from actguard.pipeline.hints import show
 from actguard.pipeline.plan import Plan
-from actguard.pipeline.target import Target, code_of, documentation, target_of
+from actguard.pipeline.target import Target, code_of, documentation, is_routine, target_of
 
 F = TypeVar("F")
 
@@ -199,7 +200,7 @@ def _refuse_twice_the_same(target: Target, parts: Sequence[Part[Any]]) -> None:
 
 def _dressed(wrapper: Any, target: Target, hidden: frozenset[str]) -> Any:
     function = target.function
-    if inspect.isroutine(function):
+    if is_routine(function):
         functools.update_wrapper(wrapper, function)
         if not hidden:
             return wrapper
@@ -231,8 +232,5 @@ def _show(wrapper: Any, function: Any, signature: inspect.Signature) -> None:
         stand_in.__module__, stand_in.__doc__ = wrapper.__module__, wrapper.__doc__
         wrapper.__wrapped__ = stand_in
         shown.append(stand_in)
-    hints = {name: one.annotation for name, one in signature.parameters.items() if one.annotation is not one.empty}
-    if signature.return_annotation is not signature.empty:
-        hints["return"] = signature.return_annotation
     for one in shown:
-        one.__signature__, one.__annotations__ = signature, dict(hints)
+        show(one, signature, written)

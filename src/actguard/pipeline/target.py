@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from actguard.exceptions import InvalidToolError
+from actguard.pipeline.hints import signature_of
 
 Kind = Literal["sync", "async", "generator", "async_generator"]
 
@@ -70,7 +71,7 @@ def target_of(function: Any) -> Target:
     name = getattr(named, "__name__", type(named).__name__)
     qualified = getattr(named, "__qualname__", name)
     try:
-        signature = inspect.signature(function)
+        signature = signature_of(function)
     except (ValueError, TypeError):
         signature = None
     return Target(
@@ -80,6 +81,11 @@ def target_of(function: Any) -> Target:
         kind=_kind(function),
         signature=signature,
     )
+
+
+def is_routine(function: Any) -> bool:
+    """Whether it is a function or a method, and not what stands for one: `inspect` takes a partial for one in 3.14."""
+    return not isinstance(function, functools.partial) and inspect.isroutine(function)
 
 
 def documentation(function: Any) -> str | None:

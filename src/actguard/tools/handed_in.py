@@ -10,6 +10,7 @@ import typing
 from typing import Any
 
 from actguard.pipeline import arguments
+from actguard.pipeline.hints import hints_of
 from actguard.pipeline.target import Target, code_of
 
 # Classes of contexts, and of what marks a hint, by name: the modules that they, or what they are made of, come from.
@@ -37,11 +38,7 @@ def not_chosen(target: Target) -> frozenset[str]:
     """The parameters of *target* that tell no calls apart: for what a method belongs to, and what is handed in."""
     belongs_to = arguments.receiver(target)
     function = code_of(target.function)
-    hints: dict[str, Any]
-    try:
-        hints = typing.get_type_hints(function, include_extras=True)
-    except Exception:  # noqa: BLE001 - of names that are not known (yet): what comes is known by its class
-        hints = getattr(function, "__annotations__", {})
+    hints = {} if function is None else hints_of(function)  # not all is known yet: what comes is known by its class too
     return frozenset(
         {name for name, hint in hints.items() if _is_marked(hint)} | ({belongs_to} if belongs_to else set())
     )
