@@ -128,11 +128,20 @@ def _around_start(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def start(thread: Any) -> Any:
         frame = frame_here()
-        if is_outside(frame) or thread.ident is not None or _inherits(thread):
+        if thread.ident is not None or getattr(thread, "_context", None) is not None:  # its creator gave it one (3.14)
             return original(thread)
-        return _start_in(frame, thread, original)
+        if getattr(sys.flags, "thread_inherit_context", 0):  # the interpreter hands on what is in force here (3.14)
+            return _start_here(OUTSIDE if frame is APART else frame, thread, original)
+        return original(thread) if is_outside(frame) else _start_in(frame, thread, original)
 
     return start
+
+
+def _start_here(frame: Frame, thread: threading.Thread, original: Callable[..., Any]) -> Any:
+    if frame is current_frame():
+        return original(thread)
+    with inside(frame):
+        return original(thread)
 
 
 def _start_in(frame: Frame, thread: threading.Thread, original: Callable[..., Any]) -> Any:
@@ -172,11 +181,6 @@ def _spawned(greenlet: Any) -> None:
     context.run(enter_frame, frame)
     context.run(open_streams.set, open_streams.get())
     greenlet.gr_context = context
-
-
-def _inherits(thread: threading.Thread) -> bool:
-    """Whether the interpreter gives *thread* a context itself (3.14), or its creator did."""
-    return bool(getattr(sys.flags, "thread_inherit_context", 0)) or getattr(thread, "_context", None) is not None
 
 
 def _context_of(work: Any) -> Context | None:
