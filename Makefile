@@ -1,5 +1,5 @@
 # Everything runs from virtual environments that make creates itself; nothing else of the machine is touched.
-PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3.15 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 DOCS := .venv/bin/sphinx-build --builder html --fail-on-warning --keep-going --fresh-env docs site

