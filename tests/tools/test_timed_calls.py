@@ -62,6 +62,36 @@ def test_of_two_times_the_nearer_end_counts(way: Any, outer: float, inner: float
     assert 50 < left <= 60
 
 
+def test_behind_a_timed_call_the_time_of_the_one_around_it_counts_again(way: Any) -> None:
+    inner = timeout(5, **way)(actguard.remaining)
+    left = timeout(60, **way)(lambda: (inner(), actguard.remaining()))()
+
+    assert left[0] <= 5
+    assert 50 < left[1] <= 60
+
+
+async def test_behind_a_timed_coroutine_or_item_the_time_of_the_call_around_counts_again() -> None:
+    @timeout(5)
+    async def call() -> float | None:
+        return actguard.remaining()
+
+    @timeout(5)
+    async def items(*numbers: int, more: int) -> AsyncIterator[int]:
+        for number in (*numbers, more):
+            yield number
+
+    @timeout(60)
+    async def around() -> list[float | None]:
+        left = [await call(), actguard.remaining()]
+        assert [item async for item in items(1, 2, more=3)] == [1, 2, 3]
+        return [*left, actguard.remaining()]
+
+    first, *later = await around()
+    assert first is not None
+    assert first <= 5
+    assert all(left is not None and 50 < left <= 60 for left in later)
+
+
 async def test_coroutines_and_generators_know_it_too() -> None:
     @timeout(60)
     async def call() -> float | None:
