@@ -1,14 +1,18 @@
 """Sessions: who is in which, whose facts are whose, and what happens around them."""
 
 import asyncio
+from collections.abc import Iterator
+from contextvars import copy_context
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 import actguard
-from actguard import Denial, NoSecret, RequireFact, Threshold, enforce, prove, session, track
+from actguard import Denial, NoSecret, RequireFact, Threshold, custody, enforce, prove, session, track
 from actguard.context import Run, current_frame, inside
 from actguard.exceptions import GuardError, SessionUsageError, StoreUnavailableError
+from actguard.steps import generators
 from actguard.stores.memory import MemoryStore
 from tests.custody.remote import Remote
 
@@ -144,6 +148,57 @@ def test_a_session_left_too_often_says_so() -> None:
         pass
     with pytest.raises(SessionUsageError, match="more often"):
         s.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("name", ["note_generator", "enter_frame"])
+@pytest.mark.parametrize("done", [False, True], ids=["before", "behind"])
+def test_an_entry_that_is_broken_off_is_undone_and_no_other_is(
+    name: str, done: bool, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by Ctrl-C, which tests/tools/test_interrupted.py tries everywhere."""
+    desk = session("desk", store=store)
+    step = getattr(custody.session, name)
+
+    def broken_off(*given: Any) -> None:
+        if done:
+            step(*given)
+        raise KeyboardInterrupt
+
+    def enter() -> Iterator[None]:
+        with desk:
+            yield
+
+    def is_refused() -> None:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(custody.session, name, broken_off)
+            next(enter())
+
+    before = current_frame()
+    is_refused()
+    assert (current_frame(), generators, custody.session._lives) == (before, {}, {})
+    with pytest.raises(SessionUsageError):
+        desk.facts()
+    with desk:
+        desk.add_fact("order", "o-1")
+        inside_desk = current_frame()
+        is_refused()
+        assert current_frame() is inside_desk
+        assert [fact.kind for fact in desk.facts()] == ["order"]
+    assert (current_frame(), generators, custody.session._lives) == (before, {}, {})
+
+
+def test_of_equal_entries_the_one_that_is_broken_off_is_undone(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = session("desk", store=store)
+    first, second, before = copy_context(), copy_context(), current_frame()
+    first.run(desk.__enter__)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(custody.session, "enter_frame", Mock(side_effect=KeyboardInterrupt))
+        second.run(desk.__enter__)
+    first.run(desk.__exit__, None, None, None)
+
+    assert first.run(current_frame) is second.run(current_frame) is before
 
 
 async def test_tasks_started_inside_are_inside(store: MemoryStore) -> None:

@@ -122,8 +122,9 @@ class session:  # noqa: N801 - used as a word: `with session():`
     def _give_up(self, life: Life | None, entry: Entry | None) -> None:
         """Undo as much of an entry as there is."""
         with _lock:
-            if entry is not None and life is not None and any(one is entry for one in self._entries):
-                self._entries.remove(entry)
+            others = [one for one in self._entries if one is not entry]
+            if life is not None and len(others) < len(self._entries):
+                self._entries = others
                 life.entries -= 1
             if life is not None and life.entries == 0:
                 self._over(life)
