@@ -320,7 +320,7 @@ def test_an_exception_in_a_thread_reaches_the_hook_as_ever(monkeypatch: pytest.M
 
 @pytest.mark.skipif(
     getattr(sys.flags, "thread_inherit_context", 0),
-    reason="two of them need something between them",
+    reason="two of its kind fail on each other, with no guard at all",
 )
 def test_an_instrumentation_that_wraps_run_as_a_method_works_below_and_above(
     monkeypatch: pytest.MonkeyPatch, look: Callable[..., None], seen: list[BudgetScope | None]
