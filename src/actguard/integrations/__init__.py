@@ -1,0 +1,1 @@
+"""What makes actguard at home in other people's software."""
