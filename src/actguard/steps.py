@@ -11,7 +11,7 @@ import weakref
 from contextlib import contextmanager
 from types import FrameType
 
-from actguard.context import APART, Frame, current_frame, is_outside
+from actguard.context import APART, Frame, current_frame, end_frame, enter_frame, is_outside
 
 _GENERATOR = 0x20 | 0x200  # co_flags: a generator, or an asynchronous one
 _CONTEXTLIB = contextmanager.__code__.co_filename
@@ -31,62 +31,108 @@ def caller() -> FrameType:
     return sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
 
 
-def note_generator(python: FrameType, entered: Frame, around: Frame) -> tuple[FrameType, ...]:
-    """Remember that *python* enters *entered*, if it is a generator's: what `forget_generator` is to be given.
+class Entry:
+    """One entry of something: what is in force by it, what was around it, and the generators that have noted it."""
+
+    __slots__ = ("around", "entered", "noted")
+
+    def __init__(self, around: Frame) -> None:
+        self.around = self.entered = around
+        self.noted: tuple[FrameType, ...] = ()
+
+
+class Entries:
+    """Where one guard, run or session was entered and not left yet, oldest first.
+
+    An interrupt (Ctrl-C, a signal handler that raises) may come out of any call, with half of it done. So whoever is
+    broken off while he enters calls `end`, and while he leaves, `leave` again: each of their steps may be done twice.
+    Threads that come and go at once are to hold a lock.
+    """
+
+    __slots__ = ("_entries",)
+
+    def __init__(self) -> None:
+        self._entries: dict[Entry, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def enter(self, entry: Entry, entered: Frame, python: FrameType) -> None:
+        """Have *entered* in force for *python*, which enters it."""
+        entry.entered = entered
+        self._entries[entry] = None
+        note_generator(python, entry)
+        enter_frame(entered)
+
+    def leave(self, python: FrameType, leaving: list[Entry]) -> None:
+        """End the entry that *python* leaves, if there is one.
+
+        Args:
+            leaving: gets that entry. Another call with it completes what an interrupt has broken off.
+        """
+        if not leaving and (entry := self._left_by(python)) is not None:
+            leaving += (entry,)
+        for entry in leaving:
+            self.end(entry)
+
+    def end(self, entry: Entry) -> None:
+        """Undo `enter`, or as much of it as was done."""
+        if entry in self._entries:
+            end_frame(entry.entered, entry.around)
+            if entry.noted:
+                forget_generator(entry)
+            self._entries.pop(entry, None)  # unless the collector has closed its generator meanwhile
+
+    def _left_by(self, python: FrameType) -> Entry | None:
+        """The entry that *python* leaves; None: there is none.
+
+        Its own, if it is a generator's, which may be closed in the midst of anything; else the one that is in force
+        here; else the last one of a generator that runs here; else the last one of all.
+        """
+        entry = self._last_noted_by(python) or self._last_of([current_frame()])
+        above = python.f_back if generators else None
+        while entry is None and above is not None:
+            entry, above = self._last_noted_by(above), above.f_back
+        return entry or next(reversed(tuple(self._entries)), None)
+
+    def _last_noted_by(self, python: FrameType) -> Entry | None:
+        noted = generators.get(python)
+        return None if noted is None else self._last_of([entered for entered, _ in noted])
+
+    def _last_of(self, frames: list[Frame]) -> Entry | None:
+        for entry in reversed(tuple(self._entries)):
+            for frame in frames:
+                if entry.entered is frame:
+                    return entry
+        return None
+
+
+def note_generator(python: FrameType, entry: Entry) -> None:
+    """Remember that *python* enters *entry*, if it is a generator's.
 
     Who enters by means of contextlib, through an `ExitStack` or a `@contextmanager` of his own, enters it too.
     """
-    noted: list[FrameType] = []
     last: FrameType | None = python
     while last is not None:
         if last.f_code.co_flags & _GENERATOR:
-            generators[last] = (*generators.get(last, ()), (entered, around))
-            noted.append(last)
+            entry.noted = (*entry.noted, last)
+            generators[last] = (*generators.get(last, ()), (entry.entered, entry.around))
         back = last.f_back
         by_contextlib = _CONTEXTLIB in (last.f_code.co_filename, None if back is None else back.f_code.co_filename)
         last = back if by_contextlib else None
-    if noted and is_outside(current_frame()) and (thread := threading.current_thread()) is not threading.main_thread():
-        stained.add(thread)
-    return tuple(noted)
+    if entry.noted and is_outside(current_frame()):
+        thread = threading.current_thread()
+        if thread is not threading.main_thread():
+            stained.add(thread)
 
 
-def forget_generator(noted: tuple[FrameType, ...], entered: Frame) -> None:
-    for python in noted:
-        left = tuple(pair for pair in generators.get(python, ()) if pair[0] is not entered)
+def forget_generator(entry: Entry) -> None:
+    for python in entry.noted:
+        left = tuple(pair for pair in generators.get(python, ()) if pair[0] is not entry.entered)
         if left:
             generators[python] = left
         else:
             generators.pop(python, None)
-
-
-Entry = tuple[Frame, Frame, tuple[FrameType, ...]]
-"""What was entered, what was in force around it, and the generators that have noted it."""
-
-
-def take_entry(entries: list[Entry], python: FrameType) -> Entry | None:
-    """Take out of *entries*, oldest first, the one that *python* leaves; None: there is none.
-
-    Its own, if it is a generator's, which may be closed in the midst of anything; else the one that is in force here;
-    else the last one of a generator that runs here; else the last one of all.
-    """
-    entry = _taken(entries, _noted_by(python)) or _taken(entries, [current_frame()])
-    above = python.f_back if generators else None
-    while entry is None and above is not None:
-        entry, above = _taken(entries, _noted_by(above)), above.f_back
-    return entry or (entries.pop() if entries else None)
-
-
-def _noted_by(python: FrameType) -> list[Frame]:
-    return [frame for frame, _ in generators.get(python, ())]
-
-
-def _taken(entries: list[Entry], frames: list[Frame]) -> Entry | None:
-    for index in range(len(entries) - 1, -1, -1):
-        for frame in frames:
-            # The collector may close a generator at any time, which takes its own entry out.
-            if index < len(entries) and entries[index][0] is frame:
-                return entries.pop(index)
-    return None
 
 
 def lost_frame() -> Frame | None:

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 
 import actguard
-from actguard import Denial, NoSecret, RequireFact, Threshold, custody, enforce, prove, session, track
+from actguard import Denial, NoSecret, RequireFact, Threshold, custody, enforce, prove, session, steps, track
 from actguard.context import Run, current_frame, inside
 from actguard.exceptions import GuardError, SessionUsageError, StoreUnavailableError
 from actguard.steps import generators
@@ -157,7 +157,7 @@ def test_an_entry_that_is_broken_off_is_undone_and_no_other_is(
 ) -> None:
     """As by Ctrl-C, which tests/tools/test_interrupted.py tries everywhere."""
     desk = session("desk", store=store)
-    step = getattr(custody.session, name)
+    step = getattr(steps, name)
 
     def broken_off(*given: Any) -> None:
         if done:
@@ -170,7 +170,7 @@ def test_an_entry_that_is_broken_off_is_undone_and_no_other_is(
 
     def is_refused() -> None:
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(custody.session, name, broken_off)
+            patch.setattr(steps, name, broken_off)
             next(enter())
 
     before = current_frame()
@@ -194,7 +194,7 @@ def test_of_equal_entries_the_one_that_is_broken_off_is_undone(
     first, second, before = copy_context(), copy_context(), current_frame()
     first.run(desk.__enter__)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(custody.session, "enter_frame", Mock(side_effect=KeyboardInterrupt))
+        patch.setattr(steps, "enter_frame", Mock(side_effect=KeyboardInterrupt))
         second.run(desk.__enter__)
     first.run(desk.__exit__, None, None, None)
 

@@ -59,6 +59,10 @@ class Reservation(Protocol):
         """`settle` without blocking the event loop."""
         ...
 
+    def settle_soon(self) -> None:
+        """Have it settled in the background, unless it is: who is interrupted waits for nothing."""
+        ...
+
 
 class Backing(Protocol):
     """Grants reservations to the outermost scopes of a run."""

@@ -24,7 +24,7 @@ from actguard.budget.pricing import PriceBook, prices
 from actguard.budget.readings import Readings
 from actguard.budget.reported import count_cost, count_usage
 from actguard.budget.usage import Usage
-from actguard.context import Frame, Run, current_frame, end_frame, enter_frame
+from actguard.context import Frame, Run, current_frame
 from actguard.exceptions import (
     ActGuardUsageError,
     BudgetConfigurationError,
@@ -32,7 +32,7 @@ from actguard.exceptions import (
     NestedBudgetGuardError,
 )
 from actguard.money import from_usd
-from actguard.steps import Entry, caller, forget_generator, frame_here, note_generator, take_entry
+from actguard.steps import Entries, Entry, caller, frame_here
 
 before_first_call: list[Callable[[], None]] = []
 """Run when a guard is entered, before anything in it: `providers.install` puts itself here. May raise."""
@@ -101,7 +101,7 @@ class BudgetGuard(Readings):
         self._book = prices
         self._account: Account | None = None
         self._reservations: list[Reservation] = []
-        self._entries: list[Entry] = []
+        self._entries = Entries()
         self._coming_and_going = threading.RLock()  # the collector may close a generator inside it, which leaves too
 
     # ---- entering and leaving ----
@@ -109,40 +109,58 @@ class BudgetGuard(Readings):
     def __enter__(self) -> Self:
         frame = self._prepare()
         backing = self._backing(frame)
+        entry = Entry(frame)
         reservation = None if backing is None else backing.reserve(self._ask(frame))
-        with self._coming_and_going:
-            self._enter(frame, reservation, caller())
+        try:
+            self._enter(entry, reservation, caller())
+        except BaseException:  # an interrupt: nobody will leave what he has not entered
+            self._undo(entry, reservation)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with self._coming_and_going:
-            reservations, lost = self._leave(caller())
+        leaving: list[Entry] = []
+        due: list[Reservation] = []
         try:
-            self._close(error, lost)
-        finally:
-            for reservation in reservations:
+            lost = self._leave(caller(), leaving, due)
+            for reservation in due:
                 reservation.settle(error)
+        except BaseException:  # an interrupt: who has begun to leave has left
+            self._leave(caller(), leaving, due)
+            for reservation in due:
+                reservation.settle_soon()
+            raise
+        self._show(error, lost)
 
     async def __aenter__(self) -> Self:
         frame = self._prepare()
         backing = self._backing(frame)
+        entry = Entry(frame)
         reservation = None if backing is None else await backing.areserve(self._ask(frame))
-        with self._coming_and_going:
-            self._enter(frame, reservation, caller())
+        try:
+            self._enter(entry, reservation, caller())
+        except BaseException:
+            self._undo(entry, reservation)
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with self._coming_and_going:
-            reservations, lost = self._leave(caller())
+        leaving: list[Entry] = []
+        due: list[Reservation] = []
         try:
-            self._close(error, lost)
-        finally:
-            for reservation in reservations:
+            lost = self._leave(caller(), leaving, due)
+            for reservation in due:
                 await reservation.asettle(error)
+        except BaseException:
+            self._leave(caller(), leaving, due)
+            for reservation in due:
+                reservation.settle_soon()
+            raise
+        self._show(error, lost)
 
     def _prepare(self) -> Frame:
         for prepare in before_first_call:
@@ -179,23 +197,30 @@ class BudgetGuard(Readings):
             tokens=self._limit_tokens - (account.used_tokens if account else 0),
         )
 
-    def _enter(self, frame: Frame, reservation: Reservation | None, python: FrameType) -> None:
-        account = self._account
-        if account is None:
-            account = self._open(frame)
-        if reservation is not None:
-            if not self._reservations:  # else two tasks entered at once: what the second was granted is given back
-                account.listener = reservation.listener
-                self._limit_pico = min(self._limit_pico, account.used_pico + reservation.pico)
-                self._limit_tokens = min(self._limit_tokens, account.used_tokens + reservation.tokens)
-                account.restrict(self._limit_pico, self._limit_tokens)
-                reservation.opened(account)
-            self._reservations.append(reservation)
-        self._account = account
-        entered = frame._replace(run=frame.run or Run(account.run_id, self.user_id), scope=account)
-        entry = entered, frame, note_generator(python, entered, frame)
-        enter_frame(entered)
-        self._entries.append(entry)
+    def _enter(self, entry: Entry, reservation: Reservation | None, python: FrameType) -> None:
+        frame = entry.around
+        with self._coming_and_going:
+            account = self._account
+            if account is None:
+                account = self._open(frame)
+            if reservation is not None:
+                if not self._reservations:  # else two tasks entered at once: what the second was granted is given back
+                    account.listener = reservation.listener
+                    self._limit_pico = min(self._limit_pico, account.used_pico + reservation.pico)
+                    self._limit_tokens = min(self._limit_tokens, account.used_tokens + reservation.tokens)
+                    account.restrict(self._limit_pico, self._limit_tokens)
+                    reservation.opened(account)
+                self._reservations.append(reservation)
+            self._account = account
+            run = frame.run or Run(account.run_id, self.user_id)
+            self._entries.enter(entry, frame._replace(run=run, scope=account), python)
+
+    def _undo(self, entry: Entry, reservation: Reservation | None) -> None:
+        with self._coming_and_going:
+            self._entries.end(entry)
+            if reservation is not None:
+                self._reservations = [other for other in self._reservations if other is not reservation]
+                reservation.settle_soon()
 
     def _open(self, frame: Frame) -> Account:
         parent = _parent(frame)
@@ -218,41 +243,47 @@ class BudgetGuard(Readings):
             listener=parent.listener if parent else None,
         )
 
-    def _leave(self, python: FrameType) -> tuple[list[Reservation], bool]:
-        """Leave the last entry.
+    def _leave(self, python: FrameType, leaving: list[Entry], due: list[Reservation]) -> bool:
+        """Leave an entry, or go on where leaving it was broken off (`Entries.leave`).
+
+        Args:
+            due: gets what is to be settled now: nothing while others are inside.
 
         Returns:
-            What is to be settled now: nothing while others are inside. And whether the code that leaves is not inside.
+            Whether the code that leaves is not inside.
         """
-        here = current_frame()
         account = self._account
-        lost = not _is_inside(account, here)
-        if lost and account is not None and _is_inside(account, frame_here()):
-            lost = not account.calls  # by a generator that counts what it calls itself, and has called nothing
-        entry = take_entry(self._entries, python)
-        if entry is not None:
-            entered, previous, noted = entry
-            end_frame(entered, previous)
-            forget_generator(noted, entered)
-        if self._entries:
-            return [], lost
-        reservations, self._reservations = self._reservations, []
-        return reservations, lost
+        if account is None:
+            return False  # as `_show` says
+        with self._coming_and_going:
+            lost = not _is_inside(account, current_frame())
+            if lost and _is_inside(account, frame_here()):
+                lost = not account.calls  # by a generator that counts what it calls itself, and has called nothing
+            self._entries.leave(python, leaving)
+            over = not self._entries
+            if over:
+                due += self._reservations  # no interrupt comes between two plain assignments
+                self._reservations = []
+        if over:
+            self._tell_unfinished(account)
+        return lost
 
-    def _close(self, error: BaseException | None, lost: bool) -> None:
-        """Tell what still runs by estimate, and show the refusal that a framework may have hidden.
+    def _tell_unfinished(self, account: Account) -> None:
+        """Tell what still runs by estimate.
 
         A reply that is billed later, when somebody asks for it, may never be asked for: it is charged by estimate.
         """
+        for hold in account.admission.open_holds(account):
+            if hold.parked and hold.reader is None:
+                account.admission.settle(hold, hold.likely_charge(), final=False)
+            else:
+                hold.expected, account.admission.some_outlive = hold.likely_charge(), True
+            if account.listener is not None:
+                account.listener.unfinished(account, hold)
+
+    def _show(self, error: BaseException | None, lost: bool) -> None:
+        """Show the refusal that a framework may have hidden."""
         account = self._live()
-        if not self._entries:
-            for hold in account.admission.open_holds(account):
-                if hold.parked and hold.reader is None:
-                    account.admission.settle(hold, hold.likely_charge(), final=False)
-                else:
-                    hold.expected, account.admission.some_outlive = hold.likely_charge(), True
-                if account.listener is not None:
-                    account.listener.unfinished(account, hold)
         blocked = account.standing_block()
         if blocked is not None and isinstance(error, Exception) and not isinstance(error, BudgetExceededError):
             raise blocked from error

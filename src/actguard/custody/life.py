@@ -11,7 +11,7 @@ from actguard.stores.facts import FactStore
 class Life:
     """One life of a session, from the first entry to the last exit: what frames hold, and what its facts hang on."""
 
-    __slots__ = ("ended", "entries", "hold", "id", "key", "marked", "mint", "name", "prompts", "shared", "store")
+    __slots__ = ("ended", "hold", "id", "inside", "key", "marked", "mint", "name", "prompts", "shared", "store")
 
     def __init__(self, id: str, name: str, store: FactStore, *, shared: bool) -> None:
         self.id = id
@@ -19,7 +19,8 @@ class Life:
         self.store = store
         self.shared = shared
         self.key = name if shared else f"{name}/{uuid.uuid4().hex}"
-        self.entries = 0
+        self.inside: set[object] = set()
+        """The entries of whoever has not left it."""
         self.ended = False
         self.prompts: tuple[Prompt, ...] = ()
         self.marked: set[str] = set()

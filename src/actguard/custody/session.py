@@ -17,7 +17,6 @@ from types import FrameType, TracebackType
 from typing import Any, NamedTuple, Self
 
 from actguard.budget.guard import before_first_call
-from actguard.context import current_frame, end_frame, enter_frame
 from actguard.custody.kinds import HEAD, LASTING, OWN, PLAN, own_kind
 from actguard.custody.life import Life, aio
 from actguard.custody.prompts import Prompt
@@ -26,7 +25,7 @@ from actguard.custody.values import Unfit, encode, is_blank
 from actguard.exceptions import SessionUsageError, StoreError, UnsupportedSDKError
 from actguard.pipeline import settings
 from actguard.pipeline.guard import positive
-from actguard.steps import Entry, caller, forget_generator, frame_here, generators, note_generator, take_entry
+from actguard.steps import Entries, Entry, caller, frame_here
 from actguard.stores import keys
 from actguard.stores.facts import Fact, FactStore, Known
 
@@ -93,7 +92,7 @@ class session:  # noqa: N801 - used as a word: `with session():`
         self._store: FactStore | None = store
         self._shared = shared
         self._life: Life | None = None
-        self._entries: list[Entry] = []
+        self._entries = Entries()
 
     def __enter__(self) -> Self:
         return self._enter(caller())
@@ -102,47 +101,32 @@ class session:  # noqa: N801 - used as a word: `with session():`
         for prepare in before_first_call:
             with contextlib.suppress(UnsupportedSDKError):  # it has seen to threads by then
                 prepare()
-        previous = frame_here()
-        life: Life | None = None
-        entry: Entry | None = None
+        around = frame_here()
+        entry, life = Entry(around), None
         try:
             with _lock:
                 life = self._joined()
-                frame = previous._replace(session=life)
-                entry = frame, previous, ()
-                entry = frame, previous, note_generator(python, frame, previous)
-                life.entries += 1
-                self._entries.append(entry)
-            enter_frame(frame)
+                life.inside.add(entry)
+                self._entries.enter(entry, around._replace(session=life), python)
         except BaseException:  # an interrupt: nobody will leave what he has not entered
-            self._give_up(life, entry)
+            with _lock:
+                self._entries.end(entry)
+                if life is not None:
+                    self._leave_life(life, entry)
             raise
         return self
-
-    def _give_up(self, life: Life | None, entry: Entry | None) -> None:
-        """Undo as much of an entry as there is."""
-        with _lock:
-            others = [one for one in self._entries if one is not entry]
-            if life is not None and len(others) < len(self._entries):
-                self._entries = others
-                life.entries -= 1
-            if life is not None and life.entries == 0:
-                self._over(life)
-        if entry is not None:
-            frame, previous, _ = entry
-            if current_frame() is frame:
-                end_frame(frame, previous)
-            forget_generator(tuple(generators), frame)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        over = self._leave(caller())
-        if over is not None:
-            try:
-                over.store.facts_end(over.key)
-            except StoreError as why:
-                _left_behind(over, why)
+        leaving: list[Entry] = []
+        try:
+            _end_facts(self._leave(caller(), leaving))
+        except BaseException:  # an interrupt: who has begun to leave has left
+            _end_facts(self._leave(caller(), leaving))
+            raise
+        if not leaving:
+            raise self._not_inside()
 
     async def __aenter__(self) -> Self:
         return self._enter(caller())
@@ -150,12 +134,17 @@ class session:  # noqa: N801 - used as a word: `with session():`
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        over = self._leave(caller())
-        if over is not None:
-            try:
-                await aio(over.store, "facts_end", over.key)
-            except StoreError as why:
-                _left_behind(over, why)
+        leaving: list[Entry] = []
+        over: Life | None = None
+        try:
+            over = self._leave(caller(), leaving)
+        except BaseException:
+            over = self._leave(caller(), leaving)
+            raise
+        finally:
+            await _aend_facts(over)
+        if not leaving:
+            raise self._not_inside()
 
     def close(self) -> None:
         """End the facts now, also those of a shared session. Whoever is still inside finds the session over."""
@@ -258,29 +247,30 @@ class session:  # noqa: N801 - used as a word: `with session():`
         self._life = life
         return life
 
-    def _over(self, life: Life) -> None:
-        """The last one has left, with the lock held."""
+    def _leave(self, python: FrameType, leaving: list[Entry]) -> Life | None:
+        """Undo the innermost entry of the running code; the life, if its facts end with that."""
+        with _lock:
+            self._entries.leave(python, leaving)
+            for entry in leaving:
+                life: Life = entry.entered.session
+                self._leave_life(life, entry)
+                if life.ended and not life.inside and not life.shared:
+                    return life
+        return None
+
+    def _leave_life(self, life: Life, entry: Entry) -> None:
+        """*entry* is left, with the lock held."""
+        life.inside.discard(entry)
+        if life.inside:
+            return
         life.ended = True
         if _lives.get((id(life.store), life.name)) is life:
             del _lives[id(life.store), life.name]
         if self._life is life:
             self._life = None
 
-    def _leave(self, python: FrameType) -> Life | None:
-        """Undo the innermost entry of the running code; the life, if it is over with that."""
-        with _lock:
-            entry = take_entry(self._entries, python)
-            if entry is None:
-                raise SessionUsageError(f"session {self.id!r} was left more often than it was entered")
-            entered, previous, noted = entry
-            life: Life = entered.session
-            life.entries -= 1
-            over = life.entries == 0 and not life.ended
-            if life.entries == 0:
-                self._over(life)
-        end_frame(entered, previous)
-        forget_generator(noted, entered)
-        return life if over and not life.shared else None
+    def _not_inside(self) -> SessionUsageError:
+        return SessionUsageError(f"session {self.id!r} was left more often than it was entered")
 
     def _end(self) -> Life:
         with _lock:
@@ -305,6 +295,22 @@ class session:  # noqa: N801 - used as a word: `with session():`
     def __repr__(self) -> str:
         scope = "" if self.scope is None else f", scope={self.scope!r}"
         return f"session({self.id!r}{scope})"
+
+
+def _end_facts(over: Life | None) -> None:
+    if over is not None:
+        try:
+            over.store.facts_end(over.key)
+        except StoreError as why:
+            _left_behind(over, why)
+
+
+async def _aend_facts(over: Life | None) -> None:
+    if over is not None:
+        try:
+            await aio(over.store, "facts_end", over.key)
+        except StoreError as why:
+            _left_behind(over, why)
 
 
 def _left_behind(life: Life, why: StoreError) -> None:

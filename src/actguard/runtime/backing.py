@@ -55,6 +55,9 @@ class Unreserved:
     async def asettle(self, error: BaseException | None) -> None:
         pass
 
+    def settle_soon(self) -> None:
+        pass
+
 
 class ScopeListener:
     """Tells the events and the gateway what happens in one outermost scope and all that are nested in it."""
@@ -183,10 +186,16 @@ class RunBacking:
             return self._unreserved(ask)
         reservation = self._reservation(ask)
         path, body, key = reservation.request
+        answer: dict[str, Any] | None = None
         try:
-            reservation.granted(await remote.aask(path, body, key, release=key))
+            answer = await remote.aask(path, body, key, release=key)
+            reservation.granted(answer)
         except ActGuardError as error:
             self._not_granted(reservation, ask, key, error)
+        except BaseException:
+            if answer is not None:  # else that is done when it comes
+                remote.release(key)
+            raise
         return reservation
 
     def _unreserved(self, ask: Ask) -> Unreserved:

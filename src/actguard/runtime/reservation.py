@@ -193,27 +193,38 @@ class GatewayReservation:
     def settle(self, error: BaseException | None) -> None:
         if self.pid != os.getpid():
             return  # a forked child leaves the scope too; the hold is the parent's
-        kept = self._keep()
+        workers, kept = self._remote.workers, list[Kept]()
         try:
-            self._told(wait_for(self._remote.workers, lambda: self._send(kept), self._remote.config.budget.timeout_s))
+            kept = wait_for(workers, self._keep, None, late=self._owe)  # where no interrupt strikes it
+            self._told(wait_for(workers, lambda: self._send(kept), self._remote.config.budget.timeout_s))
         except TooLate:
             self._too_late(kept)
         except ActGuardError:
             if error is None:
                 raise
+        except BaseException:
+            self._owe(kept)
+            raise
 
     async def asettle(self, error: BaseException | None) -> None:
         if self.pid != os.getpid():
             return
-        workers = self._remote.workers
-        kept = await await_for(workers, self._keep, None, late=self._owe)
+        workers, kept = self._remote.workers, list[Kept]()
         try:
+            kept = await await_for(workers, self._keep, None, late=self._owe)
             self._told(await await_for(workers, lambda: self._send(kept), self._remote.config.budget.timeout_s))
         except TooLate:
             self._too_late(kept)
         except ActGuardError:
             if error is None:
                 raise
+        except BaseException:
+            self._owe(kept)
+            raise
+
+    def settle_soon(self) -> None:
+        self._left = True
+        self._remote.courier.soon(self.settle_late)
 
     def _told(self, away: Unanswered | None) -> None:
         if away is not None:

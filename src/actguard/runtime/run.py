@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from types import FrameType, TracebackType
 from typing import Any, Literal, Protocol, Self, get_args
 
@@ -9,7 +10,7 @@ from actguard.budget.account import Account
 from actguard.budget.backing import Ask, Backing
 from actguard.budget.guard import BudgetGuard, before_first_call
 from actguard.budget.policy import text
-from actguard.context import Frame, Run, end_frame, enter_frame
+from actguard.context import Frame, Run
 from actguard.exceptions import (
     ActGuardUsageError,
     BudgetClientMismatchError,
@@ -20,7 +21,7 @@ from actguard.exceptions import (
 )
 from actguard.runtime.backing import RunBacking, ScopeListener
 from actguard.runtime.remote import Remote
-from actguard.steps import Entry, caller, forget_generator, frame_here, note_generator, take_entry
+from actguard.steps import Entries, Entry, caller, frame_here
 from actguard.transport.names import check_fits
 
 _PLAN_KEY = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -59,7 +60,8 @@ class ClientRun:
         self.user_id = user_id
         self.run_id = run_id or f"run_{os.urandom(16).hex()}"
         self.thread_id = thread_id
-        self._entries: list[Entry] = []
+        self._entries = Entries()
+        self._coming_and_going = threading.RLock()  # the collector may close a generator inside it, which leaves too
 
     def __enter__(self) -> Self:
         self._enter(caller())
@@ -72,26 +74,39 @@ class ClientRun:
         for prepare in before_first_call:  # what is started in a run carries it, whether or not a guard was entered yet
             prepare()
         backing = self.client.open_run(self.run_id, self.user_id)
-        entered = frame._replace(run=Run(self.run_id, self.user_id, backing.emitter, backing, self.thread_id))
-        entry = entered, frame, note_generator(python, entered, frame)
-        enter_frame(entered)
-        self._entries.append(entry)
-        backing.started()
+        run = Run(self.run_id, self.user_id, backing.emitter, backing, self.thread_id)
+        entry = Entry(frame)
+        try:
+            backing.started()
+            with self._coming_and_going:
+                self._entries.enter(entry, frame._replace(run=run), python)
+        except BaseException as error:  # an interrupt: nobody will leave what he has not entered
+            with self._coming_and_going:
+                self._entries.end(entry)
+            backing.ended(error)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._leave(caller(), error)
+        leaving: list[Entry] = []
+        try:
+            self._leave(caller(), leaving, error)
+        except BaseException:  # an interrupt: who has begun to leave has left
+            self._leave(caller(), leaving, error)
+            raise
+        if not leaving:
+            raise self._not_inside()
 
-    def _leave(self, python: FrameType, error: BaseException | None) -> None:
-        entry = take_entry(self._entries, python)
-        if entry is None:
-            raise MissingRuntimeContextError(f"Run {self.run_id!r} is not entered, or was left already.")
-        entered, previous, noted = entry
-        end_frame(entered, previous)
-        forget_generator(noted, entered)
-        assert entered.run is not None
-        entered.run.backing.ended(error)
+    def _leave(self, python: FrameType, leaving: list[Entry], error: BaseException | None) -> None:
+        with self._coming_and_going:
+            self._entries.leave(python, leaving)
+        for entry in leaving:
+            assert entry.entered.run is not None
+            entry.entered.run.backing.ended(error)
+
+    def _not_inside(self) -> MissingRuntimeContextError:
+        return MissingRuntimeContextError(f"Run {self.run_id!r} is not entered, or was left already.")
 
     async def __aenter__(self) -> Self:
         self._enter(caller())
@@ -100,7 +115,14 @@ class ClientRun:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._leave(caller(), error)
+        leaving: list[Entry] = []
+        try:
+            self._leave(caller(), leaving, error)
+        except BaseException:
+            self._leave(caller(), leaving, error)
+            raise
+        if not leaving:
+            raise self._not_inside()
 
     def __repr__(self) -> str:
         return f"<ClientRun {self.run_id!r}{' (active)' if self._entries else ''}>"

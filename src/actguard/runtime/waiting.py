@@ -14,46 +14,47 @@ class TooLate(Exception):  # noqa: N818 - becomes a public error where it is kno
     """The work is not done yet; what it returns goes to `late`."""
 
 
-def wait_for(workers: Workers, work: Callable[[], T], seconds: float, late: Callable[[T], object] | None = None) -> T:
+def wait_for(
+    workers: Workers, work: Callable[[], T], seconds: float | None, late: Callable[[T], object] | None = None
+) -> T:
     """Run *work* on another thread, and wait for it at most *seconds*.
 
     Args:
+        seconds: None: as long as it takes.
         late: gets what *work* returns when nobody waits for it any more.
 
     Raises:
         TooLate: it takes longer.
     """
-    job = workers.start(Job(work))
+    job = Job(work)
     try:
+        workers.start(job)
         if not job.wait(seconds) and job.abandon(late):
             raise TooLate
+        return job.outcome()
     except TooLate:
         raise
     except BaseException:
         _leave(job, late)
         raise
-    return job.outcome()
 
 
 async def await_for(
     workers: Workers, work: Callable[[], T], seconds: float | None, late: Callable[[T], object] | None = None
 ) -> T:
-    """`wait_for` without blocking the event loop (asyncio or trio). *late* also when the task is cancelled.
-
-    Args:
-        seconds: None: as long as it takes.
-    """
+    """`wait_for` without blocking the event loop (asyncio or trio). *late* also when the task is cancelled."""
     wait, wake = async_signal()
-    job = workers.start(Job(work))
+    job = Job(work)
     try:
+        workers.start(job)
         if job.when_done(wake) and not await wait(seconds) and job.abandon(late):
             raise TooLate
+        return job.outcome()
     except TooLate:
         raise
     except BaseException:
         _leave(job, late)
         raise
-    return job.outcome()
 
 
 def _leave(job: Job[T], late: Callable[[T], object] | None) -> None:

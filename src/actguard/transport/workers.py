@@ -51,11 +51,11 @@ class Job(Generic[T]):
                 self._waiting = wake
             return not self._done
 
-    def wait(self, seconds: float) -> bool:
-        """Block until the work is done. Returns whether it is."""
+    def wait(self, seconds: float | None) -> bool:
+        """Block until the work is done, at most so long. Returns whether it is."""
         done = threading.Lock()
         done.acquire()
-        return not self.when_done(done.release) or done.acquire(timeout=seconds)
+        return not self.when_done(done.release) or done.acquire(timeout=-1 if seconds is None else seconds)
 
     def outcome(self) -> T:
         """What the work returned; raises what it raised."""
